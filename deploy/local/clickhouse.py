@@ -1,0 +1,36 @@
+"""ClickHouse on this machine: chDB in a process of its own that speaks ClickHouse's HTTP protocol."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from deploy.local.ports import HOST
+from deploy.local.process import Missing, Process
+
+
+class ClickHouse(Process):
+    """A real ClickHouse engine on a loopback port with its data in one folder."""
+
+    def __init__(self, data: Path, port: int, log_path: Path) -> None:
+        """Describe the server. Raises Missing when chDB is not installed (it has no wheel for some platforms)."""
+        if find_spec("chdb") is None:
+            raise Missing("no ClickHouse: needs the Python package chdb for this platform")
+        self.data, self.port = data, port
+        self.url = f"http://{HOST}:{port}"
+        argv = [sys.executable, "-m", "deploy.local.clickhouse_server", "--data", str(data), "--port", str(port)]
+        super().__init__("clickhouse", argv, log_path, cwd=Path(__file__).parents[2])
+
+    def start(self) -> None:
+        """Start the server on its folder, which is made if need be."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        super().start()
+
+    def probe(self) -> bool:
+        """Whether the server answers /ping."""
+        try:
+            with urlopen(f"{self.url}/ping", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (URLError, OSError):
+            return False

@@ -1,0 +1,109 @@
+"""Apache Kafka on this machine: one KRaft node, controller and broker in one process of about 300 MB.
+
+Its log is as durable as the page cache: a killed broker loses nothing, a power cut can lose the last seconds. Against
+an existing cluster the same services run by RAPPORT_KAFKA_BOOTSTRAP.
+"""
+
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.java import java
+from deploy.local.kafka_jars import CACHE, classpath
+from deploy.local.ports import HOST, answers, free_port
+from deploy.local.process import NotReady, Process
+
+HEAP_MB = 384
+LARGEST_BATCH_BYTES = 9 * 1024 * 1024  # records of 8 MB and their framing
+LOGGING = Path(__file__).with_name("kafka-log4j2.properties")
+FORMAT_SECONDS = 60
+
+
+class Kafka(Process):
+    """A real broker on a loopback port with its data in one folder; starting again on that folder keeps everything."""
+
+    def __init__(self, data: Path, port: int, log_path: Path, jars: Path = CACHE) -> None:
+        """Describe the broker; jars are fetched into `jars` where absent. Raises Missing (no java, no jars)."""
+        self.data, self.port = data, port
+        self.bootstrap = self.url = f"{HOST}:{port}"
+        self._config = data / "server.properties"
+        self._classpath = classpath(jars)
+        super().__init__("kafka", self._java("kafka.Kafka", str(self._config)), log_path)
+
+    def _java(self, main: str, *arguments: str, heap_mb: int = HEAP_MB) -> list[str]:
+        return [
+            java(),
+            *(f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Xshare:auto"),
+            *("-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOGGING}", "-cp", self._classpath, main),
+            *arguments,
+        ]
+
+    def start(self) -> None:
+        """Write the configuration, format the storage once, start the broker. Raises NotReady if it cannot be formatted."""
+        self.data.mkdir(parents=True, exist_ok=True)
+        logs = self.data / "logs"
+        self._config.write_text(_properties(self.port, free_port(), logs))
+        if not (logs / "meta.properties").exists():
+            self._format()
+        super().start()
+
+    def _format(self) -> None:
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config), heap_mb=128)
+        done = subprocess.run(
+            [*command, "--ignore-formatted"], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
+        )
+        if done.returncode:
+            raise NotReady(f"kafka could not prepare its folder {self.data}\n{done.stdout}{done.stderr}")
+
+    def probe(self) -> bool:
+        """Whether the broker answers a metadata request."""
+        if not answers(self.port):
+            return False
+        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
+        try:
+            return bool(client.list_topics(timeout=2).brokers)
+        except KafkaException:
+            return False
+
+
+def _properties(port: int, controller_port: int, logs: Path) -> str:
+    """The broker's configuration; the controller's port may change from start to start."""
+    settings = {
+        "process.roles": "broker,controller",
+        "node.id": 1,
+        "controller.quorum.voters": f"1@{HOST}:{controller_port}",
+        "controller.listener.names": "CONTROLLER",
+        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
+        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "inter.broker.listener.name": "PLAINTEXT",
+        "log.dirs": logs,
+        # Topics are created explicitly; a misspelt one is an error.
+        "auto.create.topics.enable": "false",
+        "message.max.bytes": LARGEST_BATCH_BYTES,
+        "replica.fetch.max.bytes": LARGEST_BATCH_BYTES,
+        # A crashed worker's partitions move on quickly.
+        "group.min.session.timeout.ms": 1000,
+        "group.initial.rebalance.delay.ms": 0,
+        # One node: one copy of the internal topics, few partitions.
+        "offsets.topic.replication.factor": 1,
+        "offsets.topic.num.partitions": 4,
+        "transaction.state.log.replication.factor": 1,
+        "transaction.state.log.min.isr": 1,
+        "transaction.state.log.num.partitions": 4,
+        "share.coordinator.state.topic.replication.factor": 1,
+        "share.coordinator.state.topic.min.isr": 1,
+        "share.coordinator.state.topic.num.partitions": 1,
+        # A small machine: few threads, small buffers (the log cleaner alone would take 128 MB of the heap).
+        "num.network.threads": 2,
+        "num.io.threads": 4,
+        "background.threads": 2,
+        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+        "log.index.size.max.bytes": 2 * 1024 * 1024,
+        "log.retention.hours": 720,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -1,0 +1,102 @@
+"""What the stages say: a profile changed, a segment was entered or left, a message was asked for, a message went further.
+
+JSON, UTF-8; times are epoch milliseconds UTC; money is a decimal string. Each carries its cause in the headers.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class ProfileChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The latest summary of one profile, at most one per profile and chunk; the last by `version` holds."""
+
+    profile_id: str
+    version: int
+    at: int
+    first_seen: int
+    last_seen: int
+    events: int
+    orders: int
+    revenue: str
+    user_id: str | None = None
+    anonymous_ids: list[str] = []
+    traits: dict[str, msgspec.Raw] = {}
+    merged_into: str | None = None
+
+
+class Transition(StrEnum):
+    ENTERED = "entered"
+    LEFT = "left"
+
+
+class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A person entered or left a segment.
+
+    `at` is the instant at which it became true: the event's time, or the bucket border on which a window passed. `decided_at` is the
+    stage's `now`. `version` is the definition's. `by_event` is the message id of the event that made it so; absent if time did.
+    """
+
+    profile_id: str
+    segment: str
+    transition: Transition
+    at: int
+    decided_at: int
+    version: int
+    by_event: str | None = None
+
+
+class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A journey asks for one message. `dispatch_id` = hash(entry id, step key): the same whatever crashes."""
+
+    dispatch_id: str
+    entry_id: str
+    journey: str
+    journey_version: int
+    step: str
+    profile_id: str
+    channel: str
+    template: str
+    message_class: str
+    requested_at: int
+    expires_at: int
+    to: str | None = None
+    """The contact point, as journeys knows it when it asks; the dispatcher checks again when it sends."""
+    person: dict[str, msgspec.Raw] = {}
+    """Traits that the template may use."""
+    segment: str | None = None
+
+
+class MessageStatus(StrEnum):
+    CLAIMED = "claimed"
+    SENDING = "sending"
+    SENT = "sent"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+    SUPPRESSED = "suppressed"
+    EXPIRED = "expired"
+
+
+class MessageChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """A message reached a state. `reason` is an enum's value of messaging (no consent, unreachable, missing value, …)."""
+
+    dispatch_id: str
+    entry_id: str
+    journey: str
+    step: str
+    profile_id: str
+    channel: str
+    template: str
+    status: MessageStatus
+    at: int
+    reason: str | None = None
+    provider: str | None = None
+    provider_message_id: str | None = None
+    to_masked: str | None = None
+
+
+PROFILE_CHANGED_DECODER = msgspec.json.Decoder(ProfileChanged)
+SEGMENT_CHANGED_DECODER = msgspec.json.Decoder(SegmentChanged)
+MESSAGE_REQUESTED_DECODER = msgspec.json.Decoder(MessageRequested)
+MESSAGE_CHANGED_DECODER = msgspec.json.Decoder(MessageChanged)
+CHANGE_ENCODER = msgspec.json.Encoder(decimal_format="string")

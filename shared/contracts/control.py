@@ -1,0 +1,53 @@
+"""Control records: compacted topics that are the truth about keys and definitions; Redis and memory are views of them."""
+
+import hashlib
+from enum import StrEnum
+
+import msgspec
+
+
+class KeyKind(StrEnum):
+    WRITE = "write"
+    QUERY = "query"
+
+
+class KeyChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One key. The record's key is `kind:hash`; the secret itself is stored nowhere. Times in epoch milliseconds.
+
+    A write key may only ingest, for `source_id`. A query key holds `scopes` and may expire. Revoked keys stay as records
+    with `revoked_at`, so that a process which has read the topic to its end can say 401 for certain.
+    """
+
+    kind: KeyKind
+    hash: str
+    name: str
+    created_at: int
+    source_id: str | None = None
+    scopes: list[str] = []
+    expires_at: int | None = None
+    revoked_at: int | None = None
+    hint: str = ""
+    """The last four characters, so that a person can tell keys apart."""
+
+
+class DefinitionChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One version of a definition file. `from_offsets`: event.resolved offset per partition from which it folds."""
+
+    kind: str
+    name: str
+    version: int
+    text: str
+    applied_at: int
+    applied_by: str
+    base_version: int = 0
+    removed: bool = False
+    from_offsets: dict[int, int] = {}
+
+
+def key_hash(secret: str) -> str:
+    """SHA-256 in hex. Keys are 256 random bits, so a fast hash is enough and ingest can check one in a microsecond."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+KEY_CHANGED_DECODER = msgspec.json.Decoder(KeyChanged)
+DEFINITION_CHANGED_DECODER = msgspec.json.Decoder(DefinitionChanged)

@@ -1,0 +1,75 @@
+"""Record headers: the cause of a derived record, its kind, and what a merge announces.
+
+A cause names the one input position that a record was derived from: (stage, source topic, source partition, offset, index).
+Within one output partition the causes of one stage over one source partition never go back, unless a record is repeated; so a
+reader that remembers the highest (offset, index) per `Cause.lane` drops every repeat.
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+Headers = Sequence[tuple[str, bytes]]
+
+CAUSE: Final = "cause"
+KIND: Final = "kind"
+MERGED_FROM: Final = "merged_from"
+"""On an event: the profile whose blob is on its way to this record's profile."""
+ORIGIN: Final = "origin"
+"""On a late or replayed record: `topic|partition|offset` at which it was first read."""
+ORIGIN_KIND: Final = "origin_kind"
+"""On a late or replayed record: the kind header it was first read with."""
+
+KIND_LINK: Final = b"link"
+KIND_MERGE: Final = b"merge"
+KIND_CLOCK: Final = b"clock"
+KIND_MOVED: Final = b"moved"
+KIND_LATE: Final = b"late"
+
+
+class Position(NamedTuple):
+    """A place in a log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def encode(self) -> bytes:
+        return f"{self.topic}|{self.partition}|{self.offset}".encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Position":
+        """Raises ValueError if `raw` is no position."""
+        topic, partition, offset = raw.decode().split("|")
+        return cls(topic, int(partition), int(offset))
+
+
+class Cause(NamedTuple):
+    """What made a record: the `index`-th output of `stage` for the input at (topic, partition, offset)."""
+
+    stage: str
+    topic: str
+    partition: int
+    offset: int
+    index: int
+
+    @property
+    def lane(self) -> str:
+        """The sequence within which (offset, index) only grows."""
+        return f"{self.stage}|{self.topic}|{self.partition}"
+
+    def encode(self) -> bytes:
+        return f"{self.stage}|{self.topic}|{self.partition}|{self.offset}|{self.index}".encode()
+
+    @classmethod
+    def decode(cls, raw: bytes) -> "Cause":
+        """Raises ValueError if `raw` is no cause."""
+        stage, topic, partition, offset, index = raw.decode().split("|")
+        return cls(stage, topic, int(partition), int(offset), int(index))
+
+
+def header(headers: Headers, name: str) -> bytes | None:
+    """The first header called `name`, or None."""
+    for key, value in headers:
+        if key == name:
+            return value
+    return None

@@ -1,0 +1,48 @@
+"""What resolver slots say to one another and to the stages behind them (headers.py: kind=link, kind=merge; topics.py)."""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class LinkKind(StrEnum):
+    CLAIM = "claim"
+    JOIN = "join"
+
+
+class LinkRequest(msgspec.Struct, frozen=True, omit_defaults=True):
+    """On event.received, keyed by `id`, to the slot of `id`.
+
+    claim: profile `other` says that external id `id` is its own. join: `id` and `other` are one person, and `id` is the one to give
+    way; `explicit` if an alias said so; `checked` if the slot of `other` has already said that `other` is a root.
+    """
+
+    kind: LinkKind
+    id: str
+    other: str
+    why: str
+    explicit: bool = False
+    checked: bool = False
+
+
+class MergeRecord(msgspec.Struct, frozen=True):
+    """On event.resolved, keyed by `loser`, after all that the loser's slot gave the loser: its state moves to `winner`."""
+
+    loser: str
+    winner: str
+    at: int
+    """Epoch milliseconds: log-append time of the record that decided it."""
+
+
+class ConflictRecord(msgspec.Struct, frozen=True):
+    """Two known users that something other than an alias calls one person. Never merged; listed for an operator."""
+
+    one: str
+    two: str
+    why: str
+    at: int
+
+
+LINK_DECODER = msgspec.json.Decoder(LinkRequest)
+MERGE_DECODER = msgspec.json.Decoder(MergeRecord)
+CONFLICT_DECODER = msgspec.json.Decoder(ConflictRecord)

@@ -1,0 +1,49 @@
+"""Every Redis key, built here. Each prefix has one writer: the stage in its hash tag.
+
+| key | type | content |
+|---|---|---|
+| `{<tag>:<p>}:m` | hash | the slot's meta: owner token, fences, seen causes, clocks, published positions |
+| `{<tag>:<p>}:o` | string | the outbox of the last commit |
+| `{<tag>:<p>}:t` | sorted set | timers: key -> due, epoch ms |
+| `{<tag>:<p>}:s:<key>` | string | envelope + state blob (shared/runtime/envelope.py) |
+| `{<tag>:<p>}:x:<key>` | string | the second blob of a key: folder's last events |
+| `{<tag>:<p>}:i:<index>` | set / string | an index that the stage keeps for lookups (segment members, …) |
+"""
+
+from typing import Final
+
+from shared.contracts.slots import slot
+
+TAGS: Final = {"resolver": "res", "folder": "pro", "segmentation": "seg", "journeys": "jou", "dispatcher": "dis"}
+"""Stage -> the short name in its hash tags."""
+
+
+def slot_prefix(stage: str, partition: int) -> str:
+    return f"{{{TAGS[stage]}:{partition}}}:"
+
+
+def meta_key(stage: str, partition: int) -> str:
+    return slot_prefix(stage, partition) + "m"
+
+
+def outbox_key(stage: str, partition: int) -> str:
+    return slot_prefix(stage, partition) + "o"
+
+
+def timers_key(stage: str, partition: int) -> str:
+    return slot_prefix(stage, partition) + "t"
+
+
+def state_key(stage: str, key: str) -> str:
+    """Where the state of `key` lives; the slot follows from the key."""
+    return f"{slot_prefix(stage, slot(key))}s:{key}"
+
+
+def side_key(stage: str, key: str) -> str:
+    """Where the second blob of `key` lives."""
+    return f"{slot_prefix(stage, slot(key))}x:{key}"
+
+
+def index_key(stage: str, partition: int, index: str) -> str:
+    """An index of one slot, such as the members of a segment."""
+    return f"{slot_prefix(stage, partition)}i:{index}"

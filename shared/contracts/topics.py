@@ -1,0 +1,184 @@
+"""Every topic: its name, who writes and reads it, its key, what it carries, and how the broker keeps it.
+
+Created explicitly by `deploy/local/topics.py`; nothing relies on auto-creation.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from shared.contracts.slots import PARTITIONS
+
+LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
+RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+"""Default age at which data leaves the log (personal data must); a rebuild from zero needs what is still in it."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `config` holds broker settings beside the defaults that `settings()` adds."""
+
+    name: str
+    writers: tuple[str, ...]
+    readers: tuple[str, ...]
+    key: str
+    content: str
+    compacted: bool = False
+    partitions: int = PARTITIONS
+    config: dict[str, str] = field(default_factory=dict)
+
+    def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:
+        """Broker settings of this topic: log-append time always; compacted for ever, or deleted after `retention_ms`."""
+        kept = (
+            {"cleanup.policy": "compact"}
+            if self.compacted
+            else {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
+        )
+        return {"message.timestamp.type": "LogAppendTime", **kept, **self.config}
+
+
+_LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
+
+EVENT_RECEIVED: Final = "rapport.event.received.v1"
+EVENT_REJECTED: Final = "rapport.event.rejected.v1"
+EVENT_RESOLVED: Final = "rapport.event.resolved.v1"
+IDENTITY_CONFLICTED: Final = "rapport.identity.conflicted.v1"
+PROFILE_CHANGED: Final = "rapport.profile.changed.v1"
+PROFILE_MOVED: Final = "rapport.profile.moved.v1"
+SEGMENT_CHANGED: Final = "rapport.segment.changed.v1"
+MEMBERSHIP_MOVED: Final = "rapport.membership.moved.v1"
+MESSAGE_REQUESTED: Final = "rapport.message.requested.v1"
+MESSAGE_CHANGED: Final = "rapport.message.changed.v1"
+JOURNEY_MOVED: Final = "rapport.journey.moved.v1"
+DISPATCH_RECORDED: Final = "rapport.dispatch.recorded.v1"
+RECORD_FAILED: Final = "rapport.record.failed.v1"
+RESOLVER_REPLAYED: Final = "rapport.resolver.replayed.v1"
+FOLDER_REPLAYED: Final = "rapport.folder.replayed.v1"
+SEGMENTATION_REPLAYED: Final = "rapport.segmentation.replayed.v1"
+JOURNEYS_REPLAYED: Final = "rapport.journeys.replayed.v1"
+KEY_CHANGED: Final = "rapport.key.changed.v1"
+DEFINITION_CHANGED: Final = "rapport.definition.changed.v1"
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    Topic(
+        EVENT_RECEIVED,
+        ("ingest", "resolver"),
+        ("resolver",),
+        "typed id the event came under (ids.py)",
+        "ReceivedEvent JSON (events.py); LinkRequest of the resolver itself, header kind=link (identity.py)",
+        config=_LARGE,
+    ),
+    Topic(
+        EVENT_REJECTED,
+        ("ingest",),
+        ("query",),
+        "source id",
+        "RejectedEvent JSON with the original bytes (events.py)",
+        config=_LARGE,
+    ),
+    Topic(
+        EVENT_RESOLVED,
+        ("resolver",),
+        ("folder", "segmentation", "journeys", "warehouse"),
+        "profile id",
+        "ReceivedEvent JSON, byte for byte as received; kind=merge: MergeRecord; kind=clock: ClockRecord (identity.py, clock.py)",
+        config=_LARGE,
+    ),
+    Topic(IDENTITY_CONFLICTED, ("resolver",), ("warehouse",), "profile id", "ConflictRecord JSON (identity.py)"),
+    Topic(
+        PROFILE_CHANGED, ("folder",), ("warehouse",), "profile id", "ProfileChanged JSON (changes.py)", config=_LARGE
+    ),
+    Topic(
+        PROFILE_MOVED,
+        ("folder",),
+        ("folder",),
+        "winner's profile id",
+        "kind=moved: the loser's blob; kind=late: a record that came after the move",
+        config=_LARGE,
+    ),
+    Topic(
+        SEGMENT_CHANGED, ("segmentation",), ("journeys", "warehouse"), "profile id", "SegmentChanged JSON (changes.py)"
+    ),
+    Topic(
+        MEMBERSHIP_MOVED, ("segmentation",), ("segmentation",), "winner's profile id", "as profile.moved", config=_LARGE
+    ),
+    Topic(
+        MESSAGE_REQUESTED,
+        ("journeys",),
+        ("dispatcher",),
+        "profile id",
+        "MessageRequested JSON (changes.py)",
+        config=_LARGE,
+    ),
+    Topic(
+        MESSAGE_CHANGED, ("dispatcher",), ("journeys", "warehouse"), "profile id", "MessageChanged JSON (changes.py)"
+    ),
+    Topic(JOURNEY_MOVED, ("journeys",), ("journeys",), "winner's profile id", "as profile.moved", config=_LARGE),
+    Topic(
+        DISPATCH_RECORDED,
+        ("dispatcher",),
+        ("dispatcher",),
+        "dispatch id",
+        "LedgerEntry JSON: the last state of one message",
+        compacted=True,
+    ),
+    Topic(
+        RECORD_FAILED,
+        ("resolver", "folder", "segmentation", "journeys"),
+        ("query",),
+        "key of the failed record",
+        "FailedRecord msgpack (failed.py)",
+        config=_LARGE,
+    ),
+    Topic(
+        RESOLVER_REPLAYED,
+        ("query",),
+        ("resolver",),
+        "key of the failed record",
+        "the failed record again",
+        config=_LARGE,
+    ),
+    Topic(
+        FOLDER_REPLAYED, ("query",), ("folder",), "key of the failed record", "the failed record again", config=_LARGE
+    ),
+    Topic(
+        SEGMENTATION_REPLAYED,
+        ("query",),
+        ("segmentation",),
+        "key of the failed record",
+        "the failed record again",
+        config=_LARGE,
+    ),
+    Topic(
+        JOURNEYS_REPLAYED,
+        ("query",),
+        ("journeys",),
+        "key of the failed record",
+        "the failed record again",
+        config=_LARGE,
+    ),
+    Topic(
+        KEY_CHANGED,
+        ("query", "cli"),
+        ("ingest", "query"),
+        "key's hash",
+        "KeyChanged JSON (control.py)",
+        compacted=True,
+        partitions=1,
+    ),
+    Topic(
+        DEFINITION_CHANGED,
+        ("query", "cli"),
+        ("segmentation", "journeys", "query"),
+        "kind/name",
+        "DefinitionChanged JSON (control.py)",
+        compacted=True,
+        partitions=1,
+    ),
+)
+
+REPLAYED_BY_STAGE: Final = {
+    "resolver": RESOLVER_REPLAYED,
+    "folder": FOLDER_REPLAYED,
+    "segmentation": SEGMENTATION_REPLAYED,
+    "journeys": JOURNEYS_REPLAYED,
+}

@@ -1,0 +1,180 @@
+"""What a stage hands the runtime: pure functions over one state a key. Everything else (chunks, fence, outbox, retry, dead
+letters, timers, merges) is the runtime's.
+
+A stage reads no clock, does no I/O and draws no random number: all that it may know stands in its state, the item and the `Step`.
+It may change the state that it is handed in place and return it: if a fold raises, the runtime throws the chunk's states away and
+folds again from the stored ones, with the record that failed set aside.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import msgspec
+
+from shared.contracts.slots import slot
+
+S = TypeVar("S")
+"""A stage's state for one key."""
+R = TypeVar("R")
+"""What a stage decodes a record to."""
+
+
+class Record(Protocol):
+    """One consumed record; aiokafka's ConsumerRecord and shared.testing's fake have this shape. `timestamp`: log-append ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Output(msgspec.Struct, array_like=True, gc=False):
+    """One record to publish. `value` None: the input record's own value (at `source_offset` of the chunk's input), byte for byte.
+
+    `headers` already hold the cause.
+    """
+
+    topic: str
+    partition: int
+    key: bytes
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+    source_offset: int
+
+
+class IndexOp(msgspec.Struct, array_like=True, gc=False):
+    """One change of a sorted-set index of the slot: add `member` with `score`, or remove it (score None)."""
+
+    index: str
+    member: str
+    score: float | None
+
+
+class Step:
+    """The one record (or timer) that is being folded: where it stands, what time it is, and where effects go.
+
+    `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
+    record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of that name.
+    """
+
+    __slots__ = (
+        "at",
+        "cause_prefix",
+        "held",
+        "index",
+        "key",
+        "merged_from",
+        "now",
+        "offset",
+        "ops",
+        "origin",
+        "outputs",
+        "partition",
+        "sides",
+        "topic",
+    )
+
+    def __init__(self, stage: str, topic: str, partition: int) -> None:
+        self.cause_prefix = f"{stage}|{topic}|{partition}|"
+        self.topic = topic
+        self.partition = partition
+        self.offset = 0
+        self.index = 0
+        self.at = 0
+        self.now = 0
+        self.key = ""
+        self.held = False
+        self.merged_from: str | None = None
+        self.origin: tuple[str, int, int] | None = None
+        self.outputs: list[Output] = []
+        self.ops: list[IndexOp] = []
+        self.sides: list[tuple[str, float, bytes]] = []
+
+    @property
+    def position(self) -> tuple[str, int, int]:
+        """(topic, partition, offset) at which this record was first read: a late record keeps the place it came from."""
+        return self.origin or (self.topic, self.partition, self.offset)
+
+    def emit(
+        self, topic: str, key: str, value: bytes | None, *headers: tuple[str, bytes], partition: int | None = None
+    ) -> None:
+        """Publish a record to `topic`, in the slot of `key` unless `partition` says otherwise. `value` None passes this input's value on."""
+        cause = ("cause", f"{self.cause_prefix}{self.offset}|{self.index}".encode())
+        self.index += 1
+        self.outputs.append(
+            Output(
+                topic,
+                slot(key) if partition is None else partition,
+                key.encode(),
+                value,
+                [cause, *headers],
+                self.offset,
+            )
+        )
+
+    def index_add(self, index: str, member: str, score: float = 0.0) -> None:
+        """Add `member` to the slot's sorted-set index (redis_keys.index_key), in the same commit as the state."""
+        self.ops.append(IndexOp(index, member, score))
+
+    def index_remove(self, index: str, member: str) -> None:
+        self.ops.append(IndexOp(index, member, None))
+
+    def side(self, score: float, member: bytes) -> None:
+        """Add to this key's second blob, a sorted set capped at `Stage.side_cap` members with the highest scores."""
+        self.sides.append((self.key, score, member))
+
+
+class Stage(ABC, Generic[S, R]):
+    """One stage. The key of every input record is the key of the state it concerns.
+
+    `name`: as in redis_keys.TAGS. `inputs`: topics of equal partition count. `moved`: the stage's own topic for blobs of merged keys
+    (one of `inputs`), None for a stage whose keys never merge.
+    """
+
+    name: ClassVar[str]
+    inputs: ClassVar[tuple[str, ...]]
+    moved: ClassVar[str | None] = None
+    side_cap: ClassVar[int] = 50
+
+    @abstractmethod
+    def decode(self, record: Record) -> R:
+        """Read one record. Any exception makes it a dead letter (reason `undecodable`)."""
+
+    @abstractmethod
+    def empty(self, key: str) -> S:
+        """The state of a key that nothing is known of."""
+
+    @abstractmethod
+    def load(self, raw: bytes) -> S:
+        """Inverse of `dump`."""
+
+    @abstractmethod
+    def dump(self, state: S) -> bytes:
+        """The state's blob. Equal states give equal bytes."""
+
+    @abstractmethod
+    def fold(self, state: S, item: R, step: Step) -> S:
+        """The state after `item`; outputs go to `step`."""
+
+    def merge(self, winner: S, loser: S, step: Step) -> S:
+        """Both people's states as one. Commutative and associative over what users see."""
+        raise TypeError(f"{self.name}: keys of this stage never merge")
+
+    def settled(self, state: S, step: Step) -> S:
+        """Called once when the last blob that this key waited for is in: decide now what was held."""
+        return state
+
+    def due(self, state: S) -> int | None:
+        """The next instant (epoch ms) at which `wake` must be called, or None. Must be later than `step.now` after a `wake` at it."""
+        return None
+
+    def wake(self, state: S, step: Step) -> S:
+        """Time has come: `step.now` >= `due(state)`."""
+        return state
+
+    def started(self, settings: Any) -> None:
+        """Called once before the first record."""

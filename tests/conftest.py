@@ -1,0 +1,50 @@
+"""Real servers for the tests: started once a session where a test asks for them, on free ports, in temporary folders.
+
+A test module makes topics and keys of its own under a unique prefix. `fresh_redis` is for tests that stop, kill or
+flush the server.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.clickhouse import ClickHouse
+from deploy.local.kafka import Kafka
+from deploy.local.ports import free_port
+from deploy.local.process import Missing, Process
+from deploy.local.redis import Redis
+
+
+def _running(part: Callable[[Path, int, Path], Process], folder: Path) -> Iterator[Process]:
+    """Start one part in a folder, hand it over ready, stop it; where something is missing, say so as the skip reason."""
+    try:
+        made = part(folder / "data", free_port(), folder / "server.log")
+    except Missing as absent:
+        pytest.skip(f"not run: needs {absent}")
+    with made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A real Kafka broker; `.bootstrap` is its address."""
+    yield from _running(Kafka, tmp_path_factory.mktemp("kafka"))
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A real Redis; `.url` is its address."""
+    yield from _running(Redis, tmp_path_factory.mktemp("redis"))
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A real ClickHouse engine; `.url` is its HTTP address."""
+    yield from _running(ClickHouse, tmp_path_factory.mktemp("clickhouse"))
+
+
+@pytest.fixture
+def fresh_redis(tmp_path: Path) -> Iterator[Process]:
+    """A Redis of this test alone: stop, kill, pause or flush it as you like."""
+    yield from _running(Redis, tmp_path / "redis")

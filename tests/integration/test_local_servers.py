@@ -1,0 +1,101 @@
+"""The servers of deploy.local: they keep their data through every kind of end, and die with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from deploy.local.kafka import Kafka
+from deploy.local.ports import free_port
+from deploy.local.process import NotReady, Process
+from deploy.local.redis import Redis
+
+pytestmark = pytest.mark.real
+
+
+def test_kafka_keeps_an_eight_megabyte_record_through_a_kill_and_a_restart(tmp_path: Path) -> None:
+    with Kafka(tmp_path / "data", free_port(), tmp_path / "kafka.log") as broker:
+        admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+        topic = NewTopic("large", 1, 1, config={"max.message.bytes": "8500000"})
+        admin.create_topics([topic])["large"].result(30)
+        producer = Producer({"bootstrap.servers": broker.bootstrap, "message.max.bytes": 8_500_000, "acks": "all"})
+        payload = os.urandom(8_000_000)
+        producer.produce("large", payload)
+        assert producer.flush(30) == 0
+        broker.kill()
+        assert not broker.alive
+        broker.start()
+        broker.wait_ready(60)
+        consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"})
+        consumer.subscribe(["large"])
+        message = consumer.poll(30)
+        consumer.close()
+        assert message is not None
+        assert message.value() == payload
+
+
+def test_kafka_creates_no_topic_by_itself(kafka: Kafka) -> None:
+    producer = Producer({"bootstrap.servers": kafka.bootstrap, "message.timeout.ms": 3000})
+    outcomes: list[object] = []
+    producer.produce("never-created", b"x", on_delivery=lambda error, _: outcomes.append(error))
+    producer.flush(10)
+    assert outcomes != [None]
+    assert "never-created" not in AdminClient({"bootstrap.servers": kafka.bootstrap}).list_topics(timeout=10).topics
+
+
+def test_redis_keeps_what_it_acknowledged_through_a_kill(fresh_redis: Redis) -> None:
+    with redis.Redis.from_url(fresh_redis.url) as client:
+        client.set("kept", "yes")
+        fresh_redis.kill()
+        fresh_redis.start()
+        fresh_redis.wait_ready(30)
+        assert client.get("kept") == b"yes"
+
+
+def test_a_paused_redis_answers_nothing_until_it_is_resumed(fresh_redis: Redis) -> None:
+    fresh_redis.pause()
+    try:
+        assert not fresh_redis.probe()
+    finally:
+        fresh_redis.resume()
+    fresh_redis.wait_ready(10)
+
+
+def test_a_child_dies_with_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, sys, time; from deploy.local.process import Process;"
+        f"p = Process('sleeper', ['sleep', '600'], pathlib.Path({str(tmp_path / 'log')!r})); p.start();"
+        "print(p.pid, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+        parent.wait(10)
+    end = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and _state(child) != "Z":
+        assert time.monotonic() < end, "the child outlived its parent"
+        time.sleep(0.02)
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return "Z"
+
+
+def test_a_child_that_ends_early_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+    child = Process("talker", ["sh", "-c", "echo the reason; exit 3"], tmp_path / "log")
+    child.start()
+    while child.alive:
+        time.sleep(0.01)
+    with pytest.raises(NotReady, match=r"talker ended with code 3\n.*the reason"):
+        child.wait_ready(5)

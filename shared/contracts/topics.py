@@ -28,11 +28,7 @@ class Topic:
 
     def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:
         """Broker settings of this topic: log-append time always; compacted for ever, or deleted after `retention_ms`."""
-        kept = (
-            {"cleanup.policy": "compact"}
-            if self.compacted
-            else {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
-        )
+        kept = {"cleanup.policy": "compact"} if self.compacted else {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
         return {"message.timestamp.type": "LogAppendTime", **kept, **self.config}
 
 
@@ -84,9 +80,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         config=_LARGE,
     ),
     Topic(IDENTITY_CONFLICTED, ("resolver",), ("warehouse",), "profile id", "ConflictRecord JSON (identity.py)"),
-    Topic(
-        PROFILE_CHANGED, ("folder",), ("warehouse",), "profile id", "ProfileChanged JSON (changes.py)", config=_LARGE
-    ),
+    Topic(PROFILE_CHANGED, ("folder",), ("warehouse",), "profile id", "ProfileChanged JSON (changes.py)", config=_LARGE),
     Topic(
         PROFILE_MOVED,
         ("folder",),
@@ -95,12 +89,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "kind=moved: the loser's blob; kind=late: a record that came after the move",
         config=_LARGE,
     ),
-    Topic(
-        SEGMENT_CHANGED, ("segmentation",), ("journeys", "warehouse"), "profile id", "SegmentChanged JSON (changes.py)"
-    ),
-    Topic(
-        MEMBERSHIP_MOVED, ("segmentation",), ("segmentation",), "winner's profile id", "as profile.moved", config=_LARGE
-    ),
+    Topic(SEGMENT_CHANGED, ("segmentation",), ("journeys", "warehouse"), "profile id", "SegmentChanged JSON (changes.py)"),
+    Topic(MEMBERSHIP_MOVED, ("segmentation",), ("segmentation",), "winner's profile id", "as profile.moved", config=_LARGE),
     Topic(
         MESSAGE_REQUESTED,
         ("journeys",),
@@ -109,9 +99,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "MessageRequested JSON (changes.py)",
         config=_LARGE,
     ),
-    Topic(
-        MESSAGE_CHANGED, ("dispatcher",), ("journeys", "warehouse"), "profile id", "MessageChanged JSON (changes.py)"
-    ),
+    Topic(MESSAGE_CHANGED, ("dispatcher",), ("journeys", "warehouse"), "profile id", "MessageChanged JSON (changes.py)"),
     Topic(JOURNEY_MOVED, ("journeys",), ("journeys",), "winner's profile id", "as profile.moved", config=_LARGE),
     Topic(
         DISPATCH_RECORDED,
@@ -137,9 +125,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "the failed record again",
         config=_LARGE,
     ),
-    Topic(
-        FOLDER_REPLAYED, ("query",), ("folder",), "key of the failed record", "the failed record again", config=_LARGE
-    ),
+    Topic(FOLDER_REPLAYED, ("query",), ("folder",), "key of the failed record", "the failed record again", config=_LARGE),
     Topic(
         SEGMENTATION_REPLAYED,
         ("query",),

@@ -58,7 +58,8 @@ class Step:
     """The one record (or timer) that is being folded: where it stands, what time it is, and where effects go.
 
     `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
-    record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of that name.
+    record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
+    that name.
     """
 
     __slots__ = (
@@ -99,10 +100,8 @@ class Step:
         """(topic, partition, offset) at which this record was first read: a late record keeps the place it came from."""
         return self.origin or (self.topic, self.partition, self.offset)
 
-    def emit(
-        self, topic: str, key: str, value: bytes | None, *headers: tuple[str, bytes], partition: int | None = None
-    ) -> None:
-        """Publish a record to `topic`, in the slot of `key` unless `partition` says otherwise. `value` None passes this input's value on."""
+    def emit(self, topic: str, key: str, value: bytes | None, *headers: tuple[str, bytes], partition: int | None = None) -> None:
+        """Publish a record to `topic`, in the slot of `key` unless `partition` is given. `value` None passes this input's value on."""
         cause = ("cause", f"{self.cause_prefix}{self.offset}|{self.index}".encode())
         self.index += 1
         self.outputs.append(

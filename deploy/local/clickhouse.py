@@ -3,11 +3,10 @@
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from deploy.local.ports import HOST
 from deploy.local.process import MissingError, Process
+from deploy.local.settings import PROJECT
 
 
 class ClickHouse(Process):
@@ -20,17 +19,9 @@ class ClickHouse(Process):
         self.data, self.port = data, port
         self.url = f"http://{HOST}:{port}"
         argv = [sys.executable, "-m", "deploy.local.clickhouse_server", "--data", str(data), "--port", str(port)]
-        super().__init__("clickhouse", argv, log_path, cwd=Path(__file__).parents[2])
+        super().__init__("clickhouse", argv, log_path, cwd=PROJECT, check=f"{self.url}/ping")
 
     def start(self) -> None:
         """Start the server on its folder, which is made if need be."""
         self.data.mkdir(parents=True, exist_ok=True)
         super().start()
-
-    def probe(self) -> bool:
-        """Whether the server answers /ping."""
-        try:
-            with urlopen(f"{self.url}/ping", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (URLError, OSError):
-            return False

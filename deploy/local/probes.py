@@ -1,0 +1,55 @@
+"""Asks a part whether it is ready, by its address: `http://…`, `kafka://host:port`, `redis://host:port`, `tcp://host:port`."""
+
+import socket
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+SECONDS = 2.0
+LONGEST_REASON = 300
+
+
+def reason_not_ready(check: str) -> str | None:
+    """None when the part at `check` is ready, else why not, in words. Takes SECONDS at most; raises ValueError on a bad address."""
+    address = urlsplit(check)
+    host, port = address.hostname, address.port
+    if host is None or port is None:
+        raise ValueError(f"no host and port in {check!r}")
+    if address.scheme in ("http", "https"):
+        return _http(check)
+    try:
+        with socket.create_connection((host, port), timeout=SECONDS) as connection:
+            if address.scheme == "redis":
+                return _redis(connection)
+    except OSError as error:
+        return f"no connection to {host}:{port} ({error.strerror or error})"
+    return _kafka(f"{host}:{port}") if address.scheme == "kafka" else None
+
+
+def _http(url: str) -> str | None:
+    try:
+        with urlopen(url, timeout=SECONDS) as answer:
+            return None if answer.status == 200 else f"{url} answers {answer.status}"
+    except HTTPError as error:
+        with error:
+            told = error.read(LONGEST_REASON).decode(errors="replace").strip()
+        return f"{url} answers {error.code}: {told}"
+    except (URLError, OSError) as error:
+        return f"no answer from {url} ({getattr(error, 'reason', error)})"
+
+
+def _redis(connection: socket.socket) -> str | None:
+    connection.sendall(b"PING\r\n")
+    told = connection.recv(128)
+    return None if told.startswith((b"+PONG", b"-NOAUTH")) else told.decode(errors="replace").strip() or "it hung up"
+
+
+def _kafka(bootstrap: str) -> str | None:
+    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": int(SECONDS * 1000)})
+    try:
+        return None if client.list_topics(timeout=SECONDS).brokers else "no broker in the cluster's metadata"
+    except KafkaException as error:
+        return f"no metadata from {bootstrap} ({error.args[0].str()})"

@@ -1,0 +1,70 @@
+"""What one machine's run reads from the environment, and where it keeps its files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).parents[2]
+
+
+class LocalSettings(BaseSettings):
+    """Settings of `rapport up` and `rapport run`; each is read from RAPPORT_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
+
+    home: Path = Field(Path(".rapport"), description="folder of all data, logs, mail and keys")
+    port_base: int | None = Field(
+        None, ge=1024, le=65_000, description="first of the ports; without it the usual ones, or the next free ones"
+    )
+    min_free_mb: int = Field(1024, ge=0, description="free megabytes without which nothing is started")
+    start_seconds: float = Field(120, gt=0, description="how long one part may take to become ready")
+    drain_seconds: float = Field(30, gt=0, description="how long one part may take to stop before it is killed")
+
+
+@dataclass(frozen=True)
+class Home:
+    """The folder of one installation (`.rapport`)."""
+
+    root: Path
+
+    @property
+    def data(self) -> Path:
+        """Kafka's, Redis', ClickHouse's and Prometheus' files: a folder each."""
+        return self.root / "data"
+
+    @property
+    def logs(self) -> Path:
+        """One log file for each part."""
+        return self.root / "logs"
+
+    @property
+    def mail(self) -> Path:
+        """What the mail catcher received: one .eml file a message."""
+        return self.root / "mail"
+
+    @property
+    def env(self) -> Path:
+        """Keys and URLs, to be sourced by a shell; readable by its owner only."""
+        return self.root / "env"
+
+    @property
+    def parts(self) -> Path:
+        """JSON list of the running parts: name, process id, URL, log file."""
+        return self.root / "parts.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held, with the process id inside, by the one supervisor of this folder."""
+        return self.root / "lock"
+
+    @property
+    def demo(self) -> Path:
+        """How far the demo's replay has come."""
+        return self.root / "demo.json"
+
+    def make(self) -> None:
+        """Make the folders, closed to other users: they will hold personal data."""
+        for folder in (self.root, self.data, self.logs, self.mail):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)

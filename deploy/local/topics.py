@@ -1,0 +1,103 @@
+"""Creates every topic of shared/contracts/topics.py, and checks those that exist: `python -m deploy.local.topics`.
+
+Safe to run at every start and beside a running system. A topic whose partition count differs is an error, never mended:
+keys would move to other partitions.
+"""
+
+import sys
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.contracts.topics import TOPICS, Topic
+
+DAY_MS = 24 * 3600 * 1000
+SECONDS = 30
+
+
+class TopicSettings(BaseSettings):
+    """Read from RAPPORT_<NAME>."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
+
+    kafka_bootstrap: str = "127.0.0.1:9092"
+    retention_days: int = Field(30, ge=1, description="age at which data leaves the log; personal data must")
+    replication_factor: int = Field(-1, description="copies of each topic; -1 takes the broker's default")
+
+
+class WrongTopicError(Exception):
+    """A topic exists in a shape that cannot be used; the message says which and what to do."""
+
+
+def ensure(admin: AdminClient, topics: tuple[Topic, ...], settings: TopicSettings) -> list[str]:
+    """Create what is absent, bring settings of the rest up to date; returns the names created.
+
+    Raises WrongTopicError on a wrong partition count, KafkaException when the broker refuses or does not answer.
+    """
+    there = admin.list_topics(timeout=SECONDS).topics
+    wrong = [
+        f"topic {t.name} has {len(there[t.name].partitions)} partitions, needed are {t.partitions}"
+        for t in topics
+        if t.name in there and len(there[t.name].partitions) != t.partitions
+    ]
+    if wrong:
+        raise WrongTopicError(
+            "\n".join([*wrong, "Partitions are a constant of an installation: use another cluster, or delete these topics."])
+        )
+    retention = settings.retention_days * DAY_MS
+    absent = [t for t in topics if t.name not in there]
+    created = _create(admin, absent, retention, settings.replication_factor)
+    _configure(admin, [t for t in topics if t.name in there], retention)
+    return created
+
+
+def _create(admin: AdminClient, absent: list[Topic], retention_ms: int, replication_factor: int) -> list[str]:
+    if not absent:
+        return []
+    asked = admin.create_topics([NewTopic(t.name, t.partitions, replication_factor, config=t.settings(retention_ms)) for t in absent])
+    created = []
+    for name, outcome in asked.items():
+        try:
+            outcome.result(SECONDS)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another start was faster
+                raise
+        else:
+            created.append(name)
+    return created
+
+
+def _configure(admin: AdminClient, present: list[Topic], retention_ms: int) -> None:
+    resources = [
+        ConfigResource(
+            ConfigResource.Type.TOPIC,
+            topic.name,
+            incremental_configs=[
+                ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+                for name, value in topic.settings(retention_ms).items()
+            ],
+        )
+        for topic in present
+    ]
+    if resources:
+        for outcome in admin.incremental_alter_configs(resources).values():
+            outcome.result(SECONDS)
+
+
+def main() -> None:
+    """Do it and say what was done; exit code 1 with a plain sentence when it cannot be."""
+    settings = TopicSettings()
+    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
+    try:
+        created = ensure(admin, TOPICS, settings)
+    except WrongTopicError as error:
+        sys.exit(str(error))
+    except KafkaException as error:
+        sys.exit(f"topics could not be made on {settings.kafka_bootstrap}: {error.args[0].str()}")
+    print(f"{len(created)} topics created, {len(TOPICS) - len(created)} were there")  # noqa: T201 for the log
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,7 @@ import msgspec
 class FailureReason(StrEnum):
     UNDECODABLE = "undecodable"
     HANDLER_FAILED = "handler_failed"
+    TIMER_FAILED = "timer_failed"
     OUTPUT_TOO_LARGE = "output_too_large"
 
 

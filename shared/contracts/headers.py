@@ -19,6 +19,9 @@ ORIGIN: Final = "origin"
 ORIGIN_KIND: Final = "origin_kind"
 """On a late or replayed record: the kind header it was first read with."""
 
+REPLAY_OF: Final = "replay_of"
+"""On a replayed record: the dead letter's position, applied once however often it is replayed."""
+
 KIND_LINK: Final = b"link"
 KIND_MERGE: Final = b"merge"
 KIND_CLOCK: Final = b"clock"

@@ -23,13 +23,20 @@ R = TypeVar("R")
 class Record(Protocol):
     """One consumed record; aiokafka's ConsumerRecord and shared.testing's fake have this shape. `timestamp`: log-append ms."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
 
 
 class Output(msgspec.Struct, array_like=True, gc=False):
@@ -162,6 +169,9 @@ class Stage(ABC, Generic[S, R]):
     def merge(self, winner: S, loser: S, step: Step) -> S:
         """Both people's states as one. Commutative and associative over what users see."""
         raise TypeError(f"{self.name}: keys of this stage never merge")
+
+    def leave(self, state: S, winner: str, step: Step) -> None:
+        """This key has lost a merge and its state is about to go to `winner`: take back what others see under it (indexes)."""
 
     def settled(self, state: S, step: Step) -> S:
         """Called once when the last blob that this key waited for is in: decide now what was held."""

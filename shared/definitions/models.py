@@ -1,0 +1,84 @@
+"""What the models of all kinds stand on: frozen, no unknown keys, and pydantic's errors turned into problems with file and line."""
+
+import difflib
+from typing import Any, ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from shared.definitions.yaml_text import DefinitionError, Document, Path, Plain, Problem
+
+M = TypeVar("M", bound="Part")
+
+TAG_PREFIX = "<"
+"""Tags of unions begin so: they stand in pydantic's locations but not in the file."""
+
+
+class Part(BaseModel):
+    """A mapping in a definition file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=False, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, value: Any) -> Any:
+        """Name the unknown keys and the known ones: pydantic's own message names only the former."""
+        if isinstance(value, dict):
+            known = [field.alias or name for name, field in cls.model_fields.items()]
+            unknown = [key for key in value if key not in known]
+            if unknown:
+                near = difflib.get_close_matches(str(unknown[0]), known, 1)
+                hint = f" (did you mean {near[0]!r}?)" if near else ""
+                names = ", ".join(map(repr, unknown))
+                raise PydanticCustomError(
+                    "unknown_key",
+                    "unknown key {names}{hint}; expected: {known}",
+                    {"names": names, "hint": hint, "known": ", ".join(known), "key": str(unknown[0])},
+                )
+        return value
+
+
+class Definition(Part):
+    """The top of a file. `kind` is the key whose value is the definition's name."""
+
+    kind: ClassVar[str]
+
+    @property
+    def name(self) -> str:
+        """The definition's name, unique within its kind."""
+        return str(getattr(self, self.kind))
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """The error that a validator raises when `message` says what was expected."""
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def read(document: Document, model: type[M]) -> M:
+    """The document as a `model`. Raises DefinitionError with all that is wrong."""
+    try:
+        return model.model_validate(document.data)
+    except ValidationError as error:
+        raise DefinitionError([_problem(document, details) for details in error.errors(include_url=False)]) from None
+
+
+def _problem(document: Document, details: ErrorDetails) -> Problem:
+    path: Path = tuple(part for part in details["loc"] if not (isinstance(part, str) and part.startswith(TAG_PREFIX)))
+    match details["type"]:
+        case "unknown_key":
+            path = (*path, details["ctx"]["key"])
+            message = details["msg"]
+        case "missing":
+            message = "is missing"
+        case "wrong":
+            message = details["msg"]
+        case _:
+            found = details["input"]
+            shown = f" (found {found!r})" if isinstance(found, str | int | float | bool | None) else ""
+            message = f"{details['msg'][0].lower()}{details['msg'][1:]}{shown}"
+    return document.problem(path, message)
+
+
+def plain_mapping(data: Plain) -> dict[str, Plain]:
+    """`data` if it is a mapping, else nothing."""
+    return data if isinstance(data, dict) else {}

@@ -1,0 +1,148 @@
+"""YAML to plain data with the line of every part.
+
+The YAML 1.2 core schema (so `on`, `no` and `12:30` are text), exact decimals for fractions, text for dates. Anchors, merge keys, tags
+and repeated keys are refused: what a reader sees is what counts.
+"""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import yaml
+
+Path = tuple[str | int, ...]
+Plain = str | int | Decimal | bool | None | list["Plain"] | dict[str, "Plain"]
+
+MAX_DEPTH: Final = 64
+_INT = re.compile(r"[-+]?[0-9]{1,30}")
+_FRACTION = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?")
+_NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE: Final = frozenset({"true", "True", "TRUE"})
+_FALSE: Final = frozenset({"false", "False", "FALSE"})
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in a file. `line` counts from 1; `path` as in `when.all[0].within`, empty for the file as a whole."""
+
+    file: str
+    line: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (f"{self.file}:{self.line}", self.path, self.message) if part)
+
+
+class DefinitionError(ValueError):
+    """A file, or several, cannot be used; `problems` says all that was found."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Document:
+    """One parsed file. `lines` gives the line on which the part at each path begins (a mapping's value: the line of its key)."""
+
+    file: str
+    data: Plain
+    lines: dict[Path, int]
+
+    def line(self, path: Path) -> int:
+        """The line of the part at `path`, or of the nearest part around it."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.lines:
+                return self.lines[path[:end]]
+        return 1
+
+    def problem(self, path: Path, message: str) -> Problem:
+        return Problem(self.file, self.line(path), dotted(path), message)
+
+
+def dotted(path: Path) -> str:
+    """`("when", "all", 0, "within")` as `when.all[0].within`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def parse(text: str, file: str, first_line: int = 1) -> Document:
+    """Parse one YAML document. `first_line`: where `text` begins in the file. Raises DefinitionError."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line if error.problem_mark else 0
+        raise DefinitionError([Problem(file, line + first_line, "", f"no valid YAML: {error.problem or error}")]) from None
+    except yaml.reader.ReaderError as error:
+        raise DefinitionError([Problem(file, first_line, "", f"no valid YAML: {error.reason}")]) from None
+    except RecursionError:
+        raise DefinitionError([Problem(file, first_line, "", f"no more than {MAX_DEPTH} levels may nest")]) from None
+    finally:
+        loader.dispose()
+    reader = _Reader(file, first_line)
+    data = None if node is None else reader.read(node, ())
+    if reader.problems:
+        raise DefinitionError(reader.problems)
+    return Document(file, data, reader.lines)
+
+
+class _Reader:
+    def __init__(self, file: str, first_line: int) -> None:
+        self.file = file
+        self.first_line = first_line
+        self.lines: dict[Path, int] = {}
+        self.problems: list[Problem] = []
+        self._seen: set[int] = set()
+
+    def read(self, node: yaml.Node, path: Path) -> Plain:
+        self.lines.setdefault(path, self._line(node))
+        if len(path) > MAX_DEPTH:
+            return self._wrong(node, path[:4], f"no more than {MAX_DEPTH} levels may nest")
+        if id(node) in self._seen:
+            return self._wrong(node, path, "anchors and aliases are not supported: write it out")
+        self._seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.read(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _mapping(self, node: yaml.MappingNode, path: Path) -> Plain:
+        found: dict[str, Plain] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._wrong(key_node, path, "a key must be text")
+                continue
+            key = str(key_node.value)
+            here = (*path, key)
+            if key == "<<" and key_node.style is None:
+                self._wrong(key_node, path, "merge keys (<<) are not supported: write it out")
+            elif key in found:
+                self._wrong(key_node, here, "this key stands here twice")
+            else:
+                self.lines[here] = self._line(key_node)
+                found[key] = self.read(value_node, here)
+        return found
+
+    def _scalar(self, node: yaml.Node, path: Path) -> Plain:
+        text = str(node.value)
+        if not node.tag.startswith("tag:yaml.org,2002:"):
+            return self._wrong(node, path, f"tags such as {node.tag} are not supported")
+        if node.style is not None:
+            return text
+        if text in _NULL:
+            return None
+        if text in _TRUE or text in _FALSE:
+            return text in _TRUE
+        if _INT.fullmatch(text):
+            return int(text)
+        return Decimal(text) if _FRACTION.fullmatch(text) else text
+
+    def _wrong(self, node: yaml.Node, path: Path, message: str) -> None:
+        self.problems.append(Problem(self.file, self._line(node), dotted(path), message))
+
+    def _line(self, node: yaml.Node) -> int:
+        return int(node.start_mark.line) + self.first_line

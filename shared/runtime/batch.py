@@ -1,0 +1,361 @@
+"""Folding: records in, changed states and outputs out. No I/O; a batch is thrown away whole if anything in it goes wrong."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from shared.contracts.clock import decode_clock
+from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
+from shared.contracts.headers import Position
+from shared.contracts.identity import MERGE_DECODER
+from shared.contracts.topics import LARGE_RECORD_BYTES, RECORD_FAILED
+from shared.runtime.envelope import Entry, Moved, decode_moved, encode_moved
+from shared.runtime.meta import CAUSE_BITS, Meta
+from shared.runtime.stage import Output, Record, Stage, Step
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+MAX_OUTPUT_BYTES: Final = LARGE_RECORD_BYTES - 64 * 1024
+CLOCK_KEY: Final = b"clock:"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    reason: FailureReason
+    detail: str
+
+
+class Poisoned(Exception):
+    """The record at `index` of the chunk (offset `offset`) cannot be folded."""
+
+    def __init__(self, index: int, offset: int, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.index = index
+        self.offset = offset
+        self.failure = failure
+
+
+class TimerFailed(Exception):
+    """The timer of `key` cannot be fired."""
+
+    def __init__(self, key: str, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.key = key
+        self.failure = failure
+
+
+class Undecodable(Exception):
+    """A record that the stage cannot read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """A record as it was first read, seen through the topic that brought it late or again."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Batch(Generic[S, R]):
+    """What has been folded since the last commit. `entries` holds every key that the records may touch."""
+
+    def __init__(self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]]) -> None:
+        self.stage = stage
+        self.meta = meta
+        self.entries = entries
+        self.step = Step(stage.name, topic, partition)
+        self.step.now = meta.now
+        self.dirty: dict[str, Entry[S]] = {}
+        self.timers: dict[str, int] = {}
+        self.earliest_timer: int | None = None
+        self.side_drops: list[str] = []
+        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0}
+        self.clocks_only = True
+        self._seen = meta.seen[topic]
+
+    def fold(
+        self,
+        records: Sequence[Record],
+        start: int,
+        stop: int,
+        poison: Mapping[int, Failure],
+        sides: Mapping[str, list[tuple[float, bytes]]],
+    ) -> int:
+        """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due ends a batch.
+
+        Raises Poisoned; the batch and its entries are then good for nothing.
+        """
+        for index in range(start, stop):
+            record = records[index]
+            try:
+                failure = poison.get(record.offset)
+                if failure is not None:
+                    self.clocks_only = False
+                    self._bury(record, failure)
+                elif record.key is not None and record.key.startswith(CLOCK_KEY):
+                    if not self._clock(record):
+                        return index
+                else:
+                    self.clocks_only = False
+                    self._record(record, sides)
+            except Undecodable as error:
+                raise Poisoned(index, record.offset, Failure(FailureReason.UNDECODABLE, str(error))) from error
+            except OverflowError as error:
+                raise Poisoned(index, record.offset, Failure(FailureReason.OUTPUT_TOO_LARGE, str(error))) from error
+            except Exception as error:
+                detail = f"{type(error).__name__}: {error}"
+                raise Poisoned(index, record.offset, Failure(FailureReason.HANDLER_FAILED, detail)) from error
+        return stop
+
+    def _clock(self, record: Record) -> bool:
+        """Read a clock record; False, with nothing changed, if it makes a timer due."""
+        clock = decode_clock(record.value or b"")
+        before = self.meta.clocks.get(clock.slot, -1)
+        if clock.now <= before:
+            return True
+        self.meta.clocks[clock.slot] = clock.now
+        now = self.meta.now
+        if self.earliest_timer is not None and self.earliest_timer <= now:
+            if before < 0:
+                del self.meta.clocks[clock.slot]
+            else:
+                self.meta.clocks[clock.slot] = before
+            return False
+        self.step.now = now
+        return True
+
+    def _record(self, record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
+        step = self.step
+        kind = merged_from = replay_of = origin = None
+        late_kind: bytes | None = None
+        for name, value in record.headers:
+            if name == "cause":
+                lane, offset, nth = value.decode().rsplit("|", 2)
+                at = (int(offset) << CAUSE_BITS) | int(nth)
+                if self._seen.get(lane, -1) >= at:
+                    self.counts["repeated"] += 1
+                    return
+                self._seen[lane] = at
+            elif name == "kind":
+                kind = value
+            elif name == "merged_from":
+                merged_from = value.decode()
+            elif name == "origin":
+                origin = Position.decode(value)
+            elif name == "origin_kind":
+                late_kind = value
+            elif name == "replay_of":
+                replay_of = value.decode()
+        if record.key is None:
+            raise Undecodable("the record has no key")
+        if replay_of is not None:
+            if replay_of in self.meta.replayed:
+                self.counts["repeated"] += 1
+                return
+            self.meta.replayed.add(replay_of)
+        key = record.key.decode()
+        step.key = key
+        step.offset = record.offset
+        step.index = 0
+        step.at = record.timestamp
+        step.origin = origin
+        if origin is not None:
+            kind = late_kind
+            record = Relayed(*origin, record.timestamp, record.key, record.value, record.headers)
+        self.counts["folded"] += 1
+        entry = self.entries(key)
+        if kind == b"moved":
+            self._absorb(entry, record)
+        elif entry.winner is not None:
+            self._forward(entry.winner, kind, merged_from, origin, record)
+        elif kind == b"merge":
+            self._leave(entry, record, sides)
+        else:
+            self._fold_one(entry, key, record, merged_from)
+
+    def _fold_one(self, entry: Entry[S], key: str, record: Record, merged_from: str | None) -> None:
+        stage, step = self.stage, self.step
+        try:
+            item = stage.decode(record)
+        except Exception as error:
+            raise Undecodable(f"{type(error).__name__}: {error}") from error
+        if merged_from is not None and (entry.absorbed is None or merged_from not in entry.absorbed):
+            entry.awaiting = (entry.awaiting or set()) | {merged_from}
+        step.merged_from = merged_from
+        step.held = bool(entry.awaiting)
+        outputs = len(step.outputs)
+        entry.state = stage.fold(self._state(entry, key), item, step)
+        self._check(outputs)
+        self._touched(key, entry)
+
+    def _state(self, entry: Entry[S], key: str) -> S:
+        state = entry.state
+        if state is None:
+            state = self.stage.empty(key) if entry.blob is None else self.stage.load(entry.blob)
+            entry.blob = None
+        return state
+
+    def _touched(self, key: str, entry: Entry[S]) -> None:
+        self.dirty[key] = entry
+        due = 0
+        if entry.state is not None and not entry.awaiting:
+            due = self.stage.due(entry.state) or 0
+        if due != entry.due:
+            entry.due = due
+            self.timers[key] = due
+            if due and (self.earliest_timer is None or due < self.earliest_timer):
+                self.earliest_timer = due
+
+    def _check(self, start: int) -> None:
+        for output in self.step.outputs[start:]:
+            if output.value is not None and len(output.value) > MAX_OUTPUT_BYTES:
+                raise OverflowError(
+                    f"an output to {output.topic} has {len(output.value)} bytes, at most {MAX_OUTPUT_BYTES} can be published"
+                )
+
+    def _moved_topic(self) -> str:
+        if self.stage.moved is None:
+            raise TypeError(f"stage {self.stage.name} got a merge, but its keys never merge")
+        return self.stage.moved
+
+    def _forward(self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, record: Record) -> None:
+        """The state has moved: send the record after it, remembering where it was first read."""
+        self.counts["late"] += 1
+        if kind == b"merge":
+            return  # an id has one forward: this is a repeat of the merge that made the marker
+        first = origin or Position(record.topic, record.partition, record.offset)
+        extra = [("kind", b"late"), ("origin", first.encode())]
+        if kind is not None:
+            extra.append(("origin_kind", kind))
+        if merged_from is not None:
+            extra.append(("merged_from", merged_from.encode()))
+        self.step.emit(self._moved_topic(), winner, None, *extra)
+
+    def _leave(self, entry: Entry[S], record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
+        """This key has lost a merge: export what it has, and leave a marker."""
+        step = self.step
+        merge = MERGE_DECODER.decode(record.value or b"")
+        key = step.key
+        known = entry.state is not None or entry.blob is not None
+        state = self._state(entry, key)
+        step.held = bool(entry.awaiting)
+        if known:
+            self.stage.leave(state, merge.winner, step)
+        own = {(member, score) for score, member in sides.get(key, ())}
+        own.update((member, score) for owner, score, member in step.sides if owner == key)
+        moved = Moved(
+            key,
+            self.stage.dump(state) if known else None,
+            sorted(entry.absorbed or ()),
+            sorted(entry.awaiting or ()),
+            sorted((score, member) for member, score in own),
+        )
+        step.emit(self._moved_topic(), merge.winner, encode_moved(moved), ("kind", b"moved"))
+        self._check(len(step.outputs) - 1)
+        step.sides = [side for side in step.sides if side[0] != key]
+        self.side_drops.append(key)
+        entry.state = entry.blob = entry.absorbed = entry.awaiting = None
+        entry.winner = merge.winner
+        self._touched(key, entry)
+
+    def _absorb(self, entry: Entry[S], record: Record) -> None:
+        """A loser's blob has come: fold it in, once."""
+        step = self.step
+        if entry.winner is not None:
+            step.emit(self._moved_topic(), entry.winner, None, ("kind", b"moved"))
+            return
+        moved = decode_moved(record.value or b"")
+        absorbed = entry.absorbed or set()
+        if moved.loser in absorbed:
+            self.counts["repeated"] += 1
+            return
+        self.counts["absorbed"] += 1
+        absorbed |= {moved.loser, *moved.absorbed}
+        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed
+        entry.absorbed, entry.awaiting = absorbed, awaiting or None
+        outputs = len(step.outputs)
+        step.held = bool(awaiting)
+        state = self._state(entry, step.key)
+        if moved.blob is not None:
+            state = self.stage.merge(state, self.stage.load(moved.blob), step)
+        if not step.held:
+            state = self.stage.settled(state, step)
+        entry.state = state
+        for score, member in moved.sides:
+            step.side(score, member)
+        self._check(outputs)
+        self._touched(step.key, entry)
+
+    def wake(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> int:
+        """Fire the timers of `keys` at record `clock`, at which `fired` outputs were made before. Answers the new number.
+
+        Raises TimerFailed; the batch and its entries are then good for nothing.
+        """
+        step = self.step
+        self.clocks_only = False
+        step.offset, step.now, step.at = clock.offset, now, clock.timestamp
+        step.origin, step.merged_from, step.held = None, None, False
+        step.index = fired
+        for key in keys:
+            entry = self.entries(key)
+            if entry.due == 0 or entry.due > now:
+                self.timers.setdefault(key, entry.due)
+                continue
+            step.key = key
+            failure = poison.get(key)
+            if failure is not None:
+                self._letter(clock, failure, key.encode())
+                entry.due = self.timers[key] = 0
+                self.dirty[key] = entry
+                self._state(entry, key)
+                continue
+            outputs = len(step.outputs)
+            try:
+                entry.state = self.stage.wake(self._state(entry, key), step)
+                self._check(outputs)
+            except Exception as error:
+                raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
+            self._touched(key, entry)
+            if 0 < entry.due <= now:
+                entry.due = self.timers[key] = now + 1  # a stage that asks for the past would be called for ever
+        return step.index
+
+    def _bury(self, record: Record, failure: Failure) -> None:
+        """Keep what cannot be folded where an operator finds it."""
+        step = self.step
+        step.offset, step.index, step.origin = record.offset, 0, None
+        lane_at = next((value.decode().rsplit("|", 2) for name, value in record.headers if name == "cause"), None)
+        if lane_at is not None:
+            at = (int(lane_at[1]) << CAUSE_BITS) | int(lane_at[2])
+            if self._seen.get(lane_at[0], -1) >= at:
+                return
+            self._seen[lane_at[0]] = at
+        self._letter(record, failure, record.key)
+
+    def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
+        step = self.step
+        self.counts["failed"] += 1
+        letter = FailedRecord(
+            stage=self.stage.name,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=failure.reason,
+            detail=failure.detail[:2000],
+            failed_at=record.timestamp,
+            key=key,
+            value=record.value,
+            headers=list(record.headers),
+        )
+        name = (key or b"").decode(errors="replace")
+        step.emit(RECORD_FAILED, name, FAILED_ENCODER.encode(letter), ("reason", failure.reason.value.encode()), partition=step.partition)
+
+    @property
+    def outputs(self) -> list[Output]:
+        return self.step.outputs

@@ -1,0 +1,94 @@
+"""What stands around a state blob: its timer, the blobs it has absorbed and waits for, or where a merged key's state has gone.
+
+0 | due (8 bytes) | blob                         an ordinary state
+1 | winner (UTF-8)                               a marker: the state has moved
+2 | due | msgpack [absorbed, awaiting, blob]     a state that took part in merges
+"""
+
+import struct
+from typing import Generic, TypeVar
+
+import msgspec
+
+S = TypeVar("S")
+
+_PLAIN, _MARKER, _MERGED = 0, 1, 2
+_HEAD = struct.Struct("<Bq")
+
+
+class Merged(msgspec.Struct, array_like=True, frozen=True):
+    absorbed: list[str]
+    awaiting: list[str]
+    blob: bytes
+
+
+class Moved(msgspec.Struct, array_like=True, frozen=True):
+    """On a moved topic: all that `loser` leaves to the winner (the record's key). `blob` None: there was no state."""
+
+    loser: str
+    blob: bytes | None
+    absorbed: list[str]
+    awaiting: list[str]
+    sides: list[tuple[float, bytes]]
+
+
+_merged = msgspec.msgpack.Decoder(Merged)
+_encode = msgspec.msgpack.Encoder().encode
+decode_moved = msgspec.msgpack.Decoder(Moved).decode
+
+
+def encode_moved(moved: Moved) -> bytes:
+    return _encode(moved)
+
+
+class Entry(Generic[S]):
+    """One key's state in memory. `blob` holds the stored bytes until `state` has been decoded from them."""
+
+    __slots__ = ("absorbed", "awaiting", "blob", "due", "state", "winner")
+
+    def __init__(self) -> None:
+        self.state: S | None = None
+        self.blob: bytes | None = None
+        self.due = 0
+        self.winner: str | None = None
+        self.absorbed: set[str] | None = None
+        self.awaiting: set[str] | None = None
+
+
+def open_entry(raw: bytes | None) -> Entry[S]:
+    """The entry stored as `raw`. Raises ValueError if it was written by a newer version."""
+    entry: Entry[S] = Entry()
+    if raw is None:
+        return entry
+    flag = raw[0]
+    if flag == _MARKER:
+        entry.winner = raw[1:].decode()
+        return entry
+    entry.due = _HEAD.unpack_from(raw)[1]
+    body = raw[_HEAD.size :]
+    if flag == _PLAIN:
+        entry.blob = body
+    elif flag == _MERGED:
+        merged = _merged.decode(body)
+        entry.blob = merged.blob
+        entry.absorbed = set(merged.absorbed)
+        entry.awaiting = set(merged.awaiting) or None
+    else:
+        raise ValueError(f"state envelope {flag} is unknown: written by a newer version")
+    return entry
+
+
+def close_entry(entry: Entry[S], blob: bytes) -> bytes:
+    """The bytes to store; `blob` is the state's dump."""
+    if entry.winner is not None:
+        return b"\x01" + entry.winner.encode()
+    if entry.absorbed or entry.awaiting:
+        merged = Merged(sorted(entry.absorbed or ()), sorted(entry.awaiting or ()), blob)
+        return _HEAD.pack(_MERGED, entry.due) + _encode(merged)
+    return _HEAD.pack(_PLAIN, entry.due) + blob
+
+
+def peek(raw: bytes) -> tuple[str | None, bool, bytes]:
+    """For readers of another owner's keys: (winner if moved, a merge is under way, state blob)."""
+    entry: Entry[bytes] = open_entry(raw)
+    return entry.winner, bool(entry.awaiting), entry.blob or b""

@@ -1,0 +1,102 @@
+"""What a slot remembers beside its states: fences, seen causes, clocks, published positions. Kept as fields of one Redis hash.
+
+| field | value |
+|---|---|
+| `seq` | number of the last commit |
+| `f|<topic>` | fence: the next offset of that input to apply |
+| `c|<topic>|<lane>` | highest cause seen on that input in that lane: `offset << 24 | nth` |
+| `k|<slot>` | highest clock read of resolver slot `slot`, epoch ms |
+| `p|<topic>|<partition>` | next offset after the last record this slot has published there |
+| `t` | `<offset>|<n>`: n timers have fired at the clock record at `offset` |
+| `r|<position>` | a dead letter that has been replayed |
+| `rb` | `1` while the slot is rebuilding |
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from shared.contracts.slots import PARTITIONS
+
+CAUSE_BITS = 24
+
+
+@dataclass(slots=True)
+class Meta:
+    """Decoded meta. `changed()` gives the fields that differ from what was last stored."""
+
+    seq: int = 0
+    fences: dict[str, int] = field(default_factory=dict)
+    seen: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
+    clocks: dict[int, int] = field(default_factory=dict)
+    published: dict[tuple[str, int], int] = field(default_factory=dict)
+    fired: tuple[int, int] = (-1, 0)
+    replayed: set[str] = field(default_factory=set)
+    rebuilding: bool = False
+    stored: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def decode(cls, fields: Mapping[str, str]) -> "Meta":
+        meta = cls(stored=dict(fields))
+        for name, value in fields.items():
+            kind, _, rest = name.partition("|")
+            match kind:
+                case "seq":
+                    meta.seq = int(value)
+                case "f":
+                    meta.fences[rest] = int(value)
+                case "c":
+                    topic, _, lane = rest.partition("|")
+                    meta.seen[topic][lane] = int(value)
+                case "k":
+                    meta.clocks[int(rest)] = int(value)
+                case "p":
+                    topic, _, partition = rest.rpartition("|")
+                    meta.published[topic, int(partition)] = int(value)
+                case "t":
+                    offset, _, n = value.partition("|")
+                    meta.fired = (int(offset), int(n))
+                case "r":
+                    meta.replayed.add(rest)
+                case "rb":
+                    meta.rebuilding = value == "1"
+                case _:  # the token, and what a newer version may add
+                    pass
+        return meta
+
+    def encode(self) -> dict[str, str]:
+        fields = {"seq": str(self.seq), "t": f"{self.fired[0]}|{self.fired[1]}", "rb": "1" if self.rebuilding else "0"}
+        fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items())
+        for topic, lanes in self.seen.items():
+            fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in lanes.items())
+        fields.update((f"k|{slot}", str(now)) for slot, now in self.clocks.items())
+        fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in self.published.items())
+        fields.update((f"r|{position}", "1") for position in self.replayed)
+        return fields
+
+    def changed(self) -> dict[str, str]:
+        """Fields to write so that the stored meta becomes this one; remembers them as stored."""
+        fields = self.encode()
+        out = {name: value for name, value in fields.items() if self.stored.get(name) != value}
+        self.stored = fields
+        return out
+
+    def copy(self) -> "Meta":
+        """A copy to go back to if a batch is thrown away."""
+        seen: defaultdict[str, dict[str, int]] = defaultdict(dict, {topic: dict(lanes) for topic, lanes in self.seen.items()})
+        return Meta(
+            self.seq,
+            dict(self.fences),
+            seen,
+            dict(self.clocks),
+            dict(self.published),
+            self.fired,
+            set(self.replayed),
+            self.rebuilding,
+            self.stored,
+        )
+
+    @property
+    def now(self) -> int:
+        """The stage's time: the smallest clock over all resolver slots, 0 until each has been read."""
+        return min(self.clocks.values()) if len(self.clocks) == PARTITIONS else 0

@@ -1,0 +1,92 @@
+"""The two things a slot needs from outside: a store that commits a chunk as one, and a log. Real ones stand in shared/adapters, in-memory
+ones in shared/testing; the same behavioural tests run on both.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.runtime.stage import IndexOp, Output, Record
+
+TopicPartition = tuple[str, int]
+
+
+class Fenced(Exception):
+    """Another worker has taken the slot over: drop everything, do not try again with the same token."""
+
+
+class RolledBack(Exception):
+    """The store no longer holds what this worker last committed (restored, emptied): take over anew and refold."""
+
+
+class StoreAway(Exception):
+    """The store does not answer: wait and try again; whether the last call took effect is unknown."""
+
+
+class LogAway(Exception):
+    """The log does not answer: wait and try again."""
+
+
+class Halted(Exception):
+    """The worker must stop: going on would do harm (too many dead letters, a producer that lost its order)."""
+
+
+@dataclass(slots=True)
+class Commit:
+    """All that one chunk changed. Applied whole or not at all, if the slot's token is `token` and its sequence number is `seq` - 1.
+
+    `meta`: fields to set in the slot's meta hash. `states`: key -> blob. `timers`: key -> due in epoch ms, 0 removes. `sides`: (key, score,
+    member), each capped at `side_cap`; `side_drops`: keys whose second blob goes. `outbox`: replaces the last one.
+    """
+
+    token: str
+    seq: int
+    meta: Mapping[str, str]
+    states: Mapping[str, bytes]
+    outbox: bytes = b""
+    timers: Mapping[str, int] = field(default_factory=dict)
+    indexes: Sequence[IndexOp] = ()
+    sides: Sequence[tuple[str, float, bytes]] = ()
+    side_drops: Sequence[str] = ()
+    side_cap: int = 50
+
+
+class StateStore(Protocol):
+    """The state of one slot. Every call may raise StoreAway."""
+
+    async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
+        """Make `token` the owner; answer the slot's meta fields and outbox."""
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        """State blobs in the order of `keys`."""
+
+    async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
+        """Second blobs in the order of `keys`."""
+
+    async def commit(self, commit: Commit) -> None:
+        """Raises Fenced if the owner is another, RolledBack if the owner or the sequence number is gone or older."""
+
+    async def due(self, until: int, limit: int) -> list[str]:
+        """At most `limit` keys with a timer due at or before `until` (epoch ms), ordered by (due, key)."""
+
+    async def first_due(self) -> int | None:
+        """The earliest timer of the slot, epoch ms."""
+
+
+class Log(Protocol):
+    """The log. Every call but `publish` may raise LogAway; `publish` waits as long as it takes."""
+
+    async def publish(self, outputs: Sequence[Output]) -> Mapping[TopicPartition, int]:
+        """Append in order (all values set); answer, when all are durable, the next offset after the last one per partition.
+
+        Raises Halted if order can no longer be kept.
+        """
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
+        """Some records of [start, end) in order, and the offset to go on at (`end` when none is left)."""
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """(first, next) offset of each partition."""
+
+    async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        """Offsets committed by consumer group `group`; 0 where none is."""

@@ -1,0 +1,336 @@
+"""One slot: partition p of a stage's inputs, its states, its fence and its outbox.
+
+chunk in -> drop what is applied -> load states -> fold -> commit states, outbox and fence as one -> publish -> the caller acks.
+A crash anywhere between is made good by the next owner: it publishes the outbox that it finds and goes on at the fence.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+import structlog
+
+from shared.contracts.headers import KIND, KIND_MERGE, header
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import TOPICS
+from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed
+from shared.runtime.cache import EntryCache
+from shared.runtime.envelope import close_entry
+from shared.runtime.failpoints import failpoint
+from shared.runtime.meta import Meta
+from shared.runtime.observer import Observer
+from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox
+from shared.runtime.ports import Commit, Fenced, Halted, Log, LogAway, RolledBack, StateStore, StoreAway
+from shared.runtime.published import Newest, newest_causes
+from shared.runtime.stage import Output, Record, Stage
+
+S = TypeVar("S")
+R = TypeVar("R")
+
+TIMER_PAGE = 500
+_log = structlog.get_logger("runtime")
+
+
+class Slot(Generic[S, R]):
+    """Applies chunks to one slot, exactly once in effect. One chunk at a time: `lock` is held from load to delivery reports."""
+
+    def __init__(
+        self,
+        stage: Stage[S, R],
+        partition: int,
+        store: StateStore,
+        log: Log,
+        observer: Observer,
+        *,
+        group: str,
+        cache_size: int = 1000,
+        fenced: bool = True,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self.stage = stage
+        self.partition = partition
+        self.store = store
+        self.log = log
+        self.observer = observer
+        self.group = group
+        self.fenced = fenced
+        self.wanted = wanted
+        self.lock = asyncio.Lock()
+        self.token: str | None = None
+        self.meta = Meta()
+        self.position: dict[str, int] = {}
+        self.delivered: dict[str, int] = {}
+        self.last_append_ms = 0
+        self._cache: EntryCache[S] = EntryCache(cache_size)
+        self._targets: dict[str, int] = {}
+        self._newest = Newest()
+        self._first_due: int | None = None
+        self._outputs = [topic.name for topic in TOPICS if stage.name in topic.writers]
+
+    async def process(self, topic: str, records: Sequence[Record]) -> bool:
+        """Apply a chunk of consecutive records and publish what follows from it; True when all of it is durable.
+
+        False if the slot now belongs to another worker: the chunk must not be acked. Waits as long as Redis or Kafka are away.
+        """
+        async with self.lock:
+            self.delivered[topic] = max(self.delivered.get(topic, 0), records[-1].offset + 1)
+            return await self._persist(lambda: self._chunk(topic, records))
+
+    async def take_over(self) -> bool:
+        """Become the owner now, publish what the last owner left, and refold what the store has lost."""
+        async with self.lock:
+            return await self._persist(self._nothing)
+
+    async def catch_up(self) -> None:
+        """Read what should have come by now and did not: inputs that stand below the end noted at the takeover."""
+        async with self.lock:
+            if self.token is not None and self.meta.rebuilding:
+                await self._persist(self._to_targets)
+
+    def release(self) -> None:
+        """Forget everything: the slot is another's now."""
+        self.token = None
+        self._cache.clear()
+
+    async def _nothing(self) -> None:
+        return
+
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> bool:
+        delay = 0.05
+        while True:
+            try:
+                if self.token is None:
+                    await self._take_over()
+                await work()
+            except Fenced:
+                self.release()
+                if not self.wanted():
+                    return False
+                _log.warning("slot taken by another worker, asking again", stage=self.stage.name, slot=self.partition)
+            except RolledBack as lost:
+                _log.error(
+                    "Redis lost what was committed: refolding from the log", stage=self.stage.name, slot=self.partition, detail=str(lost)
+                )
+                self.observer.rolled_back(self.stage.name)
+                self.release()
+                continue
+            except (StoreAway, LogAway) as away:
+                _log.warning("waiting for a server", stage=self.stage.name, slot=self.partition, detail=str(away))
+                self.observer.retried(self.stage.name)
+                self.release()
+                if not self.wanted():
+                    return False
+            except asyncio.CancelledError:
+                self.release()  # nobody knows how far the last call came
+                raise
+            else:
+                return True
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 2.0)
+
+    async def _take_over(self) -> None:
+        token = secrets.token_hex(8)
+        fields, raw_outbox = await self.store.take_over(token)
+        meta = Meta.decode(fields)
+        if not self.fenced:
+            meta.fences.clear()
+            meta.seen.clear()
+        inputs = [(topic, self.partition) for topic in self.stage.inputs]
+        bounds = await self.log.bounds(inputs)
+        committed = await self.log.committed(self.group, inputs)
+        for topic, partition in inputs:
+            meta.fences[topic] = self._start(topic, meta.fences.get(topic), bounds[topic, partition], committed[topic, partition])
+        self.meta = meta
+        self.position = dict(meta.fences)
+        self._targets = {topic: end for (topic, _), (_, end) in bounds.items()}
+        meta.rebuilding = any(self.position[topic] < end for topic, end in self._targets.items())
+        self._first_due = await self.store.first_due()
+        self._cache.clear()
+        outputs = [(topic, partition) for topic in self._outputs for partition in range(PARTITIONS)]
+        self._newest = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
+        self.token = token
+        if raw_outbox:
+            await self._publish_left_over(decode_outbox(raw_outbox))
+        await self._commit(None, b"")
+        self.observer.taken_over(self.stage.name, self.partition)
+        for topic, partition in inputs:
+            until = max(committed[topic, partition], self.delivered.get(topic, 0)) if self.fenced else 0
+            await self._read_up_to(topic, min(until, bounds[topic, partition][1]))
+
+    def _start(self, topic: str, fence: int | None, bounds: tuple[int, int], committed: int) -> int:
+        first, end = bounds
+        if not self.fenced:
+            return max(first, committed)
+        if fence is None or fence < first:
+            if fence is not None:
+                self.observer.lost_to_retention(self.stage.name, first - fence)
+                _log.error(
+                    "records left the log before they were applied",
+                    stage=self.stage.name,
+                    topic=topic,
+                    slot=self.partition,
+                    lost=first - fence,
+                )
+            return first
+        if fence > end:
+            raise Halted(
+                f"{topic}[{self.partition}] ends at {end}, but stage {self.stage.name} has applied up to {fence}: Kafka lost data or was "
+                "replaced. Restore Kafka's data, or empty Redis to rebuild from the log that is there"
+            )
+        return fence
+
+    async def _publish_left_over(self, outbox: Outbox) -> None:
+        sources = {output.source_offset for output in outbox.outputs if output.value is None}
+        values: dict[int, bytes | None] = {}
+        if sources:
+            start, end = min(sources), max(sources) + 1
+            while start < end:
+                records, start = await self.log.read(outbox.topic, self.partition, start, end)
+                values.update((record.offset, record.value) for record in records)
+        await self._publish(outbox.outputs, values)
+
+    async def _publish(self, outputs: Sequence[Output], values: dict[int, bytes | None]) -> None:
+        if self._newest:
+            outputs = self._newest.drop_published(outputs)
+        for output in outputs:
+            if output.value is None:
+                output.value = values[output.source_offset]
+        if outputs:
+            self.meta.published.update(await self.log.publish(outputs))
+
+    async def _chunk(self, topic: str, records: Sequence[Record]) -> None:
+        await self._read_up_to(topic, records[0].offset)
+        await self._apply(topic, records)
+
+    async def _read_up_to(self, topic: str, until: int) -> None:
+        """Fill the gap between where the slot stands and `until` with a plain reader."""
+        while self.position[topic] < until:
+            records, following = await self.log.read(topic, self.partition, self.position[topic], until)
+            if records:
+                await self._apply(topic, records)
+            self.position[topic] = max(self.position[topic], following)
+        await self._rebuilt()
+
+    async def _to_targets(self) -> None:
+        for topic, end in self._targets.items():
+            await self._read_up_to(topic, end)
+
+    async def _rebuilt(self) -> None:
+        if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
+            self.meta.rebuilding = False
+            await self._commit(None, b"")
+
+    async def _apply(self, topic: str, records: Sequence[Record]) -> None:
+        """Fold and commit `records`, in as few commits as failures and timers allow."""
+        records = [record for record in records if record.offset >= self.position[topic]]
+        poison: dict[int, Failure] = {}
+        index, stop = 0, len(records)
+        while index < len(records):
+            sides = await self._load(records[index:stop])
+            before = self.meta.copy()
+            batch = self._batch(topic)
+            try:
+                done = batch.fold(records, index, stop, poison, sides)
+            except Poisoned as poisoned:
+                self._throw_away(before)
+                poison[poisoned.offset] = poisoned.failure
+                stop = poisoned.index if poisoned.index > index else len(records)
+                continue
+            if done > index:
+                self.position[topic] = records[done - 1].offset + 1
+                self.last_append_ms = records[done - 1].timestamp
+                await self._finish(batch, {record.offset: record.value for record in records[index:done]})
+            if done < stop:
+                await self._fire(topic, records[done])
+                self.position[topic] = records[done].offset + 1
+                done += 1
+            index, stop = done, len(records)
+        await self._rebuilt()
+
+    def _batch(self, topic: str) -> Batch[S, R]:
+        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
+        batch.earliest_timer = self._first_due
+        return batch
+
+    def _throw_away(self, before: Meta) -> None:
+        self.meta = before
+        self._cache.clear()
+
+    async def _load(self, records: Sequence[Record]) -> dict[str, list[tuple[float, bytes]]]:
+        keys: dict[str, None] = {}
+        leaving: list[str] = []
+        for record in records:
+            if record.key is None or record.key.startswith(CLOCK_KEY):
+                continue
+            key = record.key.decode(errors="replace")
+            keys[key] = None
+            if header(record.headers, KIND) == KIND_MERGE:
+                leaving.append(key)
+        await self._load_keys(list(keys))
+        return dict(zip(leaving, await self.store.sides(leaving), strict=True)) if leaving else {}
+
+    async def _load_keys(self, keys: Sequence[str]) -> None:
+        missing = self._cache.missing(keys)
+        if missing:
+            self._cache.fill(missing, await self.store.load(missing))
+
+    async def _fire(self, topic: str, clock: Record) -> None:
+        """Wake every key whose timer is due at this clock record, a page a commit, then let the clock move."""
+        before = self.meta.copy()
+        moved = self._batch(topic)
+        moved.earliest_timer = None
+        moved.fold([clock], 0, 1, {}, {})
+        clocks, now = self.meta.clocks, self.meta.now
+        poison: dict[str, Failure] = {}
+        while True:
+            self.meta.clocks = before.clocks
+            keys = await self.store.due(now, TIMER_PAGE)
+            if not keys:
+                break
+            await self._load_keys(keys)
+            fired = self.meta.fired[1] if self.meta.fired[0] == clock.offset else 0
+            saved = self.meta.copy()
+            batch = self._batch(topic)
+            try:
+                fired = batch.wake(keys, clock, now, fired, poison)
+            except TimerFailed as failed:
+                self._throw_away(saved)
+                poison[failed.key] = failed.failure
+                continue
+            self.meta.fired = (clock.offset, fired)
+            await self._finish(batch, {clock.offset: clock.value})
+            self.observer.timers_fired(self.stage.name, len(keys), now)
+        self.meta.clocks = clocks
+        self._first_due = await self.store.first_due()
+
+    async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:
+        """Commit what a batch did and publish its outputs."""
+        topic = batch.step.topic
+        self.observer.folded(self.stage.name, topic, batch.counts)
+        if batch.clocks_only:
+            return  # an idle system stays idle: the next commit covers the clocks
+        if batch.earliest_timer is not None and (self._first_due is None or batch.earliest_timer < self._first_due):
+            self._first_due = batch.earliest_timer
+        outbox = encode_outbox(Outbox(topic, batch.outputs)) if batch.outputs else b""
+        failpoint(f"{self.stage.name}.before_commit")
+        await self._commit(batch, outbox)
+        failpoint(f"{self.stage.name}.after_commit")
+        await self._publish(batch.outputs, values)
+        failpoint(f"{self.stage.name}.before_ack")
+        self._cache.rotate()
+
+    async def _commit(self, batch: Batch[S, R] | None, outbox: bytes) -> None:
+        assert self.token is not None
+        meta = self.meta
+        meta.fences = dict(self.position)
+        meta.seq += 1
+        commit = Commit(self.token, meta.seq, meta.changed(), {}, outbox, side_cap=self.stage.side_cap)
+        if batch is not None:
+            dump = self.stage.dump
+            commit.states = {
+                key: close_entry(entry, b"" if entry.state is None else dump(entry.state)) for key, entry in batch.dirty.items()
+            }
+            commit.timers, commit.indexes = batch.timers, batch.step.ops
+            commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
+        await self.store.commit(commit)

@@ -1,6 +1,8 @@
 """What the models of all kinds stand on: frozen, no unknown keys, and pydantic's errors turned into problems with file and line."""
 
 import difflib
+import json
+from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
@@ -77,6 +79,26 @@ def _problem(document: Document, details: ErrorDetails) -> Problem:
             shown = f" (found {found!r})" if isinstance(found, str | int | float | bool | None) else ""
             message = f"{details['msg'][0].lower()}{details['msg'][1:]}{shown}"
     return document.problem(path, message)
+
+
+def canonical(part: Part) -> str:
+    """What a part says, as text that is the same however it was written."""
+    return json.dumps(_canonical(part), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def _canonical(value: object) -> object:
+    match value:
+        case Part():
+            said = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
+            return {name: _canonical(one) for name, one in said.items() if one not in (None, {}, ())}
+        case dict():
+            return {key: _canonical(one) for key, one in value.items()}
+        case tuple():
+            return [_canonical(one) for one in value]
+        case Decimal():
+            return {"number": format(value.normalize(), "f")}
+        case _:
+            return value if isinstance(value, str | int | bool | None) else str(value)
 
 
 def plain_mapping(data: Plain) -> dict[str, Plain]:

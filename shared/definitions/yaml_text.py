@@ -108,6 +108,7 @@ class _Reader:
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, i)) for i, item in enumerate(node.value)]
+        assert isinstance(node, yaml.ScalarNode), "YAML has no fourth kind of node"
         return self._scalar(node, path)
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> Plain:
@@ -118,7 +119,7 @@ class _Reader:
                 continue
             key = str(key_node.value)
             here = (*path, key)
-            if key == "<<" and key_node.style is None:
+            if key == "<<" and not key_node.style:
                 self._wrong(key_node, path, "merge keys (<<) are not supported: write it out")
             elif key in found:
                 self._wrong(key_node, here, "this key stands here twice")
@@ -127,11 +128,11 @@ class _Reader:
                 found[key] = self.read(value_node, here)
         return found
 
-    def _scalar(self, node: yaml.Node, path: Path) -> Plain:
+    def _scalar(self, node: yaml.ScalarNode, path: Path) -> Plain:
         text = str(node.value)
         if not node.tag.startswith("tag:yaml.org,2002:"):
             return self._wrong(node, path, f"tags such as {node.tag} are not supported")
-        if node.style is not None:
+        if node.style:  # quoted or a block: text, whatever it looks like
             return text
         if text in _NULL:
             return None
@@ -141,8 +142,9 @@ class _Reader:
             return int(text)
         return Decimal(text) if _FRACTION.fullmatch(text) else text
 
-    def _wrong(self, node: yaml.Node, path: Path, message: str) -> None:
+    def _wrong(self, node: yaml.Node, path: Path, message: str) -> Plain:
         self.problems.append(Problem(self.file, self._line(node), dotted(path), message))
+        return None
 
     def _line(self, node: yaml.Node) -> int:
         return int(node.start_mark.line) + self.first_line

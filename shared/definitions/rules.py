@@ -1,0 +1,269 @@
+"""The rule tree: who is in a segment, or what a journey waits for. Leaves about events, leaves about traits, trees of both."""
+
+from decimal import Decimal
+from typing import Annotated, Any, Final, Self
+
+from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+
+from shared.definitions.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration
+from shared.definitions.models import Part, wrong
+from shared.definitions.numbers import fits
+
+MAX_TEXT: Final = 250
+"""Longest text, in characters, that a rule compares with."""
+MAX_VALUES: Final = 1000
+
+
+def _number(value: Any) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        raise wrong(f"expected a number (found {value!r})")
+    exact = Decimal(value)
+    if not fits(exact):
+        raise wrong(f"expected a number of at most 14 digits and four decimal places (found {value})")
+    return exact
+
+
+def _scalar(value: Any) -> str | bool | Decimal:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise wrong(f"expected at most {MAX_TEXT} characters")
+        return value
+    if isinstance(value, int | Decimal):
+        return _number(value)
+    raise wrong(f"expected text, a number, true or false (found {value!r})")
+
+
+Number = Annotated[Decimal, PlainValidator(_number), WithJsonSchema({"type": "number"})]
+Scalar = Annotated[str | bool | Decimal, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
+EventName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True)]
+FieldName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True, pattern=r"^[^.\[\]]+$")]
+"""A property or trait at the top level."""
+
+
+def _some_values(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_VALUES:
+        raise wrong(f"expected a list of 1 to {MAX_VALUES} values")
+    return value
+
+
+class Condition(Part):
+    """What one value must be; all that is said must hold. An absent value fulfils only `is_not` and `exists: false`.
+
+    Numbers compare as numbers, also where the client sent them as decimal text; text compares exactly.
+    """
+
+    is_: Scalar | None = Field(None, alias="is")
+    is_not: Scalar | None = None
+    in_: Annotated[tuple[Scalar, ...], BeforeValidator(_some_values)] | None = Field(None, alias="in")
+    exists: Annotated[bool, Field(strict=True)] | None = None
+    gt: Number | None = None
+    gte: Number | None = None
+    lt: Number | None = None
+    lte: Number | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        names = list(Condition.model_fields)
+        if all(getattr(self, name) is None for name in names):
+            raise wrong("expected at least one of is, is_not, in, exists, gt, gte, lt, lte")
+        return self
+
+
+def _condition(value: Any) -> Any:
+    """`coupon: SUMMER` says `coupon: {is: SUMMER}`."""
+    return {"is": value} if isinstance(value, str | bool | int | Decimal) else value
+
+
+Where = dict[
+    FieldName,
+    Annotated[Condition, BeforeValidator(_condition, json_schema_input_type=Condition | str | bool | int | float)],
+]
+
+
+class Compare(Part):
+    """Bounds of an aggregate; all that is said must hold."""
+
+    gte: Number | None = None
+    lte: Number | None = None
+    gt: Number | None = None
+    lt: Number | None = None
+    eq: Number | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(bound is None for bound in (self.gte, self.lte, self.gt, self.lt, self.eq)):
+            raise wrong("expected at least one of gte, lte, gt, lt, eq")
+        return self
+
+
+class CompareCount(Part):
+    """Bounds of a count; all that is said must hold."""
+
+    gte: Count | None = None
+    lte: Count | None = None
+    gt: Count | None = None
+    lt: Count | None = None
+    eq: Count | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(bound is None for bound in (self.gte, self.lte, self.gt, self.lt, self.eq)):
+            raise wrong("expected at least one of gte, lte, gt, lt, eq")
+        return self
+
+
+class Aggregate(Compare):
+    """Bounds of an aggregate over the property `of`; events without a number there are left out."""
+
+    of: FieldName
+
+
+class Windowed(Part):
+    """When the events must have happened: any time, less than `within` ago, or `between` (at least the second, less than the first) ago.
+
+    Age is counted in whole buckets: minutes for a reach up to a day, hours up to 30 days, days of the installation's zone beyond.
+    """
+
+    within: Duration | None = None
+    between: tuple[Duration, Duration] | None = None
+
+    @model_validator(mode="after")
+    def _window_fits(self) -> Self:
+        if self.within is not None and self.between is not None:
+            raise wrong("expected `within` or `between`, not both")
+        if self.between is not None and self.between[0] <= self.between[1]:
+            raise wrong("expected `between: [older, newer]`, such as [60d, 30d]")
+        edges: tuple[Duration, ...] = self.between or ((self.within,) if self.within is not None else ())
+        for edge in edges:
+            unit = bucket_ms(edges[0])
+            if edge.ms % unit:
+                word = {MINUTE_MS: "minutes", HOUR_MS: "hours", DAY_MS: "days"}[unit]
+                raise wrong(f"expected whole {word} in a window that reaches back {edges[0]} (found {edge})")
+        return self
+
+
+def bucket_ms(reach: Duration) -> int:
+    """The nominal length of the buckets of a window that reaches `reach` back."""
+    if reach.ms <= DAY_MS:
+        return MINUTE_MS
+    return HOUR_MS if reach.ms <= 30 * DAY_MS else DAY_MS
+
+
+class _Happened(Windowed):
+    where: Where = Field(default_factory=dict)
+    count: CompareCount | None = None
+    sum: Aggregate | None = None
+    min: Aggregate | None = None
+    max: Aggregate | None = None
+
+    @model_validator(mode="after")
+    def _one_aggregate(self) -> Self:
+        said = [name for name in ("count", "sum", "min", "max") if getattr(self, name) is not None]
+        if len(said) > 1:
+            raise wrong(f"expected one aggregate, found {', '.join(said)}: write one leaf each under `all`")
+        return self
+
+
+class Did(_Happened):
+    """The person did `did` (at least once, or as the aggregate says). Over no events, count and sum are 0, min and max hold for nothing."""
+
+    did: EventName
+
+
+class DidNot(_Happened):
+    """The exact opposite of `did` with the same words."""
+
+    did_not: EventName
+
+
+class First(Windowed):
+    """The first `first` there ever was (fulfilling `where`) happened in the window."""
+
+    first: EventName
+    where: Where = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_window(self) -> Self:
+        if self.within is None and self.between is None:
+            raise wrong("expected `within` or `between`")
+        return self
+
+
+class Last(Windowed):
+    """The last `last` (fulfilling `where`) happened in the window, and none since."""
+
+    last: EventName
+    where: Where = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _has_window(self) -> Self:
+        if self.within is None and self.between is None:
+            raise wrong("expected `within` or `between`")
+        return self
+
+
+class Trait(Condition):
+    """The person's trait fulfils the condition."""
+
+    trait: FieldName
+
+
+def _not_empty(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not value:
+        raise wrong("expected a list of at least one rule")
+    return value
+
+
+class All(Part):
+    """Every part holds."""
+
+    all: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+
+
+class AnyOf(Part):
+    """At least one part holds."""
+
+    any: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+
+
+class NoneOf(Part):
+    """No part holds."""
+
+    none: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+
+
+_HEADS: Final = ("did", "did_not", "first", "last", "trait", "all", "any", "none")
+
+
+def _tag(value: Any) -> str | None:
+    """The leaf or tree that a mapping is, by the one head that it has."""
+    if isinstance(value, Part):
+        heads = [head for head in _HEADS if head in type(value).model_fields]
+    elif isinstance(value, dict):
+        heads = [head for head in _HEADS if head in value]
+    else:
+        return None
+    return f"<{heads[0]}>" if len(heads) == 1 else None
+
+
+Rule = Annotated[
+    Annotated[Did, Tag("<did>")]
+    | Annotated[DidNot, Tag("<did_not>")]
+    | Annotated[First, Tag("<first>")]
+    | Annotated[Last, Tag("<last>")]
+    | Annotated[Trait, Tag("<trait>")]
+    | Annotated[All, Tag("<all>")]
+    | Annotated[AnyOf, Tag("<any>")]
+    | Annotated[NoneOf, Tag("<none>")],
+    Discriminator(
+        _tag,
+        custom_error_type="wrong",
+        custom_error_message=f"expected a rule with exactly one of {', '.join(_HEADS)}",
+    ),
+]
+
+for _tree in (All, AnyOf, NoneOf):
+    _tree.model_rebuild()

@@ -13,7 +13,6 @@ import structlog
 
 from shared.contracts.headers import KIND, KIND_MERGE, header
 from shared.contracts.slots import PARTITIONS
-from shared.contracts.topics import TOPICS
 from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed
 from shared.runtime.cache import EntryCache
 from shared.runtime.envelope import close_entry
@@ -66,7 +65,6 @@ class Slot(Generic[S, R]):
         self._targets: dict[str, int] = {}
         self._newest = Newest()
         self._first_due: int | None = None
-        self._outputs = [topic.name for topic in TOPICS if stage.name in topic.writers]
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
         """Apply a chunk of consecutive records and publish what follows from it; True when all of it is durable.
@@ -147,7 +145,7 @@ class Slot(Generic[S, R]):
         meta.rebuilding = any(self.position[topic] < end for topic, end in self._targets.items())
         self._first_due = await self.store.first_due()
         self._cache.clear()
-        outputs = [(topic, partition) for topic in self._outputs for partition in range(PARTITIONS)]
+        outputs = [(topic, partition) for topic in self.stage.output_topics() for partition in range(PARTITIONS)]
         self._newest = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
         self.token = token
         if raw_outbox:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 import msgspec
 
 from shared.contracts.slots import slot
+from shared.contracts.topics import TOPICS
 
 S = TypeVar("S")
 """A stage's state for one key."""
@@ -145,6 +146,10 @@ class Stage(ABC, Generic[S, R]):
     inputs: ClassVar[tuple[str, ...]]
     moved: ClassVar[str | None] = None
     side_cap: ClassVar[int] = 50
+
+    def output_topics(self) -> list[str]:
+        """Every topic that this stage may publish to: its tails are read before a slot folds. contracts/topics.py says which."""
+        return [topic.name for topic in TOPICS if self.name in topic.writers]
 
     @abstractmethod
     def decode(self, record: Record) -> R:

@@ -1,0 +1,50 @@
+-- Applies one chunk's changes to one slot, or nothing (shared/runtime/ports.py, Commit).
+-- KEYS: meta, outbox, timers, then states, index keys, side keys, dropped side keys, in the order of ARGV.
+-- ARGV: token, seq, outbox, side cap, counts (meta, states, timers, indexes, sides, side drops), then the values.
+local owner = redis.call('HGET', KEYS[1], 'token')
+if not owner then return 'gone' end
+if owner ~= ARGV[1] then return 'fenced' end
+local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
+if seq ~= tonumber(ARGV[2]) - 1 then return 'seq ' .. seq end
+
+local a, k = 11, 4
+for _ = 1, tonumber(ARGV[5]) do
+  redis.call('HSET', KEYS[1], ARGV[a], ARGV[a + 1])
+  a = a + 2
+end
+for _ = 1, tonumber(ARGV[6]) do
+  redis.call('SET', KEYS[k], ARGV[a])
+  k, a = k + 1, a + 1
+end
+for _ = 1, tonumber(ARGV[7]) do
+  if ARGV[a + 1] == '0' then
+    redis.call('ZREM', KEYS[3], ARGV[a])
+  else
+    redis.call('ZADD', KEYS[3], ARGV[a + 1], ARGV[a])
+  end
+  a = a + 2
+end
+for _ = 1, tonumber(ARGV[8]) do
+  if ARGV[a + 1] == '' then
+    redis.call('ZREM', KEYS[k], ARGV[a])
+  else
+    redis.call('ZADD', KEYS[k], ARGV[a + 1], ARGV[a])
+  end
+  k, a = k + 1, a + 2
+end
+local sides = tonumber(ARGV[9])
+local drops = tonumber(ARGV[10])
+for i = 1, drops do
+  redis.call('DEL', KEYS[k + sides + i - 1])
+end
+for _ = 1, sides do
+  redis.call('ZADD', KEYS[k], ARGV[a], ARGV[a + 1])
+  redis.call('ZREMRANGEBYRANK', KEYS[k], 0, -1 - tonumber(ARGV[4]))
+  k, a = k + 1, a + 2
+end
+if ARGV[3] == '' then
+  redis.call('DEL', KEYS[2])
+else
+  redis.call('SET', KEYS[2], ARGV[3])
+end
+return 'ok'

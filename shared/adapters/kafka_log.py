@@ -1,0 +1,265 @@
+"""The log on Kafka, by confluent-kafka: an idempotent producer without gaps, plain readers without a group, offsets.
+
+Faust consumes; this reads again what Faust will not deliver (a gap behind a takeover, the tails of output topics) and writes all that a
+stage puts out.
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from shared.contracts.topics import LARGE_RECORD_BYTES
+from shared.runtime.failpoints import failpoint
+from shared.runtime.ports import Halted, LogAway
+from shared.runtime.ports import TopicPartition as Where
+from shared.runtime.stage import Output, Record
+
+CALL_TIMEOUT_S: Final = 10.0
+READ_PAGE: Final = 2000
+_log = structlog.get_logger("kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRecord:
+    """A record read without a group. `timestamp`: log-append time, epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Publisher:
+    """One idempotent producer for a whole process. Never times a record out, never reorders, never leaves a gap: else it halts."""
+
+    def __init__(self, bootstrap: str, client_id: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": client_id,
+                "acks": "all",
+                "enable.idempotence": True,
+                "enable.gapless.guarantee": True,
+                "message.timeout.ms": 0,
+                "message.max.bytes": LARGE_RECORD_BYTES,
+                "linger.ms": 1,
+                "batch.num.messages": 10_000,
+                "queue.buffering.max.messages": 200_000,
+                "queue.buffering.max.kbytes": 256 * 1024,
+                "error_cb": self._on_error,
+                "logger": None,
+            }
+        )
+        self._fatal: str | None = None
+        self._waiting: set[asyncio.Future[Any]] = set()
+        self._stopping = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._poll, name="kafka-delivery", daemon=True)
+        self._thread.start()
+
+    def _poll(self) -> None:
+        while not self._stopping.is_set():
+            self._producer.poll(0.2)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal():
+            self._fatal = str(error)
+            self._loop.call_soon_threadsafe(self._fail_all)
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:
+            _log.warning("Kafka does not answer, waiting", detail=str(error))
+
+    def _fail_all(self) -> None:
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(Halted(f"the producer lost its order: {self._fatal}"))
+
+    async def publish(self, outputs: Sequence[Output]) -> dict[Where, int]:
+        """As Log.publish. Only the last record of each partition asks for a report: the others cannot fail without it failing."""
+        last = {(output.topic, output.partition): index for index, output in enumerate(outputs)}
+        done: asyncio.Future[None] = self._loop.create_future()
+        ends: dict[Where, int] = {}
+        self._waiting.add(done)
+        try:
+            for index, output in enumerate(outputs):
+                where = (output.topic, output.partition)
+                report = self._report(where, ends, len(last), done) if last[where] == index else None
+                await self._produce(output, report)
+                if index == len(outputs) // 2:
+                    failpoint("log.mid_publication")
+            await done
+        finally:
+            self._waiting.discard(done)
+        return ends
+
+    def _report(self, where: Where, ends: dict[Where, int], expected: int, done: "asyncio.Future[None]") -> Any:
+        def delivered(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                self._loop.call_soon_threadsafe(fail, str(error))
+                return
+            ends[where] = (message.offset() or 0) + 1
+            if len(ends) == expected:
+                self._loop.call_soon_threadsafe(finish)
+
+        def finish() -> None:
+            if not done.done():
+                done.set_result(None)
+
+        def fail(detail: str) -> None:
+            if not done.done():
+                done.set_exception(Halted(f"a record for {where[0]}[{where[1]}] was refused: {detail}"))
+
+        return delivered
+
+    async def _produce(self, output: Output, report: Any) -> None:
+        while True:
+            if self._fatal is not None:
+                raise Halted(f"the producer lost its order: {self._fatal}")
+            try:
+                self._producer.produce(
+                    output.topic,
+                    value=output.value,
+                    key=output.key,
+                    partition=output.partition,
+                    headers=list(output.headers),
+                    on_delivery=report,
+                )
+            except BufferError:
+                await asyncio.sleep(0.02)  # the queue is full: what is in it must go first
+            except KafkaException as error:
+                raise Halted(f"a record for {output.topic}[{output.partition}] cannot be produced: {error}") from error
+            else:
+                return
+
+    def close(self) -> None:
+        self._producer.flush(5.0)
+        self._stopping.set()
+        self._thread.join(5.0)
+
+
+class _Reader:
+    """A consumer without a group on one partition; keeps its place between calls."""
+
+    def __init__(self, bootstrap: str, where: Where) -> None:
+        self._where = where
+        self._lock = threading.Lock()
+        self._next = -1
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": "rapport-reader",
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "isolation.level": "read_committed",
+                "queued.max.messages.kbytes": 8 * 1024,
+                "fetch.wait.max.ms": 100,
+                "logger": None,
+            }
+        )
+
+    def read(self, start: int, end: int) -> tuple[list[Record], int]:
+        with self._lock:
+            try:
+                return self._read(start, end)
+            except KafkaException as error:
+                self._next = -1
+                raise LogAway(f"cannot read {self._where[0]}[{self._where[1]}]: {error}") from error
+
+    def _read(self, start: int, end: int) -> tuple[list[Record], int]:
+        topic, partition = self._where
+        if start != self._next:
+            self._consumer.assign([TopicPartition(topic, partition, start)])
+            self._next = start
+        out: list[Record] = []
+        messages = self._consumer.consume(READ_PAGE, timeout=CALL_TIMEOUT_S if not out else 0.0)
+        if not messages:
+            raise LogAway(f"cannot read {topic}[{partition}]: no answer in {CALL_TIMEOUT_S} s")
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    self._next = max(self._next, message.offset() or 0)
+                    if self._next >= end or not out:
+                        self._next = max(self._next, end)
+                    continue
+                raise KafkaException(error)
+            offset = message.offset() or 0
+            self._next = offset + 1
+            if offset < end:
+                out.append(
+                    ReadRecord(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), message.headers() or ())
+                )
+        return out, min(self._next, end)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class KafkaLog:
+    """The port `Log` on Kafka."""
+
+    def __init__(self, bootstrap: str, publisher: Publisher) -> None:
+        self._bootstrap = bootstrap
+        self._publisher = publisher
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "logger": None})
+        self._readers: dict[Where, _Reader] = {}
+
+    async def publish(self, outputs: Sequence[Output]) -> Mapping[Where, int]:
+        return await self._publisher.publish(outputs)
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
+        reader = self._readers.get((topic, partition))
+        if reader is None:
+            reader = self._readers[topic, partition] = _Reader(self._bootstrap, (topic, partition))
+        return await asyncio.to_thread(reader.read, start, end)
+
+    async def bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int]]:
+        return await asyncio.to_thread(self._bounds, list(partitions))
+
+    def _bounds(self, partitions: Sequence[Where]) -> dict[Where, tuple[int, int]]:
+        first = self._offsets(partitions, OffsetSpec.earliest())
+        end = self._offsets(partitions, OffsetSpec.latest())
+        return {where: (first[where], end[where]) for where in partitions}
+
+    def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
+        try:
+            asked: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+                {TopicPartition(topic, partition): spec for topic, partition in partitions}, request_timeout=CALL_TIMEOUT_S
+            )
+            return {(tp.topic, tp.partition): future.result(CALL_TIMEOUT_S + 1).offset for tp, future in asked.items()}
+        except (KafkaException, TimeoutError) as error:
+            raise LogAway(f"cannot ask for offsets: {error}") from error
+
+    async def ends(self, partitions: Sequence[Where]) -> dict[Where, int]:
+        """The next offset of each partition."""
+        return await asyncio.to_thread(self._offsets, partitions, OffsetSpec.latest())
+
+    async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
+        return await asyncio.to_thread(self._committed, group, list(partitions))
+
+    def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
+        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": group, "enable.auto.commit": False, "logger": None})
+        try:
+            found = consumer.committed([TopicPartition(*where) for where in partitions], timeout=CALL_TIMEOUT_S)
+        except KafkaException as error:
+            raise LogAway(f"cannot ask for committed offsets of {group}: {error}") from error
+        finally:
+            consumer.close()
+        return {(tp.topic, tp.partition): max(tp.offset, 0) for tp in found}
+
+    def close_readers(self) -> None:
+        """Give back the connections and buffers of readers; they come back when asked for."""
+        readers, self._readers = self._readers, {}
+        for reader in readers.values():
+            reader.close()

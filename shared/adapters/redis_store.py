@@ -1,0 +1,112 @@
+"""The state of slots in Redis (7.0 or later; Valkey too): one Lua call a commit, one MGET a load."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+import redis.asyncio as redis
+from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, ReadOnlyError, ResponseError, TimeoutError
+
+from shared.contracts.redis_keys import meta_key, outbox_key, slot_prefix, timers_key
+from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway
+
+COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
+TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
+"""Errors by which Redis says that it cannot now: it is waited for."""
+
+
+def connect(url: str, timeout_s: float = 5.0) -> redis.Redis:
+    """A client for `url`; no connection is made yet. A call that gets no answer in `timeout_s` fails."""
+    return redis.Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=0, max_connections=64
+    )
+
+
+@asynccontextmanager
+async def answering() -> AsyncIterator[None]:
+    """Turn 'Redis does not answer' into StoreAway; every other error stays what it is."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError, BusyLoadingError, ReadOnlyError, OSError) as error:
+        raise StoreAway(f"Redis does not answer: {error}") from error
+    except ResponseError as error:
+        if str(error).startswith(TRANSIENT):
+            raise StoreAway(f"Redis refuses writes: {error}") from error
+        raise
+
+
+class RedisStore:
+    """One slot's keys (contracts/redis_keys.py)."""
+
+    def __init__(self, client: redis.Redis, stage: str, partition: int) -> None:
+        self._client = client
+        self._prefix = slot_prefix(stage, partition)
+        self._meta = meta_key(stage, partition)
+        self._outbox = outbox_key(stage, partition)
+        self._timers = timers_key(stage, partition)
+        self._commit_sha = ""
+
+    async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
+        async with answering(), self._client.pipeline(transaction=True) as pipe:
+            pipe.hset(self._meta, "token", token)
+            pipe.hgetall(self._meta)
+            pipe.get(self._outbox)
+            _, fields, outbox = await pipe.execute()
+        del fields[b"token"]
+        return {name.decode(): value.decode() for name, value in fields.items()}, outbox or b""
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        prefix = self._prefix + "s:"
+        async with answering():
+            return cast(list[bytes | None], await self._client.mget([prefix + key for key in keys]))
+
+    async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
+        async with answering(), self._client.pipeline(transaction=False) as pipe:
+            for key in keys:
+                pipe.zrange(f"{self._prefix}x:{key}", 0, -1, withscores=True)
+            found = await pipe.execute()
+        return [[(float(score), bytes(member)) for member, score in members] for members in found]
+
+    async def commit(self, commit: Commit) -> None:
+        prefix = self._prefix
+        keys = [self._meta, self._outbox, self._timers]
+        values: list[Any] = [commit.token, commit.seq, commit.outbox, commit.side_cap]
+        values += map(len, (commit.meta, commit.states, commit.timers, commit.indexes, commit.sides, commit.side_drops))
+        for pair in commit.meta.items():
+            values += pair
+        keys += [f"{prefix}s:{key}" for key in commit.states]
+        values += commit.states.values()
+        for timer in commit.timers.items():
+            values += timer
+        for op in commit.indexes:
+            keys.append(f"{prefix}i:{op.index}")
+            values += (op.member, "" if op.score is None else op.score)
+        for key, score, member in commit.sides:
+            keys.append(f"{prefix}x:{key}")
+            values += (score, member)
+        keys += [f"{prefix}x:{key}" for key in commit.side_drops]
+        async with answering():
+            answer = await self._call(keys, values)
+        if answer == b"fenced":
+            raise Fenced("the slot has another owner")
+        if answer != b"ok":
+            raise RolledBack(f"wanted to make commit {commit.seq}, Redis answered: {answer.decode()}")
+
+    async def _call(self, keys: list[str], values: list[Any]) -> bytes:
+        if not self._commit_sha:
+            self._commit_sha = await self._client.script_load(COMMIT)
+        try:
+            return cast(bytes, await self._client.evalsha(self._commit_sha, len(keys), *keys, *values))
+        except NoScriptError:  # Redis was restarted or its scripts were flushed
+            return cast(bytes, await self._client.eval(COMMIT, len(keys), *keys, *values))
+
+    async def due(self, until: int, limit: int) -> list[str]:
+        async with answering():
+            keys = await self._client.zrange(self._timers, "-inf", until, byscore=True, offset=0, num=limit)
+        return [key.decode() for key in cast(list[bytes], keys)]
+
+    async def first_due(self) -> int | None:
+        async with answering():
+            first = cast(list[tuple[bytes, float]], await self._client.zrange(self._timers, 0, 0, withscores=True))
+        return int(first[0][1]) if first else None

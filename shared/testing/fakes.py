@@ -1,0 +1,186 @@
+"""In-memory store and log with the behaviour of the real ones, for tests of the runtime and of stages."""
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from shared.contracts.slots import slot
+from shared.runtime.ports import Commit, Fenced, LogAway, RolledBack, StoreAway, TopicPartition
+from shared.runtime.stage import Output, Record
+
+
+@dataclass(frozen=True, slots=True)
+class FakeRecord:
+    """A consumed record. `timestamp`: log-append time, epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass
+class FakeLog:
+    """A log in memory. `now` is the append time of the next record, and stands still unless a test moves it.
+
+    `away`: every call but publish fails.
+    """
+
+    now: int = 1_700_000_000_000
+    page: int = 1000
+    away: bool = False
+    partitions: defaultdict[TopicPartition, list[FakeRecord]] = field(default_factory=lambda: defaultdict(list))
+    commits: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    publish_limit: int | None = None
+    """Crash (raise) after so many more published records."""
+
+    def append(
+        self, topic: str, key: str | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), partition: int | None = None
+    ) -> FakeRecord:
+        """Append one record, in the slot of its key unless `partition` is given."""
+        where = (topic, partition if partition is not None else slot(key or ""))
+        raw = None if key is None else key.encode()
+        record = FakeRecord(topic, where[1], len(self.partitions[where]), self.now, raw, value, tuple(headers))
+        self.partitions[where].append(record)
+        return record
+
+    def records(self, topic: str) -> list[FakeRecord]:
+        """All records of a topic, partition by partition."""
+        return [record for (name, _), records in sorted(self.partitions.items()) if name == topic for record in records]
+
+    async def publish(self, outputs: Sequence[Output]) -> Mapping[TopicPartition, int]:
+        ends: dict[TopicPartition, int] = {}
+        for output in outputs:
+            if self.publish_limit is not None:
+                if self.publish_limit == 0:
+                    raise Crash("in the middle of a publication")
+                self.publish_limit -= 1
+            record = self.append(output.topic, output.key.decode(), output.value, output.headers, output.partition)
+            ends[output.topic, output.partition] = record.offset + 1
+        return ends
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
+        self._answer()
+        records = self.partitions[topic, partition][start : min(end, start + self.page)]
+        return list(records), start + len(records) if records else end
+
+    async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        self._answer()
+        return {where: (0, len(self.partitions[where])) for where in partitions}
+
+    async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+        self._answer()
+        return {(topic, partition): self.commits.get((group, topic, partition), 0) for topic, partition in partitions}
+
+    def _answer(self) -> None:
+        if self.away:
+            raise LogAway("the fake log is away")
+
+
+class Crash(Exception):
+    """The process died here."""
+
+
+@dataclass
+class _SlotData:
+    fields: dict[str, str] = field(default_factory=dict)
+    outbox: bytes = b""
+    states: dict[str, bytes] = field(default_factory=dict)
+    timers: dict[str, int] = field(default_factory=dict)
+    indexes: defaultdict[str, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    sides: defaultdict[str, dict[bytes, float]] = field(default_factory=lambda: defaultdict(dict))
+
+
+class FakeRedis:
+    """What all slots keep. `snapshot` and `restore` are a backup; `flush` empties it."""
+
+    def __init__(self) -> None:
+        self.slots: defaultdict[tuple[str, int], _SlotData] = defaultdict(_SlotData)
+        self.away = False
+        self.commits = 0
+
+    def store(self, stage: str, partition: int) -> "FakeStore":
+        return FakeStore(self, stage, partition)
+
+    def snapshot(self) -> "defaultdict[tuple[str, int], _SlotData]":
+        return copy.deepcopy(self.slots)
+
+    def restore(self, snapshot: "defaultdict[tuple[str, int], _SlotData]") -> None:
+        self.slots = copy.deepcopy(snapshot)
+
+    def flush(self) -> None:
+        self.slots.clear()
+
+    def states(self, stage: str) -> dict[str, bytes]:
+        """Every state of a stage: key -> stored bytes (envelope and blob)."""
+        return {key: blob for (name, _), data in self.slots.items() if name == stage for key, blob in data.states.items()}
+
+
+class FakeStore:
+    """The view that one slot has of a FakeRedis. `lose_reply`: the next commit takes effect and its answer is lost."""
+
+    def __init__(self, redis: FakeRedis, stage: str, partition: int) -> None:
+        self._redis = redis
+        self._where = (stage, partition)
+        self.lose_reply = False
+
+    def _data(self) -> _SlotData:
+        if self._redis.away:
+            raise StoreAway("the fake Redis is away")
+        return self._redis.slots[self._where]
+
+    async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
+        data = self._data()
+        data.fields["token"] = token
+        return {name: value for name, value in data.fields.items() if name != "token"}, data.outbox
+
+    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+        return [self._data().states.get(key) for key in keys]
+
+    async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
+        return [[(score, member) for member, score in self._data().sides.get(key, {}).items()] for key in keys]
+
+    async def commit(self, commit: Commit) -> None:
+        data = self._data()
+        owner = data.fields.get("token")
+        if owner is None:
+            raise RolledBack("no owner token")
+        if owner != commit.token:
+            raise Fenced(owner)
+        if int(data.fields.get("seq", "0")) != commit.seq - 1:
+            raise RolledBack(f"at commit {data.fields.get('seq')}, not {commit.seq - 1}")
+        self._redis.commits += 1
+        data.fields.update(commit.meta)
+        data.outbox = commit.outbox
+        data.states.update(commit.states)
+        for key, due in commit.timers.items():
+            if due:
+                data.timers[key] = due
+            else:
+                data.timers.pop(key, None)
+        for op in commit.indexes:
+            if op.score is None:
+                data.indexes[op.index].pop(op.member, None)
+            else:
+                data.indexes[op.index][op.member] = op.score
+        for key in commit.side_drops:
+            data.sides.pop(key, None)
+        for key, score, member in commit.sides:
+            side = data.sides[key]
+            side[member] = score
+            while len(side) > commit.side_cap:
+                del side[min(side, key=lambda m: (side[m], m))]
+        if self.lose_reply:
+            self.lose_reply = False
+            raise StoreAway("the reply of a commit was lost")
+
+    async def due(self, until: int, limit: int) -> list[str]:
+        due = sorted((at, key) for key, at in self._data().timers.items() if at <= until)
+        return [key for _, key in due[:limit]]
+
+    async def first_due(self) -> int | None:
+        return min(self._data().timers.values(), default=None)

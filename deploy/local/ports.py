@@ -2,6 +2,7 @@
 
 import socket
 from collections.abc import Callable, Mapping
+from itertools import chain
 from types import MappingProxyType
 
 HOST = "127.0.0.1"
@@ -52,8 +53,7 @@ def choose(base: int | None, free: Callable[[int], bool] = is_free) -> dict[str,
     reserved = set(wanted.values())
     for name, first in wanted.items():
         others = (p for p in range(first + 1, 65_536) if p not in reserved and p not in chosen.values())
-        candidates = [first] if first <= 65_535 else []
-        port = next((p for p in (*candidates, *others) if free(p)), None)
+        port = next((p for p in chain([first], others) if p < 65_536 and free(p)), None)
         if port is None:
             raise OSError(f"no free port from {first} up for {name}")
         chosen[name] = port

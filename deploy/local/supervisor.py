@@ -38,6 +38,12 @@ class Supervisor:
         self._restarts: dict[str, int] = {}
         self._stopping = asyncio.Event()
         self._watchers: list[asyncio.Task[None]] = []
+        self._complete = False
+        self._after: dict[int, Callable[[], Awaitable[object]]] = {}
+
+    def after_group(self, number: int, do: Callable[[], Awaitable[object]]) -> None:
+        """Do something at the start when this group is ready and before the next one begins."""
+        self._after[number] = do
 
     async def start(self) -> None:
         """Start everything, group after group, each ready before the next group begins. Raises StartError."""
@@ -48,6 +54,12 @@ class Supervisor:
             for outcome in outcomes:
                 if isinstance(outcome, BaseException):
                     raise outcome
+            if self._stopping.is_set():
+                return
+            if do := self._after.get(group[0].group):
+                await do()
+        self._complete = True
+        self._write_state()
 
     async def _once(self, step: Step) -> None:
         began = time.monotonic()
@@ -148,6 +160,7 @@ class Supervisor:
                 "check": process.check,
                 "log": str(process.log_path),
                 "restarts": self._restarts.get(name, 0),
+                "complete": self._complete,
             }
             for name, process in self._running.items()
             if name in self._order and process.returncode is None and process.alive

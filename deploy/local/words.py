@@ -10,7 +10,7 @@ _CAUSES = (
     (r"Address already in use|EADDRINUSE|Failed to bind|Address in use", "its port was taken by another program"),
     (r"OutOfMemoryError|MemoryError|Cannot allocate memory", "it ran out of memory"),
     (r"Permission denied", "it may not read or write one of its files"),
-    (r"No module named '?(?P<module>[\w.]+)", "a part of the installation is missing: `make install` puts it right"),
+    (r"No module named '?(?P<module>[\w.]+)", "a part of the installation is missing: delete .venv and run `make` again"),
 )
 
 

@@ -1,0 +1,72 @@
+# Rapport: `make run` starts everything on this machine with real data; the rest is for those who work on it.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check install --quiet
+RAPPORT := $(VENV)/bin/rapport
+
+.PHONY: run up reset logs status install test lint lock bench chaos soak compose-test
+.DEFAULT_GOAL := run
+
+run: install ## everything up, real orders replayed, until Ctrl-C
+	@exec $(RAPPORT) run
+
+up: install ## everything up, without the demo
+	@exec $(RAPPORT) up
+
+reset: install ## delete all data, logs, mail and keys
+	@$(RAPPORT) reset --yes
+
+logs: install ## what every part says
+	@exec $(RAPPORT) logs
+
+status: install ## wait until everything is ready
+	@$(RAPPORT) status
+
+install: $(VENV)/.installed
+
+test: $(VENV)/.installed-dev lint ## checks and tests
+	$(PY) -m pytest
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy services shared deploy tests
+	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.installed-dev ## how fast it is on this machine
+	$(PY) -m tests.bench
+
+chaos: $(VENV)/.installed-dev ## 200 random kills under load
+	$(PY) -m tests.chaos
+
+soak: $(VENV)/.installed-dev ## 30 minutes of load with kills
+	$(PY) -m tests.chaos --minutes 30
+
+compose-test: $(VENV)/.installed-dev ## docker-compose.yml for real, where there is a Docker engine
+	bash deploy/compose_test.sh
+
+lock: ## pin requirements and Kafka's jars anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements-dev.in -o requirements-dev.txt
+	$(PY) -m deploy.local.kafka_jars lock
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "needs Python 3.11 or newer: $(PYTHON) is not on PATH" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "needs Python 3.11 or newer: $(PYTHON) is $$($(PYTHON) -V 2>&1)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "could not make $(VENV): on Debian and Ubuntu it needs the package python3-venv" >&2; exit 1; }
+
+$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing $$(grep -c '==' requirements.txt) pinned packages into $(VENV) (the first time takes a minute or two)"
+	@$(PIP) --require-hashes -r requirements.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@echo "fetching Apache Kafka (43 MB, once)"
+	@$(PY) -m deploy.local.kafka_jars
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing $$(grep -c '==' requirements-dev.txt) pinned packages into $(VENV)"
+	@$(PIP) --require-hashes -r requirements-dev.txt
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@$(PY) -m deploy.local.kafka_jars
+	@touch $@ $(VENV)/.installed

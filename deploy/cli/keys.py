@@ -1,0 +1,113 @@
+"""Write keys and query keys: made, listed and revoked in the compacted topic that is the truth about them.
+
+A secret is shown once, when it is made; only its hash is kept anywhere.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+
+import msgspec
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+
+from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, key_hash
+from shared.contracts.topics import KEY_CHANGED
+
+SECONDS = 20.0
+SECRET_BYTES = 32
+ALL_SCOPES = ["*"]
+
+
+class KeysUnavailableError(Exception):
+    """Kafka did not take or give the key records; nothing was changed, or it is unknown whether it was."""
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key at the one moment at which its secret is known."""
+
+    secret: str
+    record: KeyChanged
+
+
+def new_key(
+    kind: KeyKind, name: str, now_ms: int, source_id: str | None = None, scopes: list[str] | None = None, random: str = ""
+) -> NewKey:
+    """A key's secret and record; `random` stands for 256 random bits. A write key needs a `source_id`: its name by default."""
+    secret = f"{'wk' if kind is KeyKind.WRITE else 'qk'}_{random or secrets.token_urlsafe(SECRET_BYTES)}"
+    is_write = kind is KeyKind.WRITE
+    record = KeyChanged(
+        kind=kind,
+        hash=key_hash(secret),
+        name=name,
+        created_at=now_ms,
+        source_id=(source_id or name) if is_write else None,
+        scopes=[] if is_write else (scopes or ALL_SCOPES),
+        hint=secret[-4:],
+    )
+    return NewKey(secret, record)
+
+
+def create(bootstrap: str, kind: KeyKind, name: str, source_id: str | None = None, scopes: list[str] | None = None) -> NewKey:
+    """Make a key and publish its record; returns after Kafka has acknowledged it. Raises KeysUnavailableError."""
+    made = new_key(kind, name, time.time_ns() // 1_000_000, source_id, scopes)
+    publish(bootstrap, made.record)
+    return made
+
+
+def revoke(bootstrap: str, found: KeyChanged) -> KeyChanged:
+    """Publish that a key is revoked from now on. Raises KeysUnavailableError."""
+    revoked = msgspec.structs.replace(found, revoked_at=time.time_ns() // 1_000_000)
+    publish(bootstrap, revoked)
+    return revoked
+
+
+def publish(bootstrap: str, record: KeyChanged) -> None:
+    """Append one key's newest state. Raises KeysUnavailableError unless Kafka acknowledged it."""
+    failed: list[KafkaError] = []
+    producer = Producer(
+        {
+            "bootstrap.servers": bootstrap,
+            "enable.idempotence": True,
+            "delivery.timeout.ms": int(SECONDS * 1000),
+            "log_level": 0,
+        }
+    )
+    producer.produce(
+        KEY_CHANGED,
+        msgspec.json.encode(record),
+        f"{record.kind}:{record.hash}",
+        partition=0,
+        on_delivery=lambda error, _: failed.append(error) if error is not None else None,
+    )
+    if producer.flush(SECONDS + 1) or failed:
+        why = failed[0].str() if failed else "no acknowledgement in time"
+        raise KeysUnavailableError(f"Kafka at {bootstrap} did not take the key: {why}")
+
+
+def read_all(bootstrap: str) -> list[KeyChanged]:
+    """The newest state of every key, oldest first. Raises KeysUnavailableError."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "rapport-cli", "enable.auto.commit": False, "log_level": 0})
+    newest: dict[str, KeyChanged] = {}
+    try:
+        whole = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
+        low, end = consumer.get_watermark_offsets(whole, timeout=SECONDS)
+        consumer.assign([whole])
+        position, deadline = low, time.monotonic() + SECONDS
+        while position < end:
+            message = consumer.poll(0.5)
+            if message is None or message.error():
+                if time.monotonic() > deadline:
+                    raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys in time")
+                # compaction can leave nothing before the end: the consumer's own position tells
+                position = max(position, consumer.position([whole])[0].offset)
+                continue
+            position = (message.offset() or 0) + 1
+            if value := message.value():
+                record = KEY_CHANGED_DECODER.decode(value)
+                newest[record.hash] = record
+    except KafkaException as error:
+        raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys: {error.args[0].str()}") from None
+    finally:
+        consumer.close()
+    return sorted(newest.values(), key=lambda record: record.created_at)

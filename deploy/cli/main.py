@@ -1,0 +1,29 @@
+"""The command `rapport`."""
+
+from typing import Annotated
+
+import typer
+
+from deploy.cli import key_commands, local_commands
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Rapport: live customer profiles, segments and journeys.")
+app.add_typer(key_commands.app, name="keys")
+app.command("run")(local_commands.run)
+app.command("up")(local_commands.up)
+app.command("reset")(local_commands.reset)
+app.command("status")(local_commands.status)
+app.command("logs")(local_commands.logs)
+
+
+@app.callback()
+def options(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Rapport: live customer profiles, segments and journeys."""
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("rapport"))
+        raise typer.Exit
+
+
+if __name__ == "__main__":
+    app()

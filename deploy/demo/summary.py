@@ -1,0 +1,84 @@
+"""What came of the demo, read the way anybody would: from ClickHouse, the query API and the processes' metrics."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.error import URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from rich.table import Table
+
+from deploy.local.settings import Home
+
+SETTLE_SECONDS = 120
+REQUEST_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Each figure is None where it could not be read. `segments`: key to members. `delay`: seconds, see `table`."""
+
+    stored: int | None = None
+    people: int | None = None
+    messages: dict[str, int] | None = None
+    segments: dict[str, int] | None = None
+    mails: int = 0
+    delay: dict[str, float] = field(default_factory=dict)
+
+
+def read_summary(env: dict[str, str]) -> Summary:
+    """Ask every source once; one that does not answer leaves its figures out."""
+    url = env["RAPPORT_CLICKHOUSE_URL"]
+    events = _rows(url, "SELECT count() AS stored, uniqExact(profile_id) AS people FROM rapport.events FINAL")
+    messages = _rows(url, "SELECT status, uniqExact(dispatch_id) AS number FROM rapport.messages GROUP BY status")
+    return Summary(
+        stored=int(events[0]["stored"]) if events else None,
+        people=int(events[0]["people"]) if events else None,
+        messages=None if messages is None else {row["status"]: int(row["number"]) for row in messages},
+        segments=_segments(env),
+    )
+
+
+def _segments(env: dict[str, str]) -> dict[str, int] | None:
+    bearer = {"Authorization": f"Bearer {env['RAPPORT_QUERY_KEY']}"}
+    page = _json(Request(f"{env['RAPPORT_QUERY_URL']}/api/v1/segments?limit=1000", headers=bearer))
+    return None if page is None else {item["key"]: int(item["size"]) for item in page["data"]}
+
+
+def _rows(url: str, sql: str) -> list[dict[str, Any]] | None:
+    page = _json(Request(f"{url}/?default_format=JSON&query={quote(sql)}"))
+    return None if page is None else list(page["data"])
+
+
+def _json(request: Request) -> dict[str, Any] | None:
+    try:
+        with urlopen(request, timeout=REQUEST_SECONDS) as answer:
+            found: dict[str, Any] = json.load(answer)
+            return found
+    except (URLError, OSError, ValueError):
+        return None
+
+
+def table(summary: Summary, env: dict[str, str], home: Home) -> Table:
+    """The figures and where everything is."""
+    made = Table("what", "now", title="Rapport", box=None, title_justify="left")
+    made.add_row("events accepted and stored", _number(summary.stored))
+    made.add_row("profiles", _number(summary.people))
+    if summary.segments is None:
+        made.add_row("segments", _number(None))
+    for key, size in sorted((summary.segments or {}).items()):
+        made.add_row(f"segment {key}", f"{size:,}")
+    for status, number in sorted((summary.messages or {}).items()):
+        made.add_row(f"messages {status}", f"{number:,}")
+    made.add_row("e-mails in the local mailbox", f"{sum(1 for _ in home.mail.glob('*.eml')):,} in {home.mail}")
+    for stage, seconds in summary.delay.items():
+        made.add_row(f"delay to {stage}, 99 of 100", f"{seconds * 1000:,.0f} ms")
+    for title, name in (("send events to", "INGEST"), ("ask", "QUERY"), ("ClickHouse", "CLICKHOUSE")):
+        made.add_row(title, env[f"RAPPORT_{name}_URL"])
+    made.add_row("keys and URLs for a shell", f"source {home.env}")
+    return made
+
+
+def _number(value: int | None) -> str:
+    return "not known (no answer)" if value is None else f"{value:,}"

@@ -1,0 +1,181 @@
+"""`rapport up` and `rapport run`: the whole system in one terminal, until Ctrl-C."""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from deploy.cli import keys
+from deploy.local import env_file
+from deploy.local.parts import steps, urls
+from deploy.local.ports import USUAL, choose
+from deploy.local.settings import Home, LocalSettings
+from deploy.local.supervisor import StartError, Supervisor, first
+from shared.contracts.control import KeyKind, key_hash
+
+Demo = Callable[[Home, dict[str, str], Console], Awaitable[None]]
+KEYS = {"RAPPORT_WRITE_KEY": KeyKind.WRITE, "RAPPORT_QUERY_KEY": KeyKind.QUERY}
+DISK_CHECK_SECONDS = 30
+MEGABYTE = 1024 * 1024
+
+
+class RefusedError(Exception):
+    """Nothing was started; the message says why."""
+
+
+@contextmanager
+def only_one(home: Home) -> Iterator[None]:
+    """Hold the folder's lock. Raises RefusedError when another supervisor holds it."""
+    with home.lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise RefusedError(
+                f"Rapport is up already in {home.root} (process {holder(home)}): its URLs are in {home.env}; "
+                f"`make logs` shows what it says, Ctrl-C in its terminal stops it"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+        file.truncate(0)
+
+
+def holder(home: Home) -> str:
+    """Process id of the supervisor that holds the folder, as text; '?' when it cannot be read."""
+    return (home.lock.read_text().strip() if home.lock.exists() else "") or "?"
+
+
+def check_disk(home: Home, min_free_mb: int) -> None:
+    """Raises RefusedError when too little is free: a full disk would stop Kafka and Redis in mid-write."""
+    free = shutil.disk_usage(home.root).free // MEGABYTE
+    if free < min_free_mb:
+        raise RefusedError(f"the disk of {home.root} is full: {free} MB are free, at least {min_free_mb} MB are needed")
+
+
+def choose_ports(base: int | None, say: Callable[[str], None]) -> dict[str, int]:
+    """A free port for each part; says which are not the usual ones. Raises RefusedError."""
+    try:
+        ports = choose(base)
+    except OSError as error:
+        raise RefusedError(str(error)) from None
+    wanted = USUAL if base is None else {name: base + place for place, name in enumerate(USUAL)}
+    for name, port in ports.items():
+        if port != wanted[name]:
+            say(f"port {wanted[name]} is taken: {name} gets {port}")
+    return ports
+
+
+def prepare_keys(home: Home, variables: dict[str, str]) -> None:
+    """Make a write key and a query key at the first start, keep them later; write .rapport/env. Raises StartError."""
+    secrets = env_file.read(home.env)
+    bootstrap = variables["RAPPORT_KAFKA_BOOTSTRAP"]
+    try:
+        known = {record.hash for record in keys.read_all(bootstrap)}
+        for name, kind in KEYS.items():
+            if key_hash(secrets.get(name, "")) not in known:  # the first start, or one of the two was deleted
+                secrets[name] = keys.create(bootstrap, kind, "local").secret
+    except keys.KeysUnavailableError as error:
+        raise StartError(str(error)) from None
+    env_file.write(home.env, {name: secrets[name] for name in KEYS} | variables)
+
+
+async def watch_disk(home: Home, min_free_mb: int, say: Callable[[str], None]) -> None:
+    """Say it when the disk becomes nearly full, once each time."""
+    low = False
+    while True:
+        free = shutil.disk_usage(home.root).free // MEGABYTE
+        if free < min_free_mb / 2 and not low:
+            say(f"the disk of {home.root} is nearly full ({free} MB free): make room, or parts will stop")
+        low = free < min_free_mb / 2
+        await asyncio.sleep(DISK_CHECK_SECONDS)
+
+
+async def serve(settings: LocalSettings, home: Home, console: Console, demo: Demo | None) -> int:
+    """Start everything, run the demo if one is given, stay up until a signal, drain. Returns the exit code."""
+
+    def say(text: str) -> None:
+        console.print(f"[dim]{datetime.now().astimezone():%H:%M:%S}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
+
+    ports = choose_ports(settings.port_base, say)
+    variables = urls(ports, home)
+    supervisor = Supervisor(steps(ports, home), say, home.parts, settings.start_seconds, settings.drain_seconds)
+    supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables))
+    stop = _stop_on_signals(supervisor, say)
+
+    async def live() -> None:
+        await supervisor.start()
+        say(f"everything is ready; keys and URLs: source {home.env}")
+        if demo is not None:
+            await demo(home, env_file.read(home.env), console)
+        await watch_disk(home, settings.min_free_mb, say)
+
+    try:
+        await first(stop.wait(), live())
+    except StartError as error:
+        console.print(f"[bold red]not started:[/bold red] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return 1
+    finally:
+        await supervisor.drain()
+    say(f"all stopped; the data stay in {home.root}")
+    return 0
+
+
+def _stop_on_signals(supervisor: Supervisor, say: Callable[[str], None]) -> asyncio.Event:
+    """An event that SIGINT, SIGTERM and SIGHUP set; the second signal kills everything."""
+    stop = asyncio.Event()
+
+    def signalled() -> None:
+        if stop.is_set():
+            say("killing what is left")
+            supervisor.kill()
+            return
+        say("stopping: services first, then the servers (again Ctrl-C to kill)")
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, signalled)
+    return stop
+
+
+def run(demo: Demo | None = None) -> int:
+    """The command: exit code 0 after a wished stop, 1 when it could not start. No traceback for what a person can mend."""
+    console = Console(stderr=False)
+    settings = LocalSettings()
+    home = Home(settings.home)
+    try:
+        home.make()
+        check_disk(home, settings.min_free_mb)
+        with only_one(home):
+            return asyncio.run(serve(settings, home, console, demo))
+    except (RefusedError, OSError) as error:
+        told = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+        print(f"not started: {told}", file=sys.stderr)  # noqa: T201 the command's answer
+        return 1
+
+
+def reset(root: Path) -> list[str]:
+    """Delete what a run keeps in this folder, and nothing else; returns what was deleted. Raises RefusedError while it is up."""
+    home = Home(root)
+    if not root.exists():
+        return []
+    with only_one(home):
+        deleted = []
+        for path in (home.data, home.logs, home.mail, home.env, home.parts, home.demo, root / "bench.json"):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+            else:
+                continue
+            deleted.append(path.name)
+        return deleted

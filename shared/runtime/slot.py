@@ -14,6 +14,7 @@ import structlog
 from shared.contracts.headers import KIND, KIND_MERGE, header
 from shared.contracts.slots import PARTITIONS
 from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed
+from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
 from shared.runtime.envelope import close_entry
 from shared.runtime.failpoints import failpoint
@@ -44,6 +45,7 @@ class Slot(Generic[S, R]):
         *,
         group: str,
         cache_size: int = 1000,
+        halt_ratio: float = 0.5,
         fenced: bool = True,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
@@ -56,11 +58,12 @@ class Slot(Generic[S, R]):
         self.fenced = fenced
         self.wanted = wanted
         self.lock = asyncio.Lock()
+        self._brake = Brake(halt_ratio)
         self.token: str | None = None
         self.meta = Meta()
         self.position: dict[str, int] = {}
         self.delivered: dict[str, int] = {}
-        self.last_append_ms = 0
+        self.append_ms: dict[str, int] = {}
         self._cache: EntryCache[S] = EntryCache(cache_size)
         self._targets: dict[str, int] = {}
         self._newest = Newest()
@@ -237,7 +240,7 @@ class Slot(Generic[S, R]):
                 continue
             if done > index:
                 self.position[topic] = records[done - 1].offset + 1
-                self.last_append_ms = records[done - 1].timestamp
+                self.append_ms[topic] = records[done - 1].timestamp
                 await self._finish(batch, {record.offset: record.value for record in records[index:done]})
             if done < stop:
                 await self._fire(topic, records[done])
@@ -305,6 +308,7 @@ class Slot(Generic[S, R]):
     async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:
         """Commit what a batch did and publish its outputs."""
         topic = batch.step.topic
+        self._brake.check(batch.counts, self.stage.name)
         self.observer.folded(self.stage.name, topic, batch.counts)
         if batch.clocks_only:
             return  # an idle system stays idle: the next commit covers the clocks

@@ -1,0 +1,93 @@
+"""Metrics by prometheus-client, made from the tables in contracts/metrics.py and services/*/metrics.py."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from shared.contracts.metrics import METRICS, Metric, MetricKind
+from shared.runtime.observer import Observer
+
+VERSION: Final = "0.1.0"
+
+
+class Registry:
+    """One process's metrics, by name as the tables have it."""
+
+    def __init__(self, service: str, metrics: Iterable[Metric] = ()) -> None:
+        self.collectors = CollectorRegistry(auto_describe=True)
+        self._made: dict[str, Counter | Gauge | Histogram] = {}
+        for metric in (*METRICS, *metrics):
+            self._made[metric.name] = self._make(metric)
+        self.gauge("rapport_build_info").labels(service, VERSION).set(1)
+
+    def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
+        if metric.kind is MetricKind.COUNTER:
+            return Counter(metric.name, metric.meaning, metric.labels, registry=self.collectors)
+        if metric.kind is MetricKind.GAUGE:
+            return Gauge(metric.name, metric.meaning, metric.labels, registry=self.collectors)
+        return Histogram(metric.name, metric.meaning, metric.labels, buckets=metric.buckets, registry=self.collectors)
+
+    def counter(self, name: str) -> Counter:
+        made = self._made[name]
+        assert isinstance(made, Counter), name
+        return made
+
+    def gauge(self, name: str) -> Gauge:
+        made = self._made[name]
+        assert isinstance(made, Gauge), name
+        return made
+
+    def histogram(self, name: str) -> Histogram:
+        made = self._made[name]
+        assert isinstance(made, Histogram), name
+        return made
+
+
+class RuntimeMetrics(Observer):
+    """Counts what the runtime tells."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def folded(self, stage: str, topic: str, counts: Mapping[str, int]) -> None:
+        counter = self.registry.counter
+        counter("rapport_stage_records_total").labels(stage, topic).inc(counts["folded"])
+        for count, name in (
+            ("repeated", "rapport_stage_repeated_total"),
+            ("late", "rapport_stage_late_total"),
+            ("absorbed", "rapport_stage_absorbed_total"),
+        ):
+            if counts[count]:
+                counter(name).labels(stage).inc(counts[count])
+        if counts["failed"]:
+            counter("rapport_dead_letters_total").labels(stage, topic).inc(counts["failed"])
+
+    def chunk(self, stage: str, seconds: float, appended_ms: int) -> None:
+        self.registry.histogram("rapport_stage_chunk_seconds").labels(stage).observe(seconds)
+        self.registry.histogram("rapport_stage_seconds").labels(stage).observe(max(0.0, time.time() - appended_ms / 1000))
+
+    def timers_fired(self, stage: str, count: int, now: int) -> None:
+        self.registry.counter("rapport_timers_fired_total").labels(stage).inc(count)
+        self.registry.gauge("rapport_timer_delay_seconds").labels(stage).set(max(0.0, time.time() - now / 1000))
+
+    def taken_over(self, stage: str, partition: int) -> None:
+        self.registry.counter("rapport_takeovers_total").labels(stage).inc()
+
+    def rolled_back(self, stage: str) -> None:
+        self.registry.counter("rapport_store_rolled_back_total").labels(stage).inc()
+
+    def retried(self, stage: str) -> None:
+        self.registry.counter("rapport_store_retries_total").labels(stage).inc()
+
+    def lost_to_retention(self, stage: str, records: int) -> None:
+        self.registry.counter("rapport_lost_to_retention_total").labels(stage).inc(records)
+
+    def slots(self, stage: str, owned: int, rebuilding: int, lag: Mapping[str, int], lag_seconds: float) -> None:
+        gauge = self.registry.gauge
+        gauge("rapport_slots_owned").labels(stage).set(owned)
+        gauge("rapport_slots_rebuilding").labels(stage).set(rebuilding)
+        gauge("rapport_consumer_lag_seconds").labels(stage).set(lag_seconds)
+        for topic, records in lag.items():
+            gauge("rapport_consumer_lag_records").labels(stage, topic).set(records)

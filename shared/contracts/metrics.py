@@ -1,0 +1,61 @@
+"""Every metric: name, kind, labels, meaning. Prefix `rapport_`; base units; no id of a person, segment or message is ever a label.
+
+A process registers what it uses by `shared.adapters.prometheus`; a test holds that nothing else is exposed under the prefix.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class MetricKind(StrEnum):
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """`buckets`: upper bounds of a histogram, in the metric's unit."""
+
+    name: str
+    kind: MetricKind
+    labels: tuple[str, ...]
+    meaning: str
+    buckets: tuple[float, ...] = ()
+
+
+SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+
+METRICS: Final[tuple[Metric, ...]] = (
+    Metric("rapport_build_info", G, ("service", "version"), "1, for the version that runs"),
+    Metric("rapport_stage_records_total", C, ("stage", "topic"), "input records folded"),
+    Metric(
+        "rapport_stage_repeated_total", C, ("stage",), "input records dropped because their cause had been seen, or blobs absorbed before"
+    ),
+    Metric("rapport_stage_late_total", C, ("stage",), "records forwarded to the winner of a merge"),
+    Metric("rapport_stage_absorbed_total", C, ("stage",), "blobs of merged people folded in"),
+    Metric(
+        "rapport_stage_seconds", H, ("stage",), "log-append time of a record to its effects being durable: the last of each chunk", SECONDS
+    ),
+    Metric("rapport_stage_chunk_seconds", H, ("stage",), "one chunk from load to delivery reports", SECONDS),
+    Metric("rapport_dead_letters_total", C, ("stage", "topic"), "records set aside because they could not be folded"),
+    Metric("rapport_timers_fired_total", C, ("stage",), "timers fired"),
+    Metric("rapport_timer_delay_seconds", G, ("stage",), "wall clock minus the stage's own time when timers last fired"),
+    Metric("rapport_slots_owned", G, ("stage",), "slots this process owns"),
+    Metric("rapport_slots_rebuilding", G, ("stage",), "owned slots that have not yet passed the end noted at their takeover"),
+    Metric("rapport_takeovers_total", C, ("stage",), "slots taken over; grows with each rebalance"),
+    Metric("rapport_store_rolled_back_total", C, ("stage",), "times Redis was found to have lost what was committed"),
+    Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),
+    Metric("rapport_lost_to_retention_total", C, ("stage",), "records that left the log before they were applied"),
+    Metric(
+        "rapport_consumer_lag_records",
+        G,
+        ("stage", "topic"),
+        "records between what is applied and the end of the log, all owned partitions",
+    ),
+    Metric("rapport_consumer_lag_seconds", G, ("stage",), "age of the newest applied record while records wait behind it, else 0"),
+)
+"""The runtime's part; services add theirs in the same form (services/<name>/metrics.py)."""

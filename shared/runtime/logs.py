@@ -1,0 +1,55 @@
+"""Log lines: one JSON object each on standard error, personal fields masked."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any, Final
+
+import structlog
+
+PERSONAL: Final = frozenset(
+    {"email", "phone", "to", "address", "name", "first_name", "last_name", "firstName", "lastName", "user_id", "ip"}
+)
+_EMAIL = re.compile(r"([^@\s\"']{1,2})[^@\s\"']*@([^@\s\"']+)")
+
+
+def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Masks values under personal names, and e-mail addresses anywhere."""
+    for name, value in event.items():
+        if isinstance(value, str):
+            event[name] = "***" if name in PERSONAL else _EMAIL.sub(r"\1***@\2", value)
+    return event
+
+
+def configure_logs(level: str, service: str) -> None:
+    """Set up structlog and the standard library's loggers alike. Raises ValueError for an unknown level."""
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"RAPPORT_LOG_LEVEL: {level!r} is no level (DEBUG, INFO, WARNING, ERROR)")
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            mask,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processor=structlog.processors.JSONRenderer(),
+            foreign_pre_chain=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), mask],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(number)
+    structlog.contextvars.bind_contextvars(service=service)
+    for noisy in ("aiokafka", "faust", "mode", "faust.transport.drivers.aiokafka"):
+        logging.getLogger(noisy).setLevel(max(number, logging.WARNING))

@@ -1,0 +1,25 @@
+"""What every worker process reads from the environment (prefix RAPPORT_)."""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class RuntimeSettings(BaseSettings):
+    """A missing required one fails at the start, by name."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
+
+    kafka_bootstrap: str = Field(description="host:port of Kafka brokers, comma-separated")
+    redis_url: str = Field(description="redis://host:port/db")
+    host: str = Field("127.0.0.1", description="address the health port listens on")
+    health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
+    log_level: str = Field("INFO", description="least level of a log line")
+    session_timeout_s: float = Field(10.0, description="seconds without a heartbeat after which Kafka gives a worker's slots to others")
+    chunk_records: int = Field(2000, description="most records fetched at once")
+    cached_states_per_slot: int = Field(1000, description="decoded states kept in memory per slot")
+    stall_s: float = Field(
+        60.0, description="seconds without progress, though records wait and servers answer, after which the worker exits"
+    )
+    drain_s: float = Field(20.0, description="seconds a stopping worker may take to finish what it has in hand")
+    dead_letter_halt_ratio: float = Field(0.5, description="share of dead letters in the last 1,000 records above which the worker halts")
+    unsafe_fence_off: bool = Field(False, description="tests only: apply what Kafka redelivers, to show that the fence is what prevents it")

@@ -1,0 +1,175 @@
+"""One stage in one process: a Faust app that feeds chunks to slots, one task a slot.
+
+Faust subscribes, fetches, rebalances and commits; whether a chunk is applied is decided by the slot's fence alone. Chunks are acked
+here, by hand, when all that follows from them is durable.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import faust
+import structlog
+from faust.types import TP
+
+from shared.runtime.faust_transport import ChunkMessage
+from shared.runtime.observer import Observer
+from shared.runtime.ports import Halted, Log, StateStore
+from shared.runtime.settings import RuntimeSettings
+from shared.runtime.slot import Slot
+from shared.runtime.stage import Stage
+
+QUEUED_CHUNKS: Final = 2
+_log = structlog.get_logger("runtime")
+
+
+class StageWorker:
+    """Runs `stage` over the partitions that Kafka assigns to this process."""
+
+    def __init__(
+        self,
+        stage: Stage[Any, Any],
+        settings: RuntimeSettings,
+        log: Log,
+        store: Callable[[str, int], StateStore],
+        observer: Observer,
+        on_fatal: Callable[[BaseException], None],
+    ) -> None:
+        self.stage = stage
+        self.slots: dict[int, Slot[Any, Any]] = {}
+        self.assigned = False
+        self._settings = settings
+        self._log = log
+        self._store = store
+        self._observer = observer
+        self._on_fatal = on_fatal
+        self._queues: dict[int, asyncio.Queue[ChunkMessage]] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self.app = self._make_app()
+
+    @property
+    def group(self) -> str:
+        return f"rapport-{self.stage.name}"
+
+    def _make_app(self) -> faust.App:
+        settings = self._settings
+        app = faust.App(
+            self.group,
+            broker=";".join(f"rapport://{server}" for server in settings.kafka_bootstrap.split(",")),
+            store="memory://",
+            web_enabled=False,
+            autodiscover=False,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            stream_wait_empty=True,
+            stream_buffer_maxsize=16,
+            consumer_auto_offset_reset="earliest",
+            broker_max_poll_records=settings.chunk_records,
+            consumer_max_fetch_size=4 * 1024 * 1024,
+            broker_commit_interval=1.0,
+            broker_session_timeout=settings.session_timeout_s,
+            broker_heartbeat_interval=settings.session_timeout_s / 4,
+            broker_rebalance_timeout=max(10.0, settings.session_timeout_s),
+            broker_request_timeout=max(15.0, settings.session_timeout_s + 5),
+            broker_max_poll_interval=3600.0,
+            stream_processing_timeout=24 * 3600.0,
+        )
+        topic = app.topic(*self.stage.inputs, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+
+        @app.agent(topic, name=self.stage.name)  # type: ignore[untyped-decorator]
+        async def feed(stream: Any) -> None:
+            async for event in stream.noack().events():
+                await self._feed(event.message)
+
+        app.on_partitions_assigned.connect(self._on_assigned)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        return app
+
+    async def _feed(self, message: ChunkMessage) -> None:
+        queue = self._queues.get(message.partition)
+        if queue is not None:  # else it was revoked in between, and comes again elsewhere
+            await queue.put(message)
+
+    async def _on_assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
+        by_partition: dict[int, set[str]] = {}
+        for tp in assigned:
+            by_partition.setdefault(tp.partition, set()).add(tp.topic)
+        for partition, topics in by_partition.items():
+            if topics != set(self.stage.inputs):
+                missing = ", ".join(sorted(set(self.stage.inputs) - topics))
+                self._on_fatal(
+                    Halted(
+                        f"stage {self.stage.name} was given partition {partition} without {missing}: its inputs must have equal partition counts"
+                    )
+                )
+                return
+        for partition in set(self.slots) - set(by_partition):
+            await self._drop(partition)
+        for partition in sorted(set(by_partition) - set(self.slots)):
+            self._open(partition)
+        self.assigned = True
+        _log.info("slots assigned", stage=self.stage.name, slots=sorted(self.slots))
+
+    async def _on_revoked(self, _: Any, revoked: set[TP], **__: Any) -> None:
+        for partition in {tp.partition for tp in revoked}:
+            await self._drop(partition)
+
+    def _open(self, partition: int) -> None:
+        settings = self._settings
+        slot = Slot(
+            self.stage,
+            partition,
+            self._store(self.stage.name, partition),
+            self._log,
+            self._observer,
+            group=self.group,
+            cache_size=settings.cached_states_per_slot,
+            halt_ratio=settings.dead_letter_halt_ratio,
+            fenced=not settings.unsafe_fence_off,
+            wanted=lambda: self.slots.get(partition) is slot,
+        )
+        self.slots[partition] = slot
+        self._queues[partition] = asyncio.Queue(QUEUED_CHUNKS)
+        self._tasks[partition] = asyncio.create_task(self._run(slot, self._queues[partition]), name=f"{self.stage.name}:{partition}")
+
+    async def _drop(self, partition: int) -> None:
+        slot = self.slots.pop(partition, None)
+        queue = self._queues.pop(partition, None)
+        task = self._tasks.pop(partition, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+        while queue is not None and not queue.empty():
+            queue.get_nowait()  # lets go of a feeder that waits for room
+        if slot is not None:
+            slot.release()
+
+    async def _run(self, slot: Slot[Any, Any], queue: "asyncio.Queue[ChunkMessage]") -> None:
+        try:
+            if not await slot.take_over():
+                return
+            while True:
+                message = await queue.get()
+                started = time.perf_counter()
+                if await slot.process(message.topic, message.records):
+                    message.ack(self.app.consumer)
+                    self._observer.chunk(self.stage.name, time.perf_counter() - started, message.records[-1].timestamp)
+                del message  # an unacked message that nobody holds is one that Faust does not wait for
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._on_fatal(error)
+
+    async def start(self) -> None:
+        await self.app.start()
+
+    async def stop(self) -> None:
+        """Finish what is in hand, commit, leave the group."""
+        await self.app.stop()
+        for partition in list(self.slots):
+            await self._drop(partition)
+
+    def trouble(self) -> BaseException | None:
+        """What made Faust crash, if it did."""
+        return self.app._crash_reason if self.app.crashed else None

@@ -1,0 +1,121 @@
+"""The frame of a worker process: start, watch, drain, exit."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from shared.adapters.health import HealthServer
+from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.adapters.prometheus import Registry, RuntimeMetrics
+from shared.adapters.redis_store import RedisStore, answering, connect
+from shared.contracts.metrics import Metric
+from shared.runtime.logs import configure_logs
+from shared.runtime.ports import Halted
+from shared.runtime.settings import RuntimeSettings
+from shared.runtime.stage import Stage
+from shared.runtime.stage_worker import StageWorker
+from shared.runtime.ticker import Ticker
+from shared.runtime.watchdog import Watchdog
+
+_log = structlog.get_logger("worker")
+
+
+def run(service: str, stages: Sequence[Stage[Any, Any]], settings: RuntimeSettings, metrics: Sequence[Metric] = ()) -> int:
+    """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
+    configure_logs(settings.log_level, service)
+    return asyncio.run(_Process(service, stages, settings, metrics).run())
+
+
+class _Process:
+    def __init__(self, service: str, stages: Sequence[Stage[Any, Any]], settings: RuntimeSettings, metrics: Sequence[Metric]) -> None:
+        self._settings = settings
+        self._registry = Registry(service, metrics)
+        self._observer = RuntimeMetrics(self._registry)
+        self._stages = stages
+        self._workers: list[StageWorker] = []
+        self._ended: asyncio.Future[BaseException | None]
+
+    async def run(self) -> int:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._end, None)
+        self._redis = connect(settings.redis_url)
+        publisher = Publisher(settings.kafka_bootstrap, "rapport-" + self._stages[0].name)
+        log = KafkaLog(settings.kafka_bootstrap, publisher)
+        self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
+        health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors)
+        await health.start()
+        watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
+        tasks = [asyncio.create_task(self._watch(watchdog.run())), asyncio.create_task(self._watch(self._faust()))]
+        for worker in self._workers:
+            if worker.stage.name == "resolver":
+                tasks.append(asyncio.create_task(self._watch(Ticker(worker.slots.values, log).run())))
+        reason = await self._ended
+        for task in tasks:
+            task.cancel()
+        await self._drain()
+        await health.stop()
+        publisher.close()
+        await self._redis.aclose()
+        if reason is not None:
+            _log.error("stopped", reason=f"{type(reason).__name__}: {reason}" if not isinstance(reason, Halted) else str(reason))
+            return 1
+        return 0
+
+    def _store(self, stage: str, partition: int) -> RedisStore:
+        return RedisStore(self._redis, stage, partition)
+
+    def _end(self, reason: BaseException | None) -> None:
+        if not self._ended.done():
+            self._ended.set_result(reason)
+
+    async def _watch(self, work: Any) -> None:
+        try:
+            await work
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._end(error)
+
+    async def _faust(self) -> None:
+        """Start the Faust apps and see whether they crash."""
+        for worker in self._workers:
+            await worker.start()
+        while True:
+            for worker in self._workers:
+                trouble = worker.trouble()
+                if trouble is not None:
+                    raise Halted(f"Faust gave up on stage {worker.stage.name}: {trouble!r}") from trouble
+            await asyncio.sleep(0.5)
+
+    async def _ping(self) -> None:
+        async with answering():
+            await self._redis.ping()
+
+    def _readiness(self) -> dict[str, str | None]:
+        """Ready: every stage has been given its slots (perhaps none) and has taken over those it has."""
+        out: dict[str, str | None] = {}
+        for worker in self._workers:
+            waiting = [slot.partition for slot in worker.slots.values() if slot.token is None]
+            if not worker.assigned:
+                out[worker.stage.name] = "waiting for Kafka to assign slots"
+            elif waiting:
+                out[worker.stage.name] = f"taking over slots {waiting}"
+            else:
+                out[worker.stage.name] = None
+        return out
+
+    async def _drain(self) -> None:
+        try:
+            await asyncio.wait_for(asyncio.gather(*(worker.stop() for worker in self._workers)), self._settings.drain_s)
+        except TimeoutError:
+            _log.warning("did not drain in time: what is in hand will be taken up at the fence", seconds=self._settings.drain_s)
+            os._exit(1)
+        except Exception as error:
+            _log.warning("error while stopping", detail=repr(error))

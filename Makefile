@@ -8,8 +8,8 @@ RAPPORT := $(VENV)/bin/rapport
 .PHONY: run up reset logs status install test lint lock bench chaos soak compose-test
 .DEFAULT_GOAL := run
 
-run: install ## everything up, real orders replayed, until Ctrl-C
-	@exec $(RAPPORT) run
+run: install ## everything up, real orders replayed, until Ctrl-C (ARGS="--full FILE": the whole set)
+	@exec $(RAPPORT) run $(ARGS)
 
 up: install ## everything up, without the demo
 	@exec $(RAPPORT) up

@@ -14,8 +14,12 @@ from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, k
 from shared.contracts.topics import KEY_CHANGED
 
 SECONDS = 20.0
+PAUSE_SECONDS = 0.2
 SECRET_BYTES = 32
 ALL_SCOPES = ["*"]
+
+
+_PASSING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_TOPIC_OR_PART})
 
 
 class KeysUnavailableError(Exception):
@@ -87,27 +91,39 @@ def publish(bootstrap: str, record: KeyChanged) -> None:
 
 def read_all(bootstrap: str) -> list[KeyChanged]:
     """The newest state of every key, oldest first. Raises KeysUnavailableError."""
+    deadline = time.monotonic() + SECONDS
     consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "rapport-cli", "enable.auto.commit": False, "log_level": 0})
-    newest: dict[str, KeyChanged] = {}
     try:
-        whole = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
-        low, end = consumer.get_watermark_offsets(whole, timeout=SECONDS)
-        consumer.assign([whole])
-        position, deadline = low, time.monotonic() + SECONDS
-        while position < end:
-            message = consumer.poll(0.5)
-            if message is None or message.error():
-                if time.monotonic() > deadline:
-                    raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys in time")
-                # compaction can leave nothing before the end: the consumer's own position tells
-                position = max(position, consumer.position([whole])[0].offset)
-                continue
-            position = (message.offset() or 0) + 1
-            if value := message.value():
-                record = KEY_CHANGED_DECODER.decode(value)
-                newest[record.hash] = record
-    except KafkaException as error:
-        raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys: {error.args[0].str()}") from None
+        while True:
+            try:
+                return sorted(_read_to_end(consumer, deadline), key=lambda record: record.created_at)
+            except KafkaException as error:
+                # a topic made a moment ago, or one whose broker has just come back, has no leader yet
+                if (not error.args[0].retriable() and error.args[0].code() not in _PASSING) or time.monotonic() > deadline:
+                    raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys: {error.args[0].str()}") from None
+                time.sleep(PAUSE_SECONDS)
     finally:
         consumer.close()
-    return sorted(newest.values(), key=lambda record: record.created_at)
+
+
+def _read_to_end(consumer: Consumer, deadline: float) -> list[KeyChanged]:
+    """Every key's newest record up to the end that the topic has now. Raises KafkaException."""
+    newest: dict[str, KeyChanged] = {}
+    whole = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
+    position, end = consumer.get_watermark_offsets(whole, timeout=SECONDS)
+    consumer.assign([whole])
+    while position < end:
+        message = consumer.poll(PAUSE_SECONDS)
+        if message is None:
+            if time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            # compaction can leave nothing before the end: the consumer's own position tells
+            position = max(position, consumer.position([whole])[0].offset)
+            continue
+        if error := message.error():
+            raise KafkaException(error)
+        position = (message.offset() or 0) + 1
+        if value := message.value():
+            record = KEY_CHANGED_DECODER.decode(value)
+            newest[record.hash] = record
+    return list(newest.values())

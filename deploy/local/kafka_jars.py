@@ -74,6 +74,9 @@ def lock(cache: Path = CACHE) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["lock"]:
-        lock()
-    classpath()
+    try:
+        if sys.argv[1:] == ["lock"]:
+            lock()
+        classpath()
+    except MissingError as error:
+        sys.exit(str(error))

@@ -5,6 +5,7 @@ keys would move to other partitions.
 """
 
 import sys
+import time
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
@@ -15,6 +16,7 @@ from shared.contracts.topics import TOPICS, Topic
 
 DAY_MS = 24 * 3600 * 1000
 SECONDS = 30
+POLL_SECONDS = 0.1
 
 
 class TopicSettings(BaseSettings):
@@ -28,7 +30,7 @@ class TopicSettings(BaseSettings):
 
 
 class WrongTopicError(Exception):
-    """A topic exists in a shape that cannot be used; the message says which and what to do."""
+    """A topic exists in a shape that cannot be used, or has no leader; the message says which and what to do."""
 
 
 def ensure(admin: AdminClient, topics: tuple[Topic, ...], settings: TopicSettings) -> list[str]:
@@ -49,6 +51,7 @@ def ensure(admin: AdminClient, topics: tuple[Topic, ...], settings: TopicSetting
     retention = settings.retention_days * DAY_MS
     absent = [t for t in topics if t.name not in there]
     created = _create(admin, absent, retention, settings.replication_factor)
+    _wait_for_leaders(admin, topics)
     _configure(admin, [t for t in topics if t.name in there], retention)
     return created
 
@@ -67,6 +70,19 @@ def _create(admin: AdminClient, absent: list[Topic], retention_ms: int, replicat
         else:
             created.append(name)
     return created
+
+
+def _wait_for_leaders(admin: AdminClient, topics: tuple[Topic, ...]) -> None:
+    """A new topic can be used a moment after its creation was acknowledged. Raises WrongTopicError after SECONDS."""
+    end = time.monotonic() + SECONDS
+    while True:
+        there = admin.list_topics(timeout=SECONDS).topics
+        waiting = [t.name for t in topics if t.name not in there or any(p.leader < 0 for p in there[t.name].partitions.values())]
+        if not waiting:
+            return
+        if time.monotonic() > end:
+            raise WrongTopicError(f"no leader after {SECONDS} s for {', '.join(waiting)}")
+        time.sleep(POLL_SECONDS)
 
 
 def _configure(admin: AdminClient, present: list[Topic], retention_ms: int) -> None:

@@ -1,0 +1,166 @@
+"""The run of one machine around a real broker: topics, keys, mailbox, status, a second start."""
+
+import os
+import signal
+import smtplib
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from deploy.cli import keys
+from deploy.local import env_file
+from deploy.local.kafka import Kafka
+from deploy.local.mail_catcher import MailCatcher
+from deploy.local.ports import free_port
+from deploy.local.topics import TopicSettings, WrongTopicError, ensure
+from shared.contracts.control import KeyKind, key_hash
+from shared.contracts.topics import TOPICS, Topic
+
+PROJECT = Path(__file__).parents[2]
+TINY_SYSTEM = """
+import sys
+from deploy.local import run
+from deploy.local.parts import steps
+kept = ("kafka", "topics", "mail")
+run.steps = lambda ports, home: [step for step in steps(ports, home) if step.name in kept]
+sys.exit(run.run())
+"""
+
+
+@pytest.fixture
+def admin(kafka: Kafka) -> AdminClient:
+    return AdminClient({"bootstrap.servers": kafka.bootstrap})
+
+
+@pytest.mark.real
+def test_every_topic_is_made_as_the_contract_says_and_a_second_time_changes_nothing(admin: AdminClient) -> None:
+    ensure(admin, TOPICS, TopicSettings())
+    assert ensure(admin, TOPICS, TopicSettings()) == []
+    there = admin.list_topics(timeout=10).topics
+    assert {t.name: t.partitions for t in TOPICS} == {t.name: len(there[t.name].partitions) for t in TOPICS}
+    for topic in TOPICS:
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
+        found = admin.describe_configs([resource])[resource].result(10)
+        assert {name: found[name].value for name in topic.settings()} == topic.settings()
+
+
+@pytest.mark.real
+def test_a_changed_retention_reaches_topics_that_are_there(admin: AdminClient) -> None:
+    topic = Topic("local-run.retention", ("a",), ("b",), "k", "c", partitions=1)
+    ensure(admin, (topic,), TopicSettings(retention_days=30))
+    ensure(admin, (topic,), TopicSettings(retention_days=7))
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
+    assert admin.describe_configs([resource])[resource].result(10)["retention.ms"].value == str(7 * 24 * 3600 * 1000)
+
+
+@pytest.mark.real
+def test_a_topic_with_another_partition_count_is_an_error(admin: AdminClient) -> None:
+    topic = Topic("local-run.partitions", ("a",), ("b",), "k", "c", partitions=3)
+    ensure(admin, (topic,), TopicSettings())
+    with pytest.raises(WrongTopicError, match="has 3 partitions, needed are 8"):
+        ensure(admin, (replace(topic, partitions=8),), TopicSettings())
+
+
+@pytest.mark.real
+def test_a_revoked_key_stays_listed_as_revoked(kafka: Kafka, admin: AdminClient) -> None:
+    ensure(admin, TOPICS, TopicSettings())
+    made = keys.create(kafka.bootstrap, KeyKind.WRITE, "local-run")
+    found = {record.hash: record for record in keys.read_all(kafka.bootstrap)}[key_hash(made.secret)]
+    assert found == made.record
+    keys.revoke(kafka.bootstrap, found)
+    assert {record.hash: record for record in keys.read_all(kafka.bootstrap)}[found.hash].revoked_at is not None
+
+
+def test_a_key_is_not_claimed_made_when_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys, "SECONDS", 1.0)
+    with pytest.raises(keys.KeysUnavailableError, match=r"127\.0\.0\.1:1 did not take the key"):
+        keys.create("127.0.0.1:1", KeyKind.WRITE, "nobody")
+
+
+def test_a_mail_becomes_a_whole_file_that_only_its_owner_may_read(tmp_path: Path) -> None:
+    with MailCatcher(tmp_path / "mail", free_port(), tmp_path / "mail.log") as catcher:
+        with smtplib.SMTP("127.0.0.1", catcher.port) as smtp:
+            smtp.sendmail("shop@example.com", ["a@example.com"], "Subject: 你好\r\n\r\nbody\r\n".encode())
+        (kept,) = catcher.folder.iterdir()
+    assert kept.suffix == ".eml"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert kept.read_bytes() == ("Return-Path: <shop@example.com>\r\nDelivered-To: a@example.com\r\nSubject: 你好\r\n\r\nbody\r\n".encode())
+
+
+def test_a_mail_that_cannot_be_kept_is_refused_for_now(tmp_path: Path) -> None:
+    with MailCatcher(tmp_path / "mail", free_port(), tmp_path / "mail.log") as catcher:
+        catcher.folder.rmdir()
+        with smtplib.SMTP("127.0.0.1", catcher.port) as smtp, pytest.raises(smtplib.SMTPDataError, match="452"):
+            smtp.sendmail("shop@example.com", ["a@example.com"], b"Subject: x\r\n\r\nbody\r\n")
+
+
+def _rapport(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "deploy.cli.main", *arguments]
+    environment = {**os.environ, "RAPPORT_HOME": str(home)}
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=90, check=False)
+
+
+def _up(home: Path) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "RAPPORT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-c", TINY_SYSTEM],
+        cwd=PROJECT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def _stop(system: "subprocess.Popen[str]") -> str:
+    system.send_signal(signal.SIGINT)
+    told, _ = system.communicate(timeout=60)
+    assert system.returncode == 0, told
+    return told
+
+
+@pytest.mark.real
+def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka: Kafka, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert "is not up" in _rapport(home, "status", "--wait", "0").stderr
+    first = _up(home)
+    try:
+        status = _rapport(home, "status", "--wait", "60")
+        assert status.returncode == 0, status.stdout + status.stderr
+        assert "everything is ready" in status.stdout
+        env = env_file.read(home / "env")
+        assert stat.S_IMODE((home / "env").stat().st_mode) == 0o600
+        again = subprocess.run(
+            [sys.executable, "-c", TINY_SYSTEM],
+            cwd=PROJECT,
+            env={**os.environ, "RAPPORT_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert again.returncode == 1
+        assert f"is up already in {home} (process {first.pid})" in again.stderr
+        assert "Traceback" not in again.stderr
+        assert _rapport(home, "reset", "--yes").returncode == 1
+    finally:
+        told = _stop(first)
+    assert told.index("mail stopped") < told.index("kafka stopped")
+
+    second = _up(home)
+    try:
+        assert _rapport(home, "status", "--wait", "60").returncode == 0
+        later = env_file.read(home / "env")
+        assert later["RAPPORT_WRITE_KEY"] == env["RAPPORT_WRITE_KEY"]
+        hashes = {record.hash for record in keys.read_all(later["RAPPORT_KAFKA_BOOTSTRAP"])}
+        assert hashes == {key_hash(env["RAPPORT_WRITE_KEY"]), key_hash(env["RAPPORT_QUERY_KEY"])}
+        assert env["RAPPORT_WRITE_KEY"] not in (home / "logs" / "kafka.log").read_text() + told
+    finally:
+        _stop(second)
+    assert _rapport(home, "reset", "--yes").returncode == 0
+    assert not (home / "data").exists()

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.cli import keys
+from deploy.cli.folder import home_folder
 from deploy.local import env_file
-from deploy.local.settings import Home, LocalSettings
 from shared.contracts.control import KeyChanged, KeyKind
 
 app = typer.Typer(no_args_is_help=True, help="Write keys (for sources) and query keys (for readers).")
@@ -25,7 +25,7 @@ class KafkaSettings(BaseSettings):
 
 
 def _bootstrap() -> str:
-    told = KafkaSettings().kafka_bootstrap or env_file.read(Home(LocalSettings().home).env).get("RAPPORT_KAFKA_BOOTSTRAP")
+    told = KafkaSettings().kafka_bootstrap or env_file.read(home_folder().env).get("RAPPORT_KAFKA_BOOTSTRAP")
     if told is None:
         typer.echo("which Kafka? Set RAPPORT_KAFKA_BOOTSTRAP, or start Rapport here with `make run`", err=True)
         raise typer.Exit(1)

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.cli.folder import home_folder
 from deploy.demo import show
 from deploy.local import run as local
 from deploy.local.probes import reason_not_ready
-from deploy.local.settings import Home, LocalSettings
 
 POLL_SECONDS = 0.5
 FOLLOW_SECONDS = 0.3
@@ -36,7 +36,7 @@ def up() -> None:
 
 def reset(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """Delete all data, logs, mail and keys of this installation."""
-    root = LocalSettings().home
+    root = home_folder().root
     if not yes:
         typer.confirm(f"Delete all data in {root}?", abort=True)
     try:
@@ -51,7 +51,7 @@ def status(
     wait: Annotated[float, typer.Option(help="Seconds to wait until everything is ready; 0 looks once.")] = 60.0,
 ) -> None:
     """Wait until every part is ready and print them; exit code 1 when one is not."""
-    home = Home(LocalSettings().home)
+    home = home_folder()
     end = time.monotonic() + wait
     while True:
         parts = json.loads(home.parts.read_text()) if home.parts.exists() else []
@@ -102,7 +102,7 @@ def logs(
     follow: Annotated[bool, typer.Option(help="Stay and print what is added.")] = True,
 ) -> None:
     """Print what the parts say, each line with its part's name."""
-    folder = Home(LocalSettings().home).logs
+    folder = home_folder().logs
     wanted = sorted(path for path in folder.glob("*.log") if not parts or path.stem in parts)
     if not wanted:
         typer.echo(f"no such log in {folder}", err=True)

@@ -6,7 +6,12 @@ import typer
 
 from deploy.cli import key_commands, local_commands
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Rapport: live customer profiles, segments and journeys.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,  # locals can hold keys
+    help="Rapport: live customer profiles, segments and journeys.",
+)
 app.add_typer(key_commands.app, name="keys")
 app.command("run")(local_commands.run)
 app.command("up")(local_commands.up)

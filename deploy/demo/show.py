@@ -59,8 +59,8 @@ def demo(full: Path | None = None) -> Demo:
             except (ReplayError, NotRetailError, OSError) as error:
                 console.print(f"The demo stopped: {error}. Everything else stays up; `make run` goes on with it.", markup=False)
                 return
-            await _settled(env, console, sent)
-        console.print(table(await asyncio.to_thread(read_summary, env), env, home))
+            await _settled(env, home, console, sent)
+        console.print(table(await asyncio.to_thread(read_summary, env, home), env, home))
 
     return play
 
@@ -91,11 +91,11 @@ def _prepare(source: Path, kept: Progressed | None) -> tuple[Progressed, list[Ba
     return progressed, list(batches(call.body for call in calls(invoices, progressed.weeks)))
 
 
-async def _settled(env: dict[str, str], console: Console, sent: int) -> None:
+async def _settled(env: dict[str, str], home: Home, console: Console, sent: int) -> None:
     """Wait until what was sent stands in ClickHouse, at most SETTLE_SECONDS; says so when it does not."""
     with console.status("waiting until every event is in ClickHouse"):
         for _ in range(SETTLE_SECONDS):
-            found: Summary = await asyncio.to_thread(read_summary, env)
+            found: Summary = await asyncio.to_thread(read_summary, env, home)
             if found.stored is not None and found.stored >= sent:
                 return
             await asyncio.sleep(1)

@@ -18,7 +18,7 @@ from deploy.cli import keys
 from deploy.local import env_file
 from deploy.local.parts import steps, urls
 from deploy.local.ports import USUAL, choose
-from deploy.local.settings import Home, LocalSettings
+from deploy.local.settings import BadSettingError, Home, LocalSettings, read_settings
 from deploy.local.supervisor import StartError, Supervisor, first
 from shared.contracts.control import KeyKind, key_hash
 
@@ -59,7 +59,7 @@ def check_disk(home: Home, min_free_mb: int) -> None:
     """Raises RefusedError when too little is free: a full disk would stop Kafka and Redis in mid-write."""
     free = shutil.disk_usage(home.root).free // MEGABYTE
     if free < min_free_mb:
-        raise RefusedError(f"the disk of {home.root} is full: {free} MB are free, at least {min_free_mb} MB are needed")
+        raise RefusedError(f"too little room on the disk of {home.root}: {free} MB are free, at least {min_free_mb} MB are needed")
 
 
 def choose_ports(base: int | None, say: Callable[[str], None]) -> dict[str, int]:
@@ -150,15 +150,15 @@ def _stop_on_signals(supervisor: Supervisor, say: Callable[[str], None]) -> asyn
 def run(demo: Demo | None = None) -> int:
     """The command: exit code 0 after a wished stop, 1 when it could not start. No traceback for what a person can mend."""
     console = Console(stderr=False)
-    settings = LocalSettings()
-    home = Home(settings.home)
     try:
+        settings = read_settings()
+        home = Home(settings.home)
         home.make()
         check_disk(home, settings.min_free_mb)
         with only_one(home):
             return asyncio.run(serve(settings, home, console, demo))
-    except (RefusedError, OSError) as error:
-        told = f"{error.strerror}: {error.filename}" if isinstance(error, OSError) else str(error)
+    except (RefusedError, BadSettingError, OSError) as error:
+        told = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else str(error)
         print(f"not started: {told}", file=sys.stderr)  # noqa: T201 the command's answer
         return 1
 

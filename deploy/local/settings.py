@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).parents[2]
@@ -21,6 +21,19 @@ class LocalSettings(BaseSettings):
     min_free_mb: int = Field(1024, ge=0, description="free megabytes without which nothing is started")
     start_seconds: float = Field(120, gt=0, description="how long one part may take to become ready")
     drain_seconds: float = Field(30, gt=0, description="how long one part may take to stop before it is killed")
+
+
+class BadSettingError(Exception):
+    """A setting of the environment cannot be used; the message names it and says why."""
+
+
+def read_settings() -> LocalSettings:
+    """The settings of this run. Raises BadSettingError."""
+    try:
+        return LocalSettings()
+    except ValidationError as error:
+        told = (f"RAPPORT_{str(one['loc'][0]).upper()}={one['input']}: {one['msg']}" for one in error.errors())
+        raise BadSettingError("; ".join(told)) from None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from deploy.local import env_file
 from deploy.local.ports import USUAL, choose
 from deploy.local.probes import reason_not_ready
 from deploy.local.run import RefusedError, check_disk, only_one, reset
-from deploy.local.settings import Home
+from deploy.local.settings import BadSettingError, Home, read_settings
 from deploy.local.words import explain, how_it_ended
 from shared.contracts.control import KeyKind, key_hash
 
@@ -90,8 +90,14 @@ def test_a_reset_of_a_running_system_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(RefusedError, match="is full"):
+    with pytest.raises(RefusedError, match="too little room"):
         check_disk(Home(tmp_path), 1 << 40)
+
+
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAPPORT_PORT_BASE", "5")
+    with pytest.raises(BadSettingError, match=r"RAPPORT_PORT_BASE=5: .*1024"):
+        read_settings()
 
 
 def test_an_unknown_end_shows_the_last_lines_of_the_log() -> None:

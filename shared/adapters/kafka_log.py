@@ -182,9 +182,10 @@ class _Reader:
             self._consumer.assign([TopicPartition(topic, partition, start)])
             self._next = start
         out: list[Record] = []
-        messages = self._consumer.consume(READ_PAGE, timeout=CALL_TIMEOUT_S if not out else 0.0)
+        messages = self._consumer.consume(1, timeout=CALL_TIMEOUT_S)
         if not messages:
             raise LogAway(f"cannot read {topic}[{partition}]: no answer in {CALL_TIMEOUT_S} s")
+        messages += self._consumer.consume(READ_PAGE - 1, timeout=0)  # what is at hand: it would wait for the last one
         for message in messages:
             error = message.error()
             if error is not None:

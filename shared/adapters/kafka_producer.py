@@ -5,6 +5,7 @@ acks=all and idempotent: a record is written once however often librdkafka retri
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -82,6 +83,7 @@ class AcknowledgedProducer:
         self._on_failure = on_failure
         self._waiting_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._drained = asyncio.Event()
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -157,9 +159,10 @@ class AcknowledgedProducer:
 
     async def close(self, seconds: float) -> int:
         """Wait until everything in flight is reported; returns how many records are not."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while self.in_flight and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(POLL_SECONDS)
+        self._drained.clear()
+        if self.in_flight:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._drained.wait(), seconds)
         if self._timer is not None:
             self._timer.cancel()
         return self.in_flight
@@ -169,7 +172,11 @@ class AcknowledgedProducer:
         if self.progressed:
             self.progressed = False
             self._waiting_since = loop.time()
-        self._timer = loop.call_later(POLL_SECONDS, self._poll, loop) if self.in_flight else None
+        if self.in_flight:
+            self._timer = loop.call_later(POLL_SECONDS, self._poll, loop)
+        else:
+            self._timer = None
+            self._drained.set()
 
     def _error(self, error: KafkaError) -> None:
         if error.fatal():

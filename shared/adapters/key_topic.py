@@ -21,14 +21,13 @@ LOOK_SECONDS = 0.002
 class KeyTopic:
     """The newest state of every key of one kind, by hash. Read by any thread; written by the follower only."""
 
-    def __init__(self, bootstrap: str, client_id: str, kind: KeyKind, on_change: Callable[[], None] = lambda: None) -> None:
-        """`on_change` is called by the follower's thread after a record was taken in."""
+    def __init__(self, bootstrap: str, client_id: str, kind: KeyKind) -> None:
         self.kind = kind
         self.keys: dict[str, KeyChanged] = {}
         self.read_to_end = False
         self.skipped = 0
         """Records that could not be read."""
-        self._on_change = on_change
+        self._on_change: Callable[[], None] = lambda: None
         self._next = -1
         self._stop = threading.Event()
         self._partition = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
@@ -47,7 +46,9 @@ class KeyTopic:
         )
         self._thread = threading.Thread(target=self._follow, name="key-topic", daemon=True)
 
-    def start(self) -> None:
+    def start(self, on_change: Callable[[], None]) -> None:
+        """Begin to follow. `on_change` is called by the follower's thread after a record was taken in."""
+        self._on_change = on_change
         self._consumer.assign([self._partition])
         self._thread.start()
 

@@ -64,6 +64,9 @@ class RuntimeMetrics(Observer):
         if counts["failed"]:
             counter("rapport_dead_letters_total").labels(stage, topic).inc(counts["failed"])
 
+    def gap(self, stage: str, records: int) -> None:
+        self.registry.counter("rapport_gap_records_total").labels(stage).inc(records)
+
     def chunk(self, stage: str, seconds: float, appended_ms: int) -> None:
         self.registry.histogram("rapport_stage_chunk_seconds").labels(stage).observe(seconds)
         self.registry.histogram("rapport_stage_seconds").labels(stage).observe(max(0.0, time.time() - appended_ms / 1000))

@@ -46,6 +46,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_timer_delay_seconds", G, ("stage",), "wall clock minus the stage's own time when timers last fired"),
     Metric("rapport_slots_owned", G, ("stage",), "slots this process owns"),
     Metric("rapport_slots_rebuilding", G, ("stage",), "owned slots that have not yet passed the end noted at their takeover"),
+    Metric("rapport_gap_records_total", C, ("stage",), "records that the consumer skipped and the slot read again itself"),
     Metric("rapport_takeovers_total", C, ("stage",), "slots taken over; grows with each rebalance"),
     Metric("rapport_store_rolled_back_total", C, ("stage",), "times Redis was found to have lost what was committed"),
     Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),

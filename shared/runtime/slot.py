@@ -206,6 +206,8 @@ class Slot(Generic[S, R]):
 
     async def _read_up_to(self, topic: str, until: int) -> None:
         """Fill the gap between where the slot stands and `until` with a plain reader."""
+        if self.position[topic] < until:
+            self.observer.gap(self.stage.name, until - self.position[topic])
         while self.position[topic] < until:
             records, following = await self.log.read(topic, self.partition, self.position[topic], until)
             if records:

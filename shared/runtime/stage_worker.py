@@ -98,11 +98,8 @@ class StageWorker:
         for partition, topics in by_partition.items():
             if topics != set(self.stage.inputs):
                 missing = ", ".join(sorted(set(self.stage.inputs) - topics))
-                self._on_fatal(
-                    Halted(
-                        f"stage {self.stage.name} was given partition {partition} without {missing}: its inputs must have equal partition counts"
-                    )
-                )
+                what = f"{self.stage.name} was given partition {partition} without {missing}"
+                self._on_fatal(Halted(f"{what}: its inputs must have equal partition counts"))
                 return
         for partition in set(self.slots) - set(by_partition):
             await self._drop(partition)

@@ -17,6 +17,8 @@ from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import LogWithEnds
 
 PERIOD_S: Final = 2.0
+QUIET_S: Final = 5.0
+"""After so long without a chunk, a slot that is rebuilding reads what is missing itself."""
 _log = structlog.get_logger("watchdog")
 
 
@@ -55,20 +57,23 @@ class Watchdog:
         oldest_ms = 0
         stalled: list[str] = []
         for slot in slots:
+            waiting = False
             for topic in stage.inputs:
                 place = (stage.name, slot.partition, topic)
                 position = slot.position.get(topic, 0)
                 behind = max(0, ends[topic, slot.partition] - position)
                 lag[topic] += behind
+                if behind and slot.append_ms.get(topic):
+                    oldest_ms = min(oldest_ms or slot.append_ms[topic], slot.append_ms[topic])
                 last, since = self._moved.get(place, (-1, now))
                 if behind == 0 or position != last:
                     self._moved[place] = (position, now)
-                elif now - since > self._stall_s:
+                    continue
+                waiting |= now - since > QUIET_S
+                if now - since > self._stall_s:
                     stalled.append(f"{topic}[{slot.partition}]")
-                if behind and slot.append_ms.get(topic):
-                    oldest_ms = min(oldest_ms or slot.append_ms[topic], slot.append_ms[topic])
-            if slot.meta.rebuilding and not slot.lock.locked():
-                await slot.catch_up()
+            if waiting and slot.meta.rebuilding and not slot.lock.locked():
+                await slot.catch_up()  # the consumer will not bring what stands below its own position
         self.lag[stage.name] = sum(lag.values())
         seconds = max(0.0, time.time() - oldest_ms / 1000) if oldest_ms else 0.0
         self._observer.slots(stage.name, len(slots), sum(slot.meta.rebuilding for slot in slots), lag, seconds)

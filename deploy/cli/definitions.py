@@ -1,0 +1,85 @@
+"""`rapport check`, `rapport test`, `rapport schema`: definitions looked at without a running system."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+import deploy
+from services.segmentation.domain.rehearsal import Outcome, rehearse
+from shared.definitions.files import Defined, load_all
+from shared.definitions.kinds import KINDS
+from shared.definitions.models import Definition
+from shared.definitions.schema import schema_files
+from shared.definitions.segment import Segment
+
+SHIPPED = Path(deploy.__file__).parent / "definitions"
+
+Folder = Annotated[Path, typer.Argument(help="Folder of definition files.")]
+Zone = Annotated[
+    str, typer.Option("--timezone", envvar="RAPPORT_TIMEZONE", help="The installation's time zone: windows over 30 days count its days.")
+]
+
+
+def check(folder: Folder = SHIPPED) -> None:
+    """Read every definition below FOLDER; name each problem with file, line, path and what was expected."""
+    found = _read(folder)
+    counts = {kind: sum(one.definition.kind == kind for one in found) for kind in KINDS}
+    typer.echo(", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items()) + ": all well")
+
+
+def run_tests(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
+    """Run the tests that stand in the definitions below FOLDER, on a virtual clock and without servers."""
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError):
+        typer.echo(f"{timezone!r} is no time zone such as Asia/Shanghai", err=True)
+        raise typer.Exit(1) from None
+    passed = failed = 0
+    for one in _read(folder):
+        if not isinstance(one.definition, Segment):
+            continue
+        for outcome in rehearse(one.definition, timezone):
+            passed, failed = passed + outcome.passed, failed + (not outcome.passed)
+            _tell(one, outcome)
+    typer.echo(f"{passed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def schema(folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = SHIPPED / "schema") -> None:
+    """Write the JSON Schema of each kind of definition, for editors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in schema_files(KINDS).items():
+        (folder / name).write_text(text)
+        typer.echo(str(folder / name))
+
+
+def _read(folder: Path) -> list[Defined[Definition]]:
+    found, problems = load_all(folder, KINDS)
+    for problem in problems:
+        typer.echo(str(problem), err=True)
+    if problems:
+        typer.echo(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
+        raise typer.Exit(1)
+    return found
+
+
+def _tell(one: Defined[Definition], outcome: Outcome) -> None:
+    if outcome.passed:
+        typer.echo(f"ok    {outcome.segment}: {outcome.test}")
+        return
+    line = next(one.document.line(("tests", place)) for place, test in enumerate(_tests(one)) if test == outcome.test)
+    typer.echo(f"FAIL  {outcome.segment}: {outcome.test}: expected {outcome.expected}, found {outcome.found} ({one.file}:{line})")
+    for change in outcome.changes:
+        typer.echo(f"      {change.transition} at {_time(change.at)}")
+
+
+def _tests(one: Defined[Definition]) -> list[str]:
+    return [test.name for test in one.definition.tests] if isinstance(one.definition, Segment) else []
+
+
+def _time(epoch_ms: int) -> str:
+    return datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")

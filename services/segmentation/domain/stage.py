@@ -1,0 +1,167 @@
+"""The stage `segmentation`: resolved events in, entered and left segments out. The runtime does everything else."""
+
+from typing import ClassVar
+
+import msgspec
+
+from services.segmentation.domain.person import (
+    PENDING,
+    Change,
+    adopt,
+    answers,
+    decide,
+    leave_undefined,
+    take_event,
+    take_traits,
+    unite,
+)
+from services.segmentation.domain.plan import Plan
+from shared.contracts.changes import CHANGE_ENCODER, SegmentChanged, Transition
+from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
+from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
+from shared.runtime.stage import Record, Stage, Step
+
+PAGE_VIEWED = "Page Viewed"
+SCREEN_VIEWED = "Screen Viewed"
+
+
+class SeenEvent(msgspec.Struct, frozen=True, gc=False):
+    """What rules can ask of an event (shared/contracts/events.py); the rest is not read."""
+
+    type: str
+    message_id: str
+    timestamp: int
+    received_at: int
+    event: str | None = None
+    properties: msgspec.Raw = msgspec.Raw(b"{}")
+    traits: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class SegmentationStage(Stage[Membership, SeenEvent]):
+    """Folds events into features and decides segments, on events and on timers.
+
+    State at any time follows from the events taken in and `now` alone, in whatever order they came (canonical_membership).
+    """
+
+    name: ClassVar[str] = "segmentation"
+    inputs: ClassVar[tuple[str, ...]] = (EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
+    moved: ClassVar[str | None] = MEMBERSHIP_MOVED
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._decode = msgspec.json.Decoder(SeenEvent).decode
+
+    def decode(self, record: Record) -> SeenEvent:
+        return self._decode(record.value or b"")
+
+    def empty(self, key: str) -> Membership:
+        return Membership()
+
+    def load(self, raw: bytes) -> Membership:
+        return decode_membership(raw)
+
+    def dump(self, state: Membership) -> bytes:
+        return encode_membership(state)
+
+    def due(self, state: Membership) -> int | None:
+        return state.due or None
+
+    def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
+        plan = self._plan
+        event = plan.events.get(_event_name(item))
+        traits = plan.read_traits(item.traits) if item.type == "identify" and plan.traits else ()
+        if event is None and not traits and self._is_decided(state):
+            return state  # most events: no rule asks for them
+        self._catch_up(state, step)
+        at = min(max(item.timestamp, 0), item.received_at)
+        touched = plan.all_segments if state.blank else ()
+        if event is not None:
+            take_event(plan, event, state, item.properties, at)
+            touched = touched or event.segments
+        if traits:
+            asking = take_traits(plan, state, traits, at, item.message_id)
+            touched = touched or asking
+        self._decide(state, step, touched, at, item.message_id)
+        return state
+
+    def wake(self, state: Membership, step: Step) -> Membership:
+        if step.now and state.version != self._plan.version:
+            self._decide(state, step, (), step.now, None)
+        self._catch_up(state, step)
+        return state
+
+    def merge(self, winner: Membership, loser: Membership, step: Step) -> Membership:
+        state = unite(self._plan, winner, loser)
+        for segment, since in state.members.items():
+            if winner.members.get(segment) != since:
+                step.index_add(members_index(segment), step.key, since)
+        return state
+
+    def leave(self, state: Membership, winner: str, step: Step) -> None:
+        for segment in sorted(state.members):
+            step.index_remove(members_index(segment), step.key)
+
+    def settled(self, state: Membership, step: Step) -> Membership:
+        if not self._is_decided(state):
+            self._decide(state, step, (), step.now, None)
+        return state
+
+    def _is_decided(self, state: Membership) -> bool:
+        """Whether nothing is left to decide of somebody whom nothing new has touched."""
+        return state.version == self._plan.version or (state.blank and not self._plan.some_hold_of_nothing)
+
+    def _catch_up(self, state: Membership, step: Step) -> None:
+        """Decide at every border that has passed, one after the other, so that a late clock decides what a punctual one would have."""
+        plan = self._plan
+        if step.held or state.version != plan.version:
+            return
+        while 0 < state.due <= step.now:
+            border = state.due
+            changes = decide(plan, state, answers(plan, state, border), plan.all_segments, border)
+            self._publish(changes, step, None)
+
+    def _decide(self, state: Membership, step: Step, touched: tuple[int, ...], at: int, message_id: str | None) -> None:
+        """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, everything else as of `now`."""
+        plan = self._plan
+        if step.held or not step.now:
+            state.version = 0
+            state.due = PENDING
+            return
+        if state.version != plan.version:
+            adopt(plan, state)
+        found = answers(plan, state, step.now)
+        self._publish(decide(plan, state, found, touched, at), step, message_id)
+        if state.version != plan.version:
+            state.version = plan.version
+            changes = leave_undefined(plan, state, step.now) + decide(plan, state, found, plan.all_segments, step.now)
+            self._publish(changes, step, None)
+
+    def _publish(self, changes: list[Change], step: Step, message_id: str | None) -> None:
+        for change in changes:
+            if change.transition is Transition.ENTERED:
+                step.index_add(members_index(change.segment), step.key, change.since)
+            else:
+                step.index_remove(members_index(change.segment), step.key)
+            record = SegmentChanged(
+                profile_id=step.key,
+                segment=change.segment,
+                transition=change.transition,
+                at=change.since,
+                decided_at=step.now,
+                version=change.version,
+                by_event=message_id,
+            )
+            step.emit(SEGMENT_CHANGED, step.key, CHANGE_ENCODER.encode(record))
+
+
+def _event_name(item: SeenEvent) -> str:
+    """The name by which rules ask for an event; empty if they cannot."""
+    match item.type:
+        case "track":
+            return item.event or ""
+        case "page":
+            return PAGE_VIEWED
+        case "screen":
+            return SCREEN_VIEWED
+        case _:
+            return ""

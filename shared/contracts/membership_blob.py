@@ -1,0 +1,72 @@
+"""The state of stage `segmentation` for one person: features, the traits that rules ask for, and memberships.
+
+msgpack; the runtime's envelope stands around it (shared/runtime/envelope.py). Written by segmentation, read by query.
+"""
+
+from typing import Final
+
+import msgspec
+
+Value = str | int | bool | None
+"""A property or trait as rules compare it: text, a number in ten-thousandths, a truth value, or nothing."""
+
+
+class TraitFact(msgspec.Struct, array_like=True, gc=False):
+    """A trait's last value: written at `at` (epoch ms) by event `message_id`; the greater (at, message_id) holds."""
+
+    at: int
+    message_id: str
+    value: Value
+
+
+class Membership(msgspec.Struct, array_like=True):
+    """One person's.
+
+    `version`: the plan (hash of all definitions) under which the memberships were decided, 0 if they have yet to be.
+    `due`: the next instant, epoch ms, at which time alone may change something; 0 if none.
+    `series`: feature id -> bucket, value, bucket, value, … by ascending bucket.
+    `members`: segment -> since when, epoch ms. `left`: segment -> when it was left.
+    """
+
+    version: int = 0
+    due: int = 0
+    series: dict[str, list[int]] = {}
+    traits: dict[str, TraitFact] = {}
+    members: dict[str, int] = {}
+    left: dict[str, int] = {}
+
+    @property
+    def blank(self) -> bool:
+        """Nothing is known of the person and nothing has been decided."""
+        return not (self.version or self.due or self.series or self.traits or self.members or self.left)
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Membership)
+_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+MEMBERS_INDEX: Final = "members:"
+"""Prefix of the slot's index of a segment's members: profile id scored by since when."""
+
+
+def members_index(segment: str) -> str:
+    """The index (redis_keys.index_key) of the members of `segment` in one slot."""
+    return MEMBERS_INDEX + segment
+
+
+def encode_membership(state: Membership) -> bytes:
+    """Equal states give equal bytes; a blank state gives none."""
+    return b"" if state.blank else _encoder.encode(state)
+
+
+def decode_membership(raw: bytes) -> Membership:
+    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no membership."""
+    return _decoder.decode(raw) if raw else Membership()
+
+
+def canonical_membership(raw: bytes) -> bytes:
+    """What follows from the events and the time alone, whatever order they came in: features, traits and who is in what.
+
+    Left out is what tells of the order: the instants of transitions, and under which plan they were decided.
+    """
+    state = decode_membership(raw)
+    return _encoder.encode((state.series, state.traits, sorted(state.members)))

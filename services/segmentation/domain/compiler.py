@@ -17,7 +17,7 @@ from services.segmentation.domain.plan import (
     TraitPlan,
     plan_version,
 )
-from services.segmentation.domain.series import COMBINE, Measure, SeriesKey
+from services.segmentation.domain.series import COMBINE, Combine, Measure, SeriesKey
 from services.segmentation.domain.values import (
     Test,
     Where,
@@ -28,7 +28,7 @@ from services.segmentation.domain.values import (
     where_test,
     whole_interval,
 )
-from services.segmentation.domain.windows import Look, bounded, of_age, over_all, over_window
+from services.segmentation.domain.windows import Look, bounded, of_age, over_all, over_window, total_since
 from shared.definitions.models import canonical
 from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms
 from shared.definitions.segment import Segment
@@ -108,8 +108,14 @@ class _Compiler:
     def _aggregate(self, rule: Did | DidNot, event: str, measure: Measure, of: str | None, low: int | None, high: int | None) -> int:
         unit, outer, inner = self._window(rule)
         key = self._series(event, rule.where, measure, of, unit)
-        holds = bounded(low, high, None if measure in (Measure.MIN, Measure.MAX) else 0)
-        look = over_window(outer, inner, COMBINE[measure], holds) if outer else over_all(holds)
+        combine = COMBINE[measure]
+        holds = bounded(low, high, 0 if combine is Combine.ADD else None)
+        if not outer:
+            look = over_all(holds)
+        elif combine is Combine.ADD and not inner:
+            look = total_since(outer, low, high)
+        else:
+            look = over_window(outer, inner, combine, holds)
         return self._event_leaf(EventLeaf(key, unit, outer, inner, low, high), look, of_nothing=look([], 0)[0])
 
     def _age(self, rule: Windowed, event: str, where: Mapping[str, Condition], measure: Measure) -> int:

@@ -14,6 +14,7 @@ from deploy.local.probes import reason_not_ready
 
 LEASH = Path(__file__).with_name("leash.py")
 POLL_SECONDS = 0.05
+LONGEST_TAIL_BYTES = 65_536
 
 # The kernel ties a child to the *thread* that started it, so one thread that lives as long as we do starts them all.
 _spawner = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
@@ -51,6 +52,7 @@ class Process:
         self._env = dict(env or {})
         self._cwd = cwd
         self._popen: subprocess.Popen[bytes] | None = None
+        self._log_start = 0
 
     def __enter__(self) -> Self:
         """Start the child if it is not running and wait until it is ready."""
@@ -90,6 +92,7 @@ class Process:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         leashed = [sys.executable, "-I", "-S", str(LEASH), str(os.getpid()), *self.argv]
         with self.log_path.open("ab") as log:
+            self._log_start = log.tell()
             self._popen = _spawner.submit(self._spawn, leashed, log.fileno()).result()
 
     def _spawn(self, argv: list[str], log_fd: int) -> "subprocess.Popen[bytes]":
@@ -151,9 +154,9 @@ class Process:
             self._popen.send_signal(number)
 
     def log_tail(self, lines: int = 15) -> str:
-        """The last lines of the child's log, for messages to people."""
+        """The last lines that the child wrote to its log since it was started, for messages to people."""
         if not self.log_path.exists():
             return ""
         with self.log_path.open("rb") as log:
-            log.seek(max(0, self.log_path.stat().st_size - 16_384))
+            log.seek(max(self._log_start, self.log_path.stat().st_size - LONGEST_TAIL_BYTES))
             return "\n".join(log.read().decode(errors="replace").splitlines()[-lines:])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.local.parts import Step
 from deploy.local.process import MissingError, NotReadyError, Process
-from deploy.local.words import explain, how_it_ended
+from deploy.local.words import how_it_ended, why_ended
 
 POLL_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 0.5
@@ -72,7 +72,7 @@ class Supervisor:
             await asyncio.sleep(POLL_SECONDS / 4)
         del self._running[step.name]
         if process.returncode and not self._stopping.is_set():
-            raise StartError(explain(step.name, process.returncode, process.log_tail(), process.log_path))
+            raise StartError(why_ended(process))
         self._say(f"{step.name} done ({time.monotonic() - began:.1f} s)")
 
     async def _first_start(self, step: Step) -> None:
@@ -89,7 +89,7 @@ class Supervisor:
                     return
                 if process.alive:
                     raise StartError(str(error)) from None
-                told = explain(step.name, process.returncode, process.log_tail(), process.log_path)
+                told = why_ended(process)
                 if attempt == ATTEMPTS_AT_START:
                     raise StartError(told) from None
                 self._say(f"{told}\n    trying again")
@@ -126,7 +126,7 @@ class Supervisor:
                 continue
             if time.monotonic() - since > CALM_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            told = explain(process.name, process.returncode, process.log_tail(), process.log_path)
+            told = why_ended(process)
             self._say(f"{told}\n    starting it again in {pause:g} s")
             await self._pause(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -1,11 +1,14 @@
 """The servers of deploy.local: they keep their data through every kind of end, and die with their parent."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import redis
@@ -15,7 +18,9 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import NotReadyError, Process
+from deploy.local.prometheus import Prometheus
 from deploy.local.redis import Redis
+from deploy.local.words import why_ended
 
 pytestmark = pytest.mark.real
 
@@ -99,3 +104,28 @@ def test_a_child_that_ends_early_is_told_with_the_end_of_its_log(tmp_path: Path)
         time.sleep(0.01)
     with pytest.raises(NotReadyError, match=r"talker ended with code 3\n.*the reason"):
         child.wait_ready(5)
+
+
+def test_an_earlier_runs_last_words_are_not_taken_for_this_ones(tmp_path: Path) -> None:
+    said = tmp_path / "said"
+    child = Process("talker", ["sh", "-c", f"test -e {said} || echo No space left on device; touch {said}; exit 1"], tmp_path / "log")
+    for expected in ("the disk is full", "ended with code 1 (log"):
+        child.start()
+        while child.alive:
+            time.sleep(0.01)
+        assert expected in why_ended(child)
+
+
+@pytest.mark.needs_promtool
+def test_prometheus_takes_the_configuration_of_a_run(tmp_path: Path) -> None:
+    if shutil.which("prometheus") is None:
+        pytest.skip("not run: needs prometheus on PATH")
+    with Prometheus(tmp_path / "data", free_port(), tmp_path / "log", {"ingest": free_port(), "profile": free_port()}) as server:
+        end = time.monotonic() + 30
+        while True:
+            with urlopen(f"{server.url}/api/v1/targets", timeout=5) as answer:
+                found = {target["labels"]["service"] for target in json.load(answer)["data"]["activeTargets"]}
+            if found == {"ingest", "profile"}:
+                return
+            assert time.monotonic() < end, found
+            time.sleep(0.1)

@@ -3,6 +3,7 @@
 What a part needs to know of the others it gets in environment variables, the same as under docker compose.
 """
 
+import secrets
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -50,6 +51,8 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
     """Every part of the system, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
     shared = urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": str(DEMO_MAX_EVENT_BYTES)}
 
+    between_services = secrets.token_urlsafe(32)  # query replays rejected events at ingest with it; new at each start
+
     def log(name: str) -> Path:
         return home.logs / f"{name}.log"
 
@@ -60,6 +63,8 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
     def service(name: str, group: int) -> Step:
         port = ports[name]
         own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
+        if name in HTTP_SERVICES:
+            own["RAPPORT_INTERNAL_TOKEN"] = between_services
         argv = [sys.executable, "-m", f"services.{name}.main"]
         ready = f"http://{HOST}:{port}/readyz"
         return Step(name, group, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready))

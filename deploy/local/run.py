@@ -108,7 +108,7 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
 
     ports = choose_ports(settings.port_base, say)
     variables = urls(ports, home)
-    supervisor = Supervisor(steps(ports, home), say, home.parts, settings.start_seconds, settings.drain_seconds)
+    supervisor = Supervisor(steps(ports, home), say, home.parts, settings.start_seconds, settings.stop_seconds)
     supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables))
     stop = _stop_on_signals(supervisor, say)
 

@@ -20,7 +20,7 @@ class LocalSettings(BaseSettings):
     )
     min_free_mb: int = Field(1024, ge=0, description="free megabytes without which nothing is started")
     start_seconds: float = Field(120, gt=0, description="how long one part may take to become ready")
-    drain_seconds: float = Field(30, gt=0, description="how long one part may take to stop before it is killed")
+    stop_seconds: float = Field(30, gt=0, description="how long one part may take to stop before it is killed")
 
 
 class BadSettingError(Exception):

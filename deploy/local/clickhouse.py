@@ -15,7 +15,7 @@ class ClickHouse(Process):
     def __init__(self, data: Path, port: int, log_path: Path) -> None:
         """Describe the server. Raises MissingError when chDB is not installed (it has no wheel for some platforms)."""
         if find_spec("chdb") is None:
-            raise MissingError("no ClickHouse: needs the Python package chdb for this platform")
+            raise MissingError("the Python package chdb, which this platform may lack")
         self.data, self.port = data, port
         self.url = f"http://{HOST}:{port}"
         argv = [sys.executable, "-m", "deploy.local.clickhouse_server", "--data", str(data), "--port", str(port)]

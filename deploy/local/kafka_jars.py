@@ -55,7 +55,7 @@ def _fetch(context: MavenContext, coordinate: str, sha256: str) -> Path:
             return jar
         jar.unlink(missing_ok=True)  # a download cut short, or not what was locked
         reason = f"its sha256 is {found}, the lock file says {sha256}"
-    raise MissingError(f"cannot fetch {coordinate}, which Kafka needs: {reason}")
+    raise MissingError(f"the jar {coordinate}, which cannot be fetched: {reason}")
 
 
 def lock(cache: Path = CACHE) -> None:
@@ -79,4 +79,4 @@ if __name__ == "__main__":
             lock()
         classpath()
     except MissingError as error:
-        sys.exit(str(error))
+        sys.exit(f"Kafka needs {error}")

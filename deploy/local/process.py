@@ -25,7 +25,7 @@ class NotReadyError(Exception):
 
 
 class MissingError(Exception):
-    """A program that a part needs is not on this machine; the message names what to install."""
+    """Something that a part needs is not on this machine; the message completes the sentence "it needs …"."""
 
 
 class Process:

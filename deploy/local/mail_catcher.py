@@ -1,6 +1,6 @@
 """A local mailbox: takes every e-mail that Rapport sends and keeps it as a file, sends nothing on.
 
-`python -m deploy.local.mail_catcher --dir FOLDER --port N`. One .eml file a message, named by arrival, readable by its
+`python -m deploy.local.mail_catcher --dir FOLDER --port N [--host ADDRESS]`. One .eml file a message, named by arrival, readable by its
 owner only, whole before it appears, and on disk before the sender is told 250.
 """
 
@@ -70,7 +70,7 @@ def keep(folder: Path, name: str, content: bytes) -> Path:
     return whole
 
 
-async def serve(folder: Path, port: int) -> None:
+async def serve(folder: Path, port: int, host: str = HOST) -> None:
     """Catch mail until SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     handler = ToFolder(folder)
@@ -78,7 +78,7 @@ async def serve(folder: Path, port: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, done.set)
     server = await loop.create_server(
-        lambda: SMTP(handler, data_size_limit=LARGEST_BYTES, enable_SMTPUTF8=True, ident="rapport", loop=loop), HOST, port
+        lambda: SMTP(handler, data_size_limit=LARGEST_BYTES, enable_SMTPUTF8=True, ident="rapport", loop=loop), host, port
     )
     async with server:
         await done.wait()
@@ -89,8 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="keeps every e-mail as a file, sends none on")
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default=HOST, help="address to listen on (in a container: 0.0.0.0)")
     arguments = parser.parse_args()
-    asyncio.run(serve(arguments.dir, arguments.port))
+    asyncio.run(serve(arguments.dir, arguments.port, arguments.host))
 
 
 if __name__ == "__main__":

@@ -16,21 +16,8 @@ from pathlib import Path
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from deploy.local.ports import HOST
-from deploy.local.process import Process
-from deploy.local.settings import PROJECT
 
 LARGEST_BYTES = 10 * 1024 * 1024
-
-
-class MailCatcher(Process):
-    """The mail catcher as a child process."""
-
-    def __init__(self, folder: Path, port: int, log_path: Path) -> None:
-        """Describe the catcher; messages become files in `folder`."""
-        self.folder, self.port = folder, port
-        self.url = f"smtp://{HOST}:{port}"
-        argv = [sys.executable, "-m", "deploy.local.mail_catcher", "--dir", str(folder.resolve()), "--port", str(port)]
-        super().__init__("mail", argv, log_path, cwd=PROJECT, check=f"tcp://{HOST}:{port}")
 
 
 class ToFolder:

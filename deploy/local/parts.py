@@ -12,7 +12,7 @@ from pathlib import Path
 
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.kafka import Kafka
-from deploy.local.mail_catcher import MailCatcher
+from deploy.local.mail import MailCatcher
 from deploy.local.ports import HOST
 from deploy.local.process import Process
 from deploy.local.prometheus import Prometheus

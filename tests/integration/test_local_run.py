@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from deploy.cli import keys
 from deploy.local import env_file
 from deploy.local.kafka import Kafka
-from deploy.local.mail_catcher import MailCatcher
+from deploy.local.mail import MailCatcher
 from deploy.local.ports import free_port
 from deploy.local.topics import TopicSettings, WrongTopicError, ensure
 from shared.contracts.control import KeyKind, key_hash

@@ -5,8 +5,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 SECONDS = 2.0
 LONGEST_REASON = 300
@@ -48,8 +48,18 @@ def _redis(connection: socket.socket) -> str | None:
 
 
 def _kafka(bootstrap: str) -> str | None:
+    """Ready is a broker that gives the end of every partition: after a start it answers before it leads them."""
     client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": int(SECONDS * 1000)})
     try:
-        return None if client.list_topics(timeout=SECONDS).brokers else "no broker in the cluster's metadata"
-    except KafkaException as error:
-        return f"no metadata from {bootstrap} ({error.args[0].str()})"
+        cluster = client.list_topics(timeout=SECONDS)
+        if not cluster.brokers:
+            return "no broker in the cluster's metadata"
+        every = [TopicPartition(name, number) for name, topic in cluster.topics.items() for number in topic.partitions]
+        if every:
+            asked = client.list_offsets({one: OffsetSpec.latest() for one in every}, request_timeout=SECONDS)
+            for outcome in asked.values():
+                outcome.result(SECONDS)
+    except (KafkaException, TimeoutError) as error:
+        told = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        return f"{bootstrap} does not lead all its partitions yet ({told})"
+    return None

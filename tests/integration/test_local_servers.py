@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 import redis
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.kafka import Kafka
@@ -20,7 +20,9 @@ from deploy.local.ports import free_port
 from deploy.local.process import NotReadyError, Process
 from deploy.local.prometheus import Prometheus
 from deploy.local.redis import Redis
+from deploy.local.topics import TopicSettings, ensure
 from deploy.local.words import why_ended
+from shared.contracts.topics import TOPICS
 
 pytestmark = pytest.mark.real
 
@@ -34,11 +36,15 @@ def test_kafka_keeps_an_eight_megabyte_record_through_a_kill_and_a_restart(tmp_p
         payload = os.urandom(8_000_000)
         producer.produce("large", payload)
         assert producer.flush(30) == 0
+        ensure(admin, TOPICS, TopicSettings())
         broker.kill()
         assert not broker.alive
         broker.start()
         broker.wait_ready(60)
         consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"})
+        for topic in TOPICS:  # ready means: it leads every partition
+            for number in range(topic.partitions):
+                assert consumer.get_watermark_offsets(TopicPartition(topic.name, number), timeout=5) == (0, 0)
         consumer.subscribe(["large"])
         message = consumer.poll(30)
         consumer.close()

@@ -44,11 +44,11 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
     """
 
     name: ClassVar[str] = "segmentation"
-    inputs: ClassVar[tuple[str, ...]] = (EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
-    moved: ClassVar[str | None] = MEMBERSHIP_MOVED
+    inputs: tuple[str, ...] = (EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
+    moved: str | None = MEMBERSHIP_MOVED
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
+        self.plan = plan
         self._decode = msgspec.json.Decoder(SeenEvent).decode
 
     def decode(self, record: Record) -> SeenEvent:
@@ -67,7 +67,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         return state.due or None
 
     def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
-        plan = self._plan
+        plan = self.plan
         event = plan.events.get(_event_name(item))
         traits = plan.read_traits(item.traits) if item.type == "identify" and plan.traits else ()
         if event is None and not traits and self._is_decided(state):
@@ -85,13 +85,13 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         return state
 
     def wake(self, state: Membership, step: Step) -> Membership:
-        if step.now and state.version != self._plan.version:
+        if step.now and state.version != self.plan.version:
             self._decide(state, step, (), step.now, None)
         self._catch_up(state, step)
         return state
 
     def merge(self, winner: Membership, loser: Membership, step: Step) -> Membership:
-        state = unite(self._plan, winner, loser)
+        state = unite(self.plan, winner, loser)
         for segment, since in state.members.items():
             if winner.members.get(segment) != since:
                 step.index_add(members_index(segment), step.key, since)
@@ -108,11 +108,11 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
 
     def _is_decided(self, state: Membership) -> bool:
         """Whether nothing is left to decide of somebody whom nothing new has touched."""
-        return state.version == self._plan.version or (state.blank and not self._plan.some_hold_of_nothing)
+        return state.version == self.plan.version or (state.blank and not self.plan.some_hold_of_nothing)
 
     def _catch_up(self, state: Membership, step: Step) -> None:
         """Decide at every border that has passed, one after the other, so that a late clock decides what a punctual one would have."""
-        plan = self._plan
+        plan = self.plan
         if step.held or state.version != plan.version:
             return
         while 0 < state.due <= step.now:
@@ -122,7 +122,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
 
     def _decide(self, state: Membership, step: Step, touched: tuple[int, ...], at: int, message_id: str | None) -> None:
         """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, everything else as of `now`."""
-        plan = self._plan
+        plan = self.plan
         if step.held or not step.now:
             state.version = 0
             state.due = PENDING

@@ -143,8 +143,8 @@ class Stage(ABC, Generic[S, R]):
     """
 
     name: ClassVar[str]
-    inputs: ClassVar[tuple[str, ...]]
-    moved: ClassVar[str | None] = None
+    inputs: tuple[str, ...]
+    moved: str | None = None
     side_cap: ClassVar[int] = 50
 
     def output_topics(self) -> list[str]:

@@ -5,8 +5,10 @@ here, by hand, when all that follows from them is durable.
 """
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -50,7 +52,7 @@ class StageWorker:
 
     @property
     def group(self) -> str:
-        return f"rapport-{self.stage.name}"
+        return f"{self._settings.group_prefix}-{self.stage.name}"
 
     def _make_app(self) -> faust.App:
         settings = self._settings
@@ -58,6 +60,7 @@ class StageWorker:
             self.group,
             broker=";".join(f"rapport://{server}" for server in settings.kafka_bootstrap.split(",")),
             store="memory://",
+            datadir=Path(tempfile.gettempdir(), "rapport-faust"),  # Faust makes folders there that nothing of ours uses
             web_enabled=False,
             autodiscover=False,
             topic_allow_declare=False,
@@ -152,7 +155,8 @@ class StageWorker:
                 if await slot.process(message.topic, message.records):
                     message.ack(self.app.consumer)
                     self._observer.chunk(self.stage.name, time.perf_counter() - started, message.records[-1].timestamp)
-                del message  # an unacked message that nobody holds is one that Faust does not wait for
+                else:
+                    self.app.consumer.unacked.discard(message)  # another's now: Faust must not wait for it
         except asyncio.CancelledError:
             raise
         except BaseException as error:

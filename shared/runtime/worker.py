@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import structlog
 
@@ -57,16 +57,24 @@ class _Process:
             if worker.stage.name == "resolver":
                 tasks.append(asyncio.create_task(self._watch(Ticker(worker.slots.values, log).run())))
         reason = await self._ended
+        if reason is not None:
+            self._give_up(reason, publisher)
         for task in tasks:
             task.cancel()
         await self._drain()
         await health.stop()
         publisher.close()
         await self._redis.aclose()
-        if reason is not None:
-            _log.error("stopped", reason=f"{type(reason).__name__}: {reason}" if not isinstance(reason, Halted) else str(reason))
-            return 1
         return 0
+
+    def _give_up(self, reason: BaseException, publisher: Publisher) -> NoReturn:
+        """Leave at once: what is in hand will be taken up at the fence, and Faust would wait for it for ever."""
+        if isinstance(reason, Halted):
+            _log.error("halted", reason=str(reason))
+        else:
+            _log.error("stopped by an error of our own", exc_info=reason)
+        publisher.close()
+        os._exit(1)
 
     def _store(self, stage: str, partition: int) -> RedisStore:
         return RedisStore(self._redis, stage, partition)
@@ -112,10 +120,12 @@ class _Process:
         return out
 
     async def _drain(self) -> None:
-        try:
-            await asyncio.wait_for(asyncio.gather(*(worker.stop() for worker in self._workers)), self._settings.drain_s)
-        except TimeoutError:
+        stops = [asyncio.create_task(worker.stop()) for worker in self._workers]
+        _, late = await asyncio.wait(stops, timeout=self._settings.drain_s)
+        if late:
             _log.warning("did not drain in time: what is in hand will be taken up at the fence", seconds=self._settings.drain_s)
             os._exit(1)
-        except Exception as error:
-            _log.warning("error while stopping", detail=repr(error))
+        for stop in stops:
+            error = stop.exception()
+            if error is not None:
+                _log.warning("error while stopping", detail=repr(error))

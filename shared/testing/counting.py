@@ -28,18 +28,20 @@ class Item(msgspec.Struct, frozen=True):
 
 
 class Counting(Stage[Tally, Item]):
-    """`test.out.v1` gets one record a record: the running total, or the input's value if `pass_on`."""
+    """`<prefix>.out.v1` gets one record a record: the running total, or the input's value if `pass_on`."""
 
     name = "folder"
-    inputs = (IN, IN_TWO, MOVED, REPLAYED)
-    moved = MOVED
 
-    def __init__(self, pass_on: bool = False, broken: bool = False) -> None:
+    def __init__(self, pass_on: bool = False, broken: bool = False, prefix: str = "test") -> None:
         self.pass_on = pass_on
         self.broken = broken
+        self.prefix = prefix
+        self.inputs = tuple(prefix + topic.removeprefix("test") for topic in (IN, IN_TWO, MOVED, REPLAYED))
+        self.moved: str = self.inputs[2]
+        self.out = prefix + OUT.removeprefix("test")
 
     def output_topics(self) -> list[str]:
-        return [OUT, MOVED, RECORD_FAILED]
+        return [self.out, self.moved, RECORD_FAILED]
 
     def decode(self, record: Record) -> Item:
         return msgspec.json.decode(record.value or b"", type=Item)
@@ -62,7 +64,7 @@ class Counting(Stage[Tally, Item]):
         step.side(float(step.position[2]), str(step.position).encode())
         if not step.held:
             state.announced += 1
-            step.emit(OUT, step.key, None if self.pass_on else str(state.total).encode())
+            step.emit(self.out, step.key, None if self.pass_on else str(state.total).encode())
         return state
 
     def merge(self, winner: Tally, loser: Tally, step: Step) -> Tally:
@@ -72,7 +74,7 @@ class Counting(Stage[Tally, Item]):
 
     def settled(self, state: Tally, step: Step) -> Tally:
         state.announced += 1
-        step.emit(OUT, step.key, str(state.total).encode())
+        step.emit(self.out, step.key, str(state.total).encode())
         return state
 
     def due(self, state: Tally) -> int | None:
@@ -81,7 +83,7 @@ class Counting(Stage[Tally, Item]):
     def wake(self, state: Tally, step: Step) -> Tally:
         state.woken += 1
         state.due = 0
-        step.emit(OUT, step.key, b"woken")
+        step.emit(self.out, step.key, b"woken")
         return state
 
 

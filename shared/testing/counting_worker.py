@@ -9,7 +9,9 @@ from shared.testing.counting import Counting
 
 
 def main() -> int:
-    return run("counting", [Counting(broken=os.environ.get("COUNTING_BROKEN") == "1")], RuntimeSettings())
+    return run(
+        "counting", [Counting(broken=os.environ.get("COUNTING_BROKEN") == "1", prefix=os.environ["COUNTING_PREFIX"])], RuntimeSettings()
+    )
 
 
 if __name__ == "__main__":

@@ -31,18 +31,22 @@ class KeyTopic:
         self._next = -1
         self._stop = threading.Event()
         self._partition = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
-        self._consumer = Consumer(
-            {
-                "bootstrap.servers": bootstrap,
-                "client.id": client_id,
-                "group.id": client_id,  # demanded, never used: partitions are assigned by hand and nothing is committed
-                "enable.auto.commit": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "reconnect.backoff.max.ms": 500,
-                "fetch.wait.max.ms": 500,
-                "log_level": 2,
-            }
+        # confluent-kafka answers no question about offsets on a consumer that another thread is polling: two clients.
+        self._consumer, self._asking = (
+            Consumer(
+                {
+                    "bootstrap.servers": bootstrap,
+                    "client.id": client_id,
+                    "group.id": client_id,  # demanded, never used: partitions are assigned by hand and nothing is committed
+                    "enable.auto.commit": False,
+                    "enable.partition.eof": True,
+                    "auto.offset.reset": "earliest",
+                    "reconnect.backoff.max.ms": 500,
+                    "fetch.wait.max.ms": 500,
+                    "log_level": 2,
+                }
+            )
+            for _ in range(2)
         )
         self._thread = threading.Thread(target=self._follow, name="key-topic", daemon=True)
 
@@ -56,12 +60,13 @@ class KeyTopic:
         self._stop.set()
         self._thread.join()
         self._consumer.close()
+        self._asking.close()
 
     def caught_up(self, seconds: float) -> bool:
         """Whether everything that was in the topic when this was called has been read; waits for it up to `seconds`."""
         deadline = time.monotonic() + seconds
         try:
-            _, end = self._consumer.get_watermark_offsets(TopicPartition(KEY_CHANGED, 0), timeout=seconds, cached=False)
+            _, end = self._asking.get_watermark_offsets(TopicPartition(KEY_CHANGED, 0), timeout=seconds, cached=False)
         except KafkaException:
             return False
         while self._next < end:

@@ -51,7 +51,11 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
 
 class RejectedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """One item that was not accepted: why, which field, and the bytes it came as (base64 in JSON)."""
+    """One item that was not accepted: why, which field, and the bytes it came as (base64 in JSON).
+
+    `path` is the one it was posted to. `around`: what the batch it came in said for all its items (context, integrations, sentAt,
+    `retried`), so that a replay reads it as it was read then. To replay, POST this record to ingest's /internal/v1/replay.
+    """
 
     reason: str
     message: str
@@ -60,6 +64,7 @@ class RejectedEvent(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     original: bytes
     field: str | None = None
+    around: dict[str, msgspec.Raw] = {}
 
 
 EVENT_DECODER: Final = msgspec.json.Decoder(ReceivedEvent)

@@ -43,6 +43,10 @@ FieldName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True,
 """A property or trait at the top level."""
 
 
+_NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1})
+"""For the schema; the validators say it better."""
+
+
 def _some_values(value: Any) -> Any:
     if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_VALUES:
         raise wrong(f"expected a list of 1 to {MAX_VALUES} values")
@@ -57,7 +61,7 @@ class Condition(Part):
 
     is_: Scalar | None = Field(None, alias="is")
     is_not: Scalar | None = None
-    in_: Annotated[tuple[Scalar, ...], BeforeValidator(_some_values)] | None = Field(None, alias="in")
+    in_: Annotated[tuple[Scalar, ...], BeforeValidator(_some_values), _NOT_EMPTY] | None = Field(None, alias="in")
     exists: Annotated[bool, Field(strict=True)] | None = None
     gt: Number | None = None
     gte: Number | None = None
@@ -220,19 +224,19 @@ def _not_empty(value: Any) -> Any:
 class All(Part):
     """Every part holds."""
 
-    all: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+    all: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
 
 
 class AnyOf(Part):
     """At least one part holds."""
 
-    any: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+    any: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
 
 
 class NoneOf(Part):
     """No part holds."""
 
-    none: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty)]
+    none: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
 
 
 _HEADS: Final = ("did", "did_not", "first", "last", "trait", "all", "any", "none")

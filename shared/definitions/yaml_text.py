@@ -17,6 +17,9 @@ Plain = str | int | Decimal | bool | None | list["Plain"] | dict[str, "Plain"]
 MAX_DEPTH: Final = 64
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?")
+_YAML_TAG: Final = "tag:yaml.org,2002:"
+_TAGS: Final = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "value", "merge"})
+"""What PyYAML takes plain text for; which it is, is decided here."""
 _NULL: Final = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE: Final = frozenset({"true", "True", "TRUE"})
 _FALSE: Final = frozenset({"false", "False", "FALSE"})
@@ -70,9 +73,8 @@ def dotted(path: Path) -> str:
 
 def parse(text: str, file: str, first_line: int = 1) -> Document:
     """Parse one YAML document. `first_line`: where `text` begins in the file. Raises DefinitionError."""
-    loader = yaml.SafeLoader(text)
     try:
-        node = loader.get_single_node()
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         raise DefinitionError([Problem(file, line + first_line, "", f"no valid YAML: {error.problem or error}")]) from None
@@ -80,8 +82,6 @@ def parse(text: str, file: str, first_line: int = 1) -> Document:
         raise DefinitionError([Problem(file, first_line, "", f"no valid YAML: {error.reason}")]) from None
     except RecursionError:
         raise DefinitionError([Problem(file, first_line, "", f"no more than {MAX_DEPTH} levels may nest")]) from None
-    finally:
-        loader.dispose()
     reader = _Reader(file, first_line)
     data = None if node is None else reader.read(node, ())
     if reader.problems:
@@ -104,6 +104,8 @@ class _Reader:
         if id(node) in self._seen:
             return self._wrong(node, path, "anchors and aliases are not supported: write it out")
         self._seen.add(id(node))
+        if node.tag.removeprefix(_YAML_TAG) not in _TAGS:
+            return self._wrong(node, path, f"tags such as {node.tag} are not supported")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -120,8 +122,9 @@ class _Reader:
             key = str(key_node.value)
             here = (*path, key)
             if key == "<<" and not key_node.style:
-                self._wrong(key_node, path, "merge keys (<<) are not supported: write it out")
+                self._wrong(key_node, here, "merge keys are not supported: write it out")
             elif key in found:
+                self.lines[here] = self._line(key_node)
                 self._wrong(key_node, here, "this key stands here twice")
             else:
                 self.lines[here] = self._line(key_node)
@@ -130,8 +133,6 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Plain:
         text = str(node.value)
-        if not node.tag.startswith("tag:yaml.org,2002:"):
-            return self._wrong(node, path, f"tags such as {node.tag} are not supported")
         if node.style:  # quoted or a block: text, whatever it looks like
             return text
         if text in _NULL:
@@ -143,7 +144,7 @@ class _Reader:
         return Decimal(text) if _FRACTION.fullmatch(text) else text
 
     def _wrong(self, node: yaml.Node, path: Path, message: str) -> Plain:
-        self.problems.append(Problem(self.file, self._line(node), dotted(path), message))
+        self.problems.append(Problem(self.file, self.lines.get(path) or self._line(node), dotted(path), message))
         return None
 
     def _line(self, node: yaml.Node) -> int:

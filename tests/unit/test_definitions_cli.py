@@ -1,0 +1,86 @@
+"""`rapport check`, `rapport test` and `rapport schema`, on the definitions that ship and on broken ones."""
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from deploy.cli import definitions
+from shared.definitions.kinds import KINDS
+from shared.definitions.schema import schema_files
+
+app = typer.Typer()
+app.command("check")(definitions.check)
+app.command("test")(definitions.run_tests)
+app.command("schema")(definitions.schema)
+
+SEGMENT = """segment: buyers
+title: {zh: 买家, en: Buyers}
+when: {did: Order Completed, within: 2d}
+tests:
+  - name: bought yesterday
+    now: 2026-06-02T09:00:00Z
+    given: [{at: 2026-06-01T09:30:00Z, track: Order Completed}]
+    expect: in
+  - name: bought the day before
+    now: 2026-06-03T08:59:59Z
+    same_as: bought yesterday
+    expect: out
+"""
+
+
+def rapport(*argv: str, **env: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, argv, env=env)
+    return result.exit_code, result.output
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York"])
+def test_what_ships_passes_its_own_tests_in_any_zone(zone: str) -> None:
+    code, output = rapport("test", RAPPORT_TIMEZONE=zone)
+    assert code == 0, output
+    assert "0 failed" in output
+
+
+def test_what_ships_is_well_formed() -> None:
+    code, output = rapport("check")
+    assert code == 0, output
+    assert "4 segments" in output
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_the_schemas_that_ship_are_those_of_the_models(kind: str) -> None:
+    name = f"{kind}.schema.json"
+    assert (definitions.SHIPPED / "schema" / name).read_text() == schema_files(KINDS)[name], "run `rapport schema`"
+
+
+def test_schemas_are_written_where_one_says(tmp_path: Path) -> None:
+    code, _ = rapport("schema", str(tmp_path / "new"))
+    assert code == 0
+    assert {path.name for path in (tmp_path / "new").iterdir()} == set(schema_files(KINDS))
+
+
+def test_a_failing_test_is_told_with_its_line_and_what_happened(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SEGMENT)
+    code, output = rapport("test", str(tmp_path))
+    assert code == 1
+    assert "ok    buyers: bought yesterday" in output
+    assert "FAIL  buyers: bought the day before: expected out, found in (a.yaml:9)" in output
+    assert "entered at 2026-06-01T09:30:00.000+00:00" in output
+    assert "1 passed, 1 failed" in output
+
+
+def test_check_names_every_problem_and_fails(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SEGMENT.replace("within: 2d", "withn: 2d"))
+    (tmp_path / "b.yaml").write_text("what: ever\n")
+    code, output = rapport("check", str(tmp_path))
+    assert code == 1
+    assert "a.yaml:3: when.withn: unknown key" in output
+    assert "b.yaml:1: is of no known kind" in output
+    assert "2 problems" in output
+
+
+def test_an_unknown_time_zone_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SEGMENT)
+    code, output = rapport("test", str(tmp_path), "--timezone", "Mars/Olympus")
+    assert (code, "is no time zone" in output) == (1, True)

@@ -1,0 +1,127 @@
+"""Segment files: what is expected, said with file, line and path."""
+
+import json
+from decimal import Decimal
+
+import jsonschema_rs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.definitions.durations import Duration
+from shared.definitions.kinds import KINDS
+from shared.definitions.models import read
+from shared.definitions.numbers import PLACES, scaled, scaled_text
+from shared.definitions.schema import schema_files
+from shared.definitions.segment import Segment
+from shared.definitions.yaml_text import DefinitionError, parse
+
+HEAD = "segment: x\ntitle: {zh: 测试, en: test}\n"
+
+
+def problems(text: str) -> list[str]:
+    try:
+        read(parse(text, "a.yaml"), Segment)
+    except DefinitionError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("  did: A\n  withn: 30d", "a.yaml:5: when.withn: unknown key 'withn' (did you mean 'within'?); expected: "),
+        ("  did: A\n  within: 30", "a.yaml:5: when.within: expected a duration such as 30d, 12h or 45m (found 30)"),
+        ("  did: A\n  within: 0d", "a.yaml:5: when.within: expected a duration"),
+        ("  did: A\n  between: [30d, 60d]", "a.yaml:3: when: expected `between: [older, newer]`"),
+        ("  did: A\n  between: [1000h, 30d]", "a.yaml:3: when: expected whole days in a window that reaches back 1000h"),
+        ("  did: A\n  between: [2d, 90m]", "a.yaml:3: when: expected whole hours in a window that reaches back 2d (found 90m)"),
+        ("  did: A\n  within: 1d\n  between: [2d, 1d]", "a.yaml:3: when: expected `within` or `between`, not both"),
+        ("  did: A\n  count: {gte: 1}\n  sum: {of: b, gte: 1}", "a.yaml:3: when: expected one aggregate, found count, sum"),
+        ("  did: A\n  count: {}", "a.yaml:5: when.count: expected at least one of gte, lte, gt, lt, eq"),
+        ("  did: A\n  count: {gte: -1}", "a.yaml:5: when.count.gte: "),
+        ("  did: A\n  sum: {gte: 1}", "a.yaml:5: when.sum.of: is missing"),
+        ("  did: A\n  sum: {of: b, gte: 0.12345}", "a.yaml:5: when.sum.gte: expected a number of at most 14 digits and four decimal"),
+        ("  did: A\n  sum: {of: b, gte: '1'}", "a.yaml:5: when.sum.gte: expected a number (found '1')"),
+        ("  did: A\n  where: {'products[].category': b}", "a.yaml:5: when.where.products[].category"),
+        ("  did: A\n  where:\n    coupon: {}", "a.yaml:6: when.where.coupon: expected at least one of is, is_not"),
+        ("  did: A\n  where:\n    coupon: [a]", "a.yaml:6: when.where.coupon: "),
+        ("  did: ''", "a.yaml:4: when.did: "),
+        ("  first: A", "a.yaml:3: when: expected `within` or `between`"),
+        ("  trait: a", "a.yaml:3: when: expected at least one of is, is_not, in, exists"),
+        ("  trait: a\n  in: []", "a.yaml:5: when.in: expected a list of 1 to 1000 values"),
+        ("  all:\n    - did: A\n    - any:\n        - none: []", "a.yaml:7: when.all[1].any[0].none: expected a list of at least one rule"),
+        ("  all:\n    - did: A\n    - foo: B", "a.yaml:6: when.all[1]: expected a rule with exactly one of did, did_not,"),
+        ("  did: A\n  trait: b", "a.yaml:3: when: expected a rule with exactly one of"),
+    ],
+)
+def test_a_wrong_rule_is_named_with_line_path_and_what_was_expected(rule: str, expected: str) -> None:
+    found = problems(f"{HEAD}when:\n{rule}\n")
+    assert any(one.startswith(expected) for one in found), found
+
+
+@pytest.mark.parametrize(
+    ("test", "expected"),
+    [
+        ("{name: a, now: 2026-06-01T09:00:00, given: [], expect: in}", "tests[0].now: "),
+        ("{name: a, now: 2026-06-01T09:00:00Z, given: [], expect: maybe}", "tests[0].expect: "),
+        ("{name: a, now: 2026-06-01T09:00:00Z, expect: in}", "tests[0]: expected `given` or `same_as`"),
+        ("{name: a, now: 2026-06-01T09:00:00Z, same_as: b, expect: in}", "test 'a': `same_as` must name a test with `given`"),
+        ("{name: a, now: 2026-06-01T09:00:00Z, expect: in, given: [{at: 2026-06-02T09:00:00Z, track: A}]}", "to happen by `now`"),
+        ("{name: a, now: 2026-06-01T09:00:00Z, expect: in, given: [{at: 2026-06-01T09:00:00Z}]}", "expected exactly one of track, page"),
+        ("{name: a, now: 2026-06-01T09:00:00Z, expect: in, given: [{at: 5, track: A}]}", "expected a time with its offset"),
+    ],
+)
+def test_a_wrong_test_is_named(test: str, expected: str) -> None:
+    found = problems(f"{HEAD}when: {{did: A}}\ntests:\n  - {test}\n")
+    assert any(expected in one and one.startswith(("a.yaml:5", "a.yaml:1")) for one in found), found
+
+
+def test_all_problems_of_a_file_are_told_at_once() -> None:
+    assert len(problems("segment: X\nwhen:\n  all:\n    - did: A\n      within: x\n    - nothing: here\n")) == 4
+
+
+@given(st.decimals(allow_nan=False, allow_infinity=False, min_value=-(10**14) + 1, max_value=10**14 - 1))
+def test_scaled_numbers_are_the_number_rounded_once(value: Decimal) -> None:
+    number = scaled(value)
+    assert number is not None
+    distance = abs(Decimal(number) - value * 10**PLACES)
+    assert distance <= Decimal("0.5")
+    assert distance < Decimal("0.5") or number % 2 == 0
+
+
+@given(
+    st.one_of(
+        st.integers(-(10**13), 10**13), st.decimals(allow_nan=False, allow_infinity=False, places=4, min_value=-(10**12), max_value=10**12)
+    )
+)
+def test_a_number_in_text_is_the_number(value: Decimal | int) -> None:
+    assert scaled_text(str(value)) == scaled(Decimal(value)) == int(Decimal(value) * 10**PLACES)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "1e999999999", "NaN", "-Infinity", "1_000", "１", " 1", "1 ", "1" * 15, "0x1", "1e15", "--1"])
+def test_what_is_no_exact_number_is_none(text: str) -> None:
+    assert scaled_text(text) is None
+
+
+def test_durations_are_whole_minutes_hours_or_days() -> None:
+    assert [Duration.parse(text).ms for text in ("1m", "2h", "3d")] == [60_000, 7_200_000, 259_200_000]
+    assert [str(Duration.parse(text)) for text in ("90m", "48h", "30d")] == ["90m", "2d", "30d"]
+
+
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [
+        ("when: {did: A, within: 30d, count: {gte: 5}, where: {coupon: x, price: {gte: 0.5}}}", True),
+        ("when: {all: [{trait: email, exists: true}, {any: [{last: A, between: [60d, 30d]}]}]}", True),
+        ("when: {did: A, within: 30x}", False),
+        ("when: {did: A, withn: 30d}", False),
+        ("when: {all: []}", False),
+    ],
+)
+def test_the_json_schema_says_what_the_models_say(text: str, valid: bool) -> None:
+    schema = json.loads(schema_files(KINDS)["segment.schema.json"])
+    document = parse(HEAD + text, "a.yaml").data
+    plain = json.loads(json.dumps(document, default=float))
+    assert jsonschema_rs.validator_for(schema).is_valid(plain) is valid
+    assert (problems(HEAD + text) == []) is valid

@@ -1,0 +1,170 @@
+"""Stage `resolver`: whose is this event? Each typed id gets its one forward here, in its own slot; README.md argues why that is enough.
+
+Rules, by the key of the record:
+- device (`a:`): an event with a user goes to that user, and the first such user gets the device; without one, to the device's owner.
+- user (`u:`), external id (`email:` …): to what it forwards to, else to itself.
+- claim and join (LinkRequest): sent from slot to slot until they reach an id that may decide.
+Forwards between profiles only go up in rank (ids.rank), so there is no cycle; between two users only an alias makes one.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from services.profile.domain.dedup import short_hash
+from services.profile.domain.node import Node
+from shared.contracts.headers import KIND, KIND_LINK, KIND_MERGE, MERGED_FROM, ORIGIN_KIND
+from shared.contracts.identity import LINK_DECODER, ConflictRecord, LinkKind, LinkRequest, MergeRecord
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS, anonymous, external, is_anonymous, is_user, rank, user
+from shared.contracts.link_blob import Links
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
+from shared.runtime.stage import Record, Stage, Step
+
+_MERGE_HEADER: Final = (KIND, KIND_MERGE)
+_LINK_HEADER: Final = (KIND, KIND_LINK)
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class Call(msgspec.Struct, frozen=True, gc=False):
+    """What the resolver reads of an event (shared/contracts/events.py); the event itself is passed on unchanged."""
+
+    type: str
+    message_id: str
+    source_id: str
+    anonymous_id: str | None = None
+    user_id: str | None = None
+    previous_id: str | None = None
+    ids: dict[str, str] = {}
+
+
+class ResolverStage(Stage[Node, Call | LinkRequest]):
+    """Events in, the same events under their person's profile id out. `external_kinds`: strongest first; must not change over a log."""
+
+    name = "resolver"
+    inputs = (EVENT_RECEIVED, RESOLVER_REPLAYED)
+
+    def __init__(self, external_kinds: Sequence[str] = DEFAULT_EXTERNAL_KINDS) -> None:
+        self._kinds = tuple(external_kinds)
+        self._decode = msgspec.json.Decoder(Call).decode
+
+    def decode(self, record: Record) -> Call | LinkRequest:
+        for name, value in record.headers:
+            if value == KIND_LINK and name in (KIND, ORIGIN_KIND):
+                return LINK_DECODER.decode(record.value or b"")
+        return self._decode(record.value or b"")
+
+    def empty(self, key: str) -> Node:
+        return Node(Links())
+
+    def load(self, raw: bytes) -> Node:
+        return Node.load(raw)
+
+    def dump(self, state: Node) -> bytes:
+        return state.dump()
+
+    def fold(self, state: Node, item: Call | LinkRequest, step: Step) -> Node:
+        if isinstance(item, LinkRequest):
+            if item.kind is LinkKind.CLAIM:
+                self._claimed(state, item, step)
+            elif item.checked:
+                self._checked(state, item, step)
+            else:
+                self._joined(state, item, step)
+        elif state.seen.add(short_hash(item.source_id, item.message_id), step.at):
+            self._event(state, item, step)
+        else:
+            state.duplicates += 1
+        return state
+
+    def _event(self, state: Node, call: Call, step: Step) -> None:
+        key = step.key
+        merged = False
+        if call.user_id is not None and is_anonymous(key):
+            profile: str = user(call.user_id)
+            merged = self._user_on_device(state, profile, step)
+        elif call.user_id is not None and call.type == "alias":
+            profile = user(call.user_id)
+            self._alias(call, profile, step)
+        elif state.forward is None:
+            state.had = True
+            profile = key
+        else:
+            profile = state.forward
+        if merged:
+            step.emit(EVENT_RESOLVED, profile, None, (MERGED_FROM, key.encode()))
+        else:
+            step.emit(EVENT_RESOLVED, profile, None)
+        for kind, value in call.ids.items():
+            claimed = external(kind, value)
+            if claimed not in (key, profile) and state.ask_once(profile, claimed):
+                self._ask(LinkRequest(LinkKind.CLAIM, claimed, profile, "claim"), step)
+
+    def _user_on_device(self, state: Node, profile: str, step: Step) -> bool:
+        """The first user of a device gets it, with all that it did alone: True if a merge says so just now."""
+        owner = state.forward
+        if owner is None:
+            self._forward(state, profile, step)
+            return state.had
+        # a device of another user stays with that user; one that belongs to something weaker takes it along
+        if owner != profile and not is_user(owner) and state.ask_once(owner, profile):
+            self._join(owner, profile, step.key, False, step)
+        return False
+
+    def _alias(self, call: Call, profile: str, step: Step) -> None:
+        """`previous_id` and `user_id` are one person. It may be a user id or an anonymous one, so both are joined.
+
+        Only the user id is joined whatever it belongs to: a device may belong to a third person, and that is a conflict.
+        """
+        if call.previous_id is not None:
+            self._join(user(call.previous_id), profile, "alias", True, step)
+            self._join(anonymous(call.previous_id), profile, "alias", False, step)
+        if call.anonymous_id is not None and call.anonymous_id != call.previous_id:
+            self._join(anonymous(call.anonymous_id), profile, "alias", False, step)
+
+    def _claimed(self, state: Node, claim: LinkRequest, step: Step) -> None:
+        """A profile says that this external id is its own."""
+        owner = state.forward or (step.key if state.had else None)
+        if owner is None:
+            state.forward = claim.other
+        elif owner == step.key and self._rank(claim.other) < self._rank(owner):
+            self._forward(state, claim.other, step)
+        else:
+            self._join(owner, claim.other, step.key, False, step)
+
+    def _joined(self, state: Node, join: LinkRequest, step: Step) -> None:
+        """This id gives way to `other`, unless it has given way already: then what it gave way to is joined instead."""
+        if state.forward is not None:
+            self._join(state.forward, join.other, join.why, join.explicit, step)
+        elif join.explicit or not (is_user(step.key) and is_user(join.other)):
+            self._forward(state, join.other, step)
+        else:  # two users that are not known to be one: perhaps the other has been aliased to somebody
+            self._ask(LinkRequest(LinkKind.JOIN, join.other, step.key, join.why, checked=True), step)
+
+    def _checked(self, state: Node, join: LinkRequest, step: Step) -> None:
+        """`other`, a user of its own, is to be joined with this user and no alias has said so to `other`."""
+        if state.forward is not None:
+            self._join(state.forward, join.other, join.why, False, step)
+            return
+        one, two = sorted((step.key, join.other))
+        step.emit(IDENTITY_CONFLICTED, one, _encode(ConflictRecord(one, two, join.why, step.at)))
+
+    def _forward(self, state: Node, winner: str, step: Step) -> None:
+        """Give this id its forward, and say so to the stages if they may hold something under it.
+
+        Under a user's id events are given by the slots of its devices; under any other only by its own slot, or by others after that.
+        """
+        state.forward = winner
+        if state.had or is_user(step.key):
+            step.emit(EVENT_RESOLVED, step.key, _encode(MergeRecord(step.key, winner, step.at)), _MERGE_HEADER)
+
+    def _join(self, one: str, two: str, why: str, explicit: bool, step: Step) -> None:
+        if one != two:
+            winner, loser = sorted((one, two), key=self._rank)
+            self._ask(LinkRequest(LinkKind.JOIN, loser, winner, why, explicit), step)
+
+    def _ask(self, request: LinkRequest, step: Step) -> None:
+        step.emit(EVENT_RECEIVED, request.id, _encode(request), _LINK_HEADER)
+
+    def _rank(self, typed: str) -> tuple[int, str]:
+        return rank(typed, self._kinds)

@@ -1,0 +1,40 @@
+"""The state of stage `resolver` for one typed id: where it leads, and which messages have come under it.
+
+msgpack; the runtime's envelope stands around it (shared/runtime/envelope.py). Written by the resolver, read by query for lookups.
+"""
+
+from typing import Final
+
+import msgspec
+
+HASH_BYTES: Final = 8
+"""Length of each hash in `asked` and `seen`."""
+
+
+class Links(msgspec.Struct, array_like=True, gc=False):
+    """One typed id's.
+
+    `forward`: the profile it belongs to, for good; that profile may itself have one. None: the id stands for itself, if `had`.
+    `had`: events were given to the profile of this very id. `asked`: hashes of what has been asked of other slots. `seen`: (hour of
+    log-append time, hashes of (source, message id)), oldest first. `duplicates`: events dropped because they were among these.
+    """
+
+    forward: str | None = None
+    had: bool = False
+    asked: bytes = b""
+    seen: list[tuple[int, bytes]] = []
+    duplicates: int = 0
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Links)
+_encoder: Final = msgspec.msgpack.Encoder()
+
+
+def encode_links(links: Links) -> bytes:
+    """Equal values give equal bytes."""
+    return _encoder.encode(links)
+
+
+def decode_links(raw: bytes) -> Links:
+    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state; no bytes are the state of an unknown id."""
+    return _decoder.decode(raw) if raw else Links()

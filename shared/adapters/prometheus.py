@@ -1,5 +1,6 @@
 """Metrics by prometheus-client, made from the tables in contracts/metrics.py and services/*/metrics.py."""
 
+import os
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -21,6 +22,9 @@ class Registry:
         for metric in (*METRICS, *metrics):
             self._made[metric.name] = self._make(metric)
         self.gauge("rapport_build_info").labels(service, VERSION).set(1)
+        # read at each scrape; a process group that shares its figures (ingest with several) shows none
+        self.gauge("rapport_disk_free_bytes").set_function(lambda: _disk().f_bavail * _disk().f_frsize)
+        self.gauge("rapport_disk_size_bytes").set_function(lambda: _disk().f_blocks * _disk().f_frsize)
 
     def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
         if metric.kind is MetricKind.COUNTER:
@@ -43,6 +47,10 @@ class Registry:
         made = self._made[name]
         assert isinstance(made, Histogram), name
         return made
+
+
+def _disk() -> os.statvfs_result:
+    return os.statvfs(".")
 
 
 class RuntimeMetrics(Observer):

@@ -31,6 +31,10 @@ C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 
 METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_build_info", G, ("service", "version"), "1, for the version that runs"),
+    Metric(
+        "rapport_disk_free_bytes", G, (), "free on the disk that holds the process's working folder; under containers, that of the engine"
+    ),
+    Metric("rapport_disk_size_bytes", G, (), "size of that disk"),
     Metric("rapport_stage_records_total", C, ("stage", "topic"), "input records folded"),
     Metric(
         "rapport_stage_repeated_total", C, ("stage",), "input records dropped because their cause had been seen, or blobs absorbed before"

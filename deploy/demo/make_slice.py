@@ -13,9 +13,9 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from deploy.demo.replay import SLICE
 from deploy.demo.retail import COLUMNS, Invoice, read_invoices, read_rows
 
-SLICE = Path(__file__).with_name("online_retail_slice.csv.gz")
 QUOTAS = {"loyal": 170, "new": 220, "active": 330, "light": 400, "medium": 300, "heavy": 880}
 """Customers of each kind; the first kind that fits a customer counts."""
 GUEST_INVOICES = 150

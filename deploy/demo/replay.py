@@ -1,114 +1,98 @@
-"""Sends calls to POST /v1/batch the way an SDK does: in order, gzip, Basic auth, and again when told to wait.
+"""Replays real orders through the public API: `python -m deploy.demo.replay [--full FILE] [--progress FILE]`.
 
-By itself: `python -m deploy.demo.replay [--full FILE]`, with RAPPORT_INGEST_URL and RAPPORT_WRITE_KEY in the environment.
+Reads RAPPORT_INGEST_URL and RAPPORT_WRITE_KEY (`source .rapport/env`). Prints `<calls through> <calls in all>` after each
+batch; ends with code 1 and a sentence when the calls cannot be delivered. With --progress a second start goes on where
+the first one ended, with the same dates.
 """
 
+import argparse
 import asyncio
-import base64
-import gzip
 import json
-import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
-import httpx
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-MOST_CALLS = 100
-LARGEST_BATCH_BYTES = 450_000
-FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 15.0
-GIVE_UP_SECONDS = 300.0
-REQUEST_SECONDS = 60.0
-AGAIN = frozenset({408, 429, 500, 502, 503, 504})
+from deploy.demo.messages import calls, weeks_to_now
+from deploy.demo.retail import NotRetailError, read_invoices, read_rows
+from deploy.demo.sdk import Batch, SendError, batches, send_all
 
-
-class ReplayError(Exception):
-    """The calls cannot be delivered; the message says why, in the server's words where it has any."""
+SLICE = Path(__file__).with_name("online_retail_slice.csv.gz")
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Calls that travel together, encoded one by one."""
+class ReplaySettings(BaseSettings):
+    """Read from RAPPORT_<NAME>."""
 
-    calls: tuple[bytes, ...]
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
 
-    def body(self, sent_at: datetime) -> bytes:
-        """The gzip-compressed body of one attempt."""
-        stamp = sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return gzip.compress(b'{"sentAt":"%s","batch":[%s]}' % (stamp.encode(), b",".join(self.calls)), compresslevel=1)
+    ingest_url: str = Field(description="where the tracking API is")
+    write_key: str = Field(description="key of the source that the events come under")
 
 
-def batches(bodies: Iterable[dict[str, Any]]) -> Iterator[Batch]:
-    """Pack calls in order, MOST_CALLS and LARGEST_BATCH_BYTES at most in each (one larger call travels alone)."""
-    packed: list[bytes] = []
-    size = 0
-    for body in bodies:
-        encoded = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
-        if packed and (len(packed) == MOST_CALLS or size + len(encoded) > LARGEST_BATCH_BYTES):
-            yield Batch(tuple(packed))
-            packed, size = [], 0
-        packed.append(encoded)
-        size += len(encoded) + 1
-    if packed:
-        yield Batch(tuple(packed))
+@dataclass
+class Progress:
+    """How far the replay of one source has come, and by how many weeks its dates are moved."""
+
+    source: str
+    weeks: int
+    batches: int = 0
+    finished: bool = False
+
+    @classmethod
+    def load(cls, path: Path | None, source: str) -> "Progress | None":
+        """What was kept for this source; None when nothing was."""
+        with suppress(OSError, ValueError, TypeError):
+            kept = cls(**json.loads(path.read_text())) if path else None
+            return kept if kept and kept.source == source else None
+        return None
+
+    def save(self, path: Path | None) -> None:
+        """Keep it, in one step. Raises OSError."""
+        if path is not None:
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(asdict(self)))
+            part.rename(path)
 
 
-class Sender:
-    """One SDK's connection to the ingest service."""
-
-    def __init__(
-        self,
-        client: httpx.AsyncClient,
-        write_key: str,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`client` has the base URL of the ingest service."""
-        self._client = client
-        self._sleep = sleep
-        self._clock = clock
-        secret = base64.b64encode(f"{write_key}:".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {secret}",
-            "Content-Type": "application/json",
-            "Content-Encoding": "gzip",
-        }
-
-    async def send(self, batch: Batch) -> None:
-        """Deliver one batch; waits as long as the server says while it is overloaded or down. Raises ReplayError."""
-        pause, attempt, give_up = FIRST_PAUSE_SECONDS, 0, self._clock() + GIVE_UP_SECONDS
-        while True:
-            answer, why = await self._try(batch, attempt)
-            if answer is not None and answer.status_code == 200:
-                return
-            if answer is not None and answer.status_code not in AGAIN:
-                raise ReplayError(f"ingest refused a batch: {why}")
-            if self._clock() > give_up:
-                raise ReplayError(f"ingest took nothing for {GIVE_UP_SECONDS:g} s: {why}")
-            told = answer.headers.get("Retry-After", "") if answer is not None else ""
-            await self._sleep(float(told) if told.isdecimal() else pause)
-            pause, attempt = min(2 * pause, LONGEST_PAUSE_SECONDS), attempt + 1
-
-    async def _try(self, batch: Batch, attempt: int) -> tuple[httpx.Response | None, str]:
-        headers = self._headers | ({"X-Retry-Count": str(attempt)} if attempt else {})
-        try:
-            answer = await self._client.post("/v1/batch", content=batch.body(datetime.now(UTC)), headers=headers)
-        except httpx.TransportError as error:
-            return None, str(error) or type(error).__name__
-        return answer, f"{answer.status_code} {answer.text[:300]}"
+def prepare(source: Path, kept: Progress | None) -> tuple[Progress, list[Batch]]:
+    """All batches of a source. Raises NotRetailError, OSError."""
+    invoices = read_invoices(read_rows(source))
+    progress = kept or Progress(source.name, weeks_to_now(invoices[-1].at, datetime.now(UTC)))
+    return progress, list(batches(call.body for call in calls(invoices, progress.weeks)))
 
 
-async def replay(packed: list[Batch], url: str, write_key: str, start: int, on_sent: Callable[[int, int], None]) -> None:
-    """Send the batches from number `start` on; `on_sent(batches, calls)` hears after each how many are through in all.
+async def replay(settings: ReplaySettings, source: Path, path: Path | None) -> None:
+    """Send what is not through yet. Raises SendError, NotRetailError, OSError."""
+    progress, packed = prepare(source, Progress.load(path, source.name))
+    total = sum(len(batch.calls) for batch in packed)
 
-    Raises ReplayError.
-    """
-    through = sum(len(batch.calls) for batch in packed[:start])
-    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_SECONDS, trust_env=False) as client:
-        sender = Sender(client, write_key)
-        for number, batch in enumerate(packed[start:], start + 1):
-            await sender.send(batch)
-            through += len(batch.calls)
-            on_sent(number, through)
+    def on_sent(number: int, through: int) -> None:
+        progress.batches = number
+        progress.save(path)
+        print(through, total, flush=True)  # noqa: T201 the command's answer
+
+    await send_all(packed, settings.ingest_url, settings.write_key, progress.batches, on_sent)
+    progress.finished = True
+    progress.save(path)
+
+
+def main() -> None:
+    """Read the command line and the environment, replay."""
+    parser = argparse.ArgumentParser(description="replays real orders through the public API")
+    parser.add_argument("--full", type=Path, default=SLICE, help="the whole set's CSV, also .gz; without it the slice")
+    parser.add_argument("--progress", type=Path, help="file that keeps how far it has come")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(replay(ReplaySettings(), arguments.full, arguments.progress))
+    except ValidationError as error:
+        sys.exit("set " + ", ".join(f"RAPPORT_{str(one['loc'][0]).upper()}" for one in error.errors()) + ": source .rapport/env")
+    except (SendError, NotRetailError, OSError) as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

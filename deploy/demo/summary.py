@@ -14,7 +14,6 @@ from rich.table import Table
 
 from deploy.local.settings import Home
 
-SETTLE_SECONDS = 120
 REQUEST_SECONDS = 10
 
 

@@ -5,16 +5,18 @@ import json
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.demo.make_slice import LARGEST_BYTES, SLICE, choose, pack
+from deploy.demo.make_slice import LARGEST_BYTES, choose, pack
 from deploy.demo.messages import Call, calls, weeks_to_now
-from deploy.demo.replay import GIVE_UP_SECONDS, LARGEST_BATCH_BYTES, Batch, ReplayError, Sender, batches
+from deploy.demo.replay import SLICE, Progress, prepare
 from deploy.demo.retail import Invoice, Line, read_invoices, read_rows
+from deploy.demo.sdk import GIVE_UP_SECONDS, LARGEST_BATCH_BYTES, Batch, Sender, SendError, batches
 from deploy.local.parts import DEMO_MAX_EVENT_BYTES
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
@@ -160,13 +162,26 @@ async def test_a_batch_is_sent_again_after_the_seconds_that_the_server_names() -
 
 async def test_a_refused_batch_is_not_sent_again() -> None:
     server = Server(httpx.Response(400, json={"code": "bad", "message": "no such thing"}))
-    with pytest.raises(ReplayError, match="no such thing"):
+    with pytest.raises(SendError, match="no such thing"):
         await server.sender().send(BATCH)
     assert len(server.requests) == 1
 
 
 async def test_the_replay_gives_up_on_a_server_that_takes_nothing() -> None:
     server = Server(httpx.Response(503))
-    with pytest.raises(ReplayError, match="took nothing"):
+    with pytest.raises(SendError, match="took nothing"):
         await server.sender().send(BATCH)
     assert sum(server.slept) > GIVE_UP_SECONDS
+
+
+def test_a_replay_that_goes_on_keeps_its_dates(tmp_path: Path) -> None:
+    source, path = tmp_path / "some.csv.gz", tmp_path / "demo.json"
+    source.write_bytes(pack([row for row, _ in zip(read_rows(SLICE), range(300), strict=False)]))
+    kept = Progress(source.name, weeks=700, batches=3)
+    kept.save(path)
+    found = Progress.load(path, source.name)
+    assert found == kept
+    assert Progress.load(path, "another.csv") is None
+    assert Progress.load(tmp_path / "none.json", source.name) is None
+    assert prepare(source, found) == prepare(source, Progress(source.name, 700, 3))
+    assert prepare(source, found)[1] != prepare(source, None)[1]

@@ -12,11 +12,16 @@ Value = str | int | bool | None
 
 
 class TraitFact(msgspec.Struct, array_like=True, gc=False):
-    """A trait's last value: written at `at` (epoch ms) by event `message_id`; the greater (at, message_id) holds."""
+    """A trait's last value, said at `at` (epoch ms); of two the one with the greater `said` holds, as in the profile."""
 
     at: int
     message_id: str
+    source_id: str
     value: Value
+
+    @property
+    def said(self) -> tuple[int, str, str]:
+        return (self.at, self.message_id, self.source_id)
 
 
 class Membership(msgspec.Struct, array_like=True):

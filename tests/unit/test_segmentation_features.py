@@ -132,7 +132,7 @@ class Person:
     def take(self, one: Happening) -> None:
         body = msgspec.Raw(msgspec.json.Encoder(decimal_format="number").encode(one.values))
         kind = "identify" if one.event is None else "track"
-        item = SeenEvent(kind, one.message_id, one.at, one.at, one.event, body if one.event else msgspec.Raw(b"{}"), body)
+        item = SeenEvent(kind, one.message_id, "web", one.at, one.at, one.event, body if one.event else msgspec.Raw(b"{}"), body)
         self.state = self.stage.fold(self.state, item, self.step)
 
     def members(self) -> list[bool]:

@@ -58,13 +58,16 @@ def take_event(plan: Plan, event: EventPlan, state: Membership, properties: msgs
             add(pairs, bucket, value, feed.combine)
 
 
-def take_traits(plan: Plan, state: Membership, traits: Iterable[tuple[str, bytes]], at: int, message_id: str) -> tuple[int, ...]:
-    """Take over traits, (name, JSON), unless newer ones stand there. Answers the segments (by place) that ask for them."""
+def take_traits(plan: Plan, state: Membership, traits: Iterable[tuple[str, bytes]], said: tuple[int, str, str]) -> tuple[int, ...]:
+    """Take over traits, (name, JSON), unless newer ones stand there. Answers the segments (by place) that ask for them.
+
+    `said`: when (epoch ms), in which message, by which source.
+    """
     touched: set[int] = set()
     for name, raw in traits:
         fact = state.traits.get(name)
-        if fact is None or (fact.at, fact.message_id) < (at, message_id):
-            state.traits[name] = TraitFact(at, message_id, value_of(raw))
+        if fact is None or fact.said < said:
+            state.traits[name] = TraitFact(*said, value_of(raw))
             touched.update(plan.traits[name].segments)
     return tuple(sorted(touched))
 
@@ -148,7 +151,7 @@ def unite(plan: Plan, winner: Membership, loser: Membership) -> Membership:
     traits = dict(winner.traits)
     for name, fact in loser.traits.items():
         mine = traits.get(name)
-        if mine is None or (mine.at, mine.message_id) < (fact.at, fact.message_id):
+        if mine is None or mine.said < fact.said:
             traits[name] = fact
     members = dict(winner.members)
     for name, since in loser.members.items():

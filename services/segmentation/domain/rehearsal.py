@@ -65,6 +65,7 @@ def event_of(given: Given, message_id: str) -> SeenEvent:
     return SeenEvent(
         type=_type(given),
         message_id=message_id,
+        source_id="test",
         timestamp=at,
         received_at=at,
         event=given.track,

@@ -30,6 +30,7 @@ class SeenEvent(msgspec.Struct, frozen=True, gc=False):
 
     type: str
     message_id: str
+    source_id: str
     timestamp: int
     received_at: int
     event: str | None = None
@@ -79,7 +80,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
             take_event(plan, event, state, item.properties, at)
             touched = touched or event.segments
         if traits:
-            asking = take_traits(plan, state, traits, at, item.message_id)
+            asking = take_traits(plan, state, traits, (at, item.message_id, item.source_id))
             touched = touched or asking
         self._decide(state, step, touched, at, item.message_id)
         return state

@@ -65,6 +65,9 @@ class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     person: dict[str, msgspec.Raw] = {}
     """Traits that the template may use."""
     segment: str | None = None
+    cap_messages: int = 0
+    """At most so many messages of this class to this person within `cap_per` ms; 0: no cap."""
+    cap_per: int = 0
 
 
 class MessageStatus(StrEnum):

@@ -8,6 +8,7 @@
 | `{<tag>:<p>}:s:<key>` | string | envelope + state blob (shared/runtime/envelope.py) |
 | `{<tag>:<p>}:x:<key>` | string | the second blob of a key: folder's last events |
 | `{<tag>:<p>}:i:<index>` | set / string | an index that the stage keeps for lookups (segment members, …) |
+| `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's: messages of a class that a person got in the last month, for caps |
 """
 
 from typing import Final
@@ -47,3 +48,8 @@ def side_key(stage: str, key: str) -> str:
 def index_key(stage: str, partition: int, index: str) -> str:
     """An index of one slot, such as the members of a segment."""
     return f"{slot_prefix(stage, partition)}i:{index}"
+
+
+def cap_key(profile: str, message_class: str) -> str:
+    """The messages of one class that a person got lately: dispatch id scored by when, epoch ms."""
+    return f"{slot_prefix('dispatcher', slot(profile))}n:{message_class}:{profile}"

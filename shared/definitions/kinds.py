@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from shared.definitions.consent import ConsentPolicy
+from shared.definitions.journey import Journey
 from shared.definitions.models import Definition
 from shared.definitions.segment import Segment
 
-KINDS: Final[Mapping[str, type[Definition]]] = MappingProxyType({model.kind: model for model in (Segment,)})
+KINDS: Final[Mapping[str, type[Definition]]] = MappingProxyType({model.kind: model for model in (Segment, Journey, ConsentPolicy)})

@@ -3,8 +3,8 @@
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, Protocol
 
 import structlog
 
@@ -24,14 +24,42 @@ from shared.runtime.watchdog import Watchdog
 _log = structlog.get_logger("worker")
 
 
-def run(service: str, stages: Sequence[Stage[Any, Any]], settings: RuntimeSettings, metrics: Sequence[Metric] = ()) -> int:
+class Companion(Protocol):
+    """Work of a process beside its stages, started and drained with them."""
+
+    async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
+        """Begin, and return. What cannot be mended by waiting goes to `on_fatal`: the process then ends with code 1."""
+
+    def readiness(self) -> dict[str, str | None]:
+        """As shared.adapters.health has it."""
+
+    async def stop(self) -> None:
+        """Finish what is in hand."""
+
+
+def run(
+    service: str,
+    stages: Sequence[Stage[Any, Any]],
+    settings: RuntimeSettings,
+    metrics: Sequence[Metric] = (),
+    companions: Sequence[Companion] = (),
+) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
     configure_logs(settings.log_level, service)
-    return asyncio.run(_Process(service, stages, settings, metrics).run())
+    return asyncio.run(_Process(service, stages, settings, metrics, companions).run())
 
 
 class _Process:
-    def __init__(self, service: str, stages: Sequence[Stage[Any, Any]], settings: RuntimeSettings, metrics: Sequence[Metric]) -> None:
+    def __init__(
+        self,
+        service: str,
+        stages: Sequence[Stage[Any, Any]],
+        settings: RuntimeSettings,
+        metrics: Sequence[Metric],
+        companions: Sequence[Companion],
+    ) -> None:
+        self._service = service
+        self._companions = companions
         self._settings = settings
         self._registry = Registry(service, metrics)
         self._observer = RuntimeMetrics(self._registry)
@@ -46,7 +74,7 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, None)
         self._redis = connect(settings.redis_url)
-        publisher = Publisher(settings.kafka_bootstrap, "rapport-" + self._stages[0].name)
+        publisher = Publisher(settings.kafka_bootstrap, "rapport-" + (self._stages[0].name if self._stages else self._service))
         log = KafkaLog(settings.kafka_bootstrap, publisher)
         self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
         health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors)
@@ -56,6 +84,7 @@ class _Process:
         for worker in self._workers:
             if worker.stage.name == "resolver":
                 tasks.append(asyncio.create_task(self._watch(Ticker(worker.slots.values, log).run())))
+        tasks += [asyncio.create_task(self._watch(companion.start(self._registry, self._end))) for companion in self._companions]
         reason = await self._ended
         if reason is not None:
             self._give_up(reason, publisher)
@@ -117,10 +146,13 @@ class _Process:
                 out[worker.stage.name] = f"taking over slots {waiting}"
             else:
                 out[worker.stage.name] = None
+        for companion in self._companions:
+            out |= companion.readiness()
         return out
 
     async def _drain(self) -> None:
         stops = [asyncio.create_task(worker.stop()) for worker in self._workers]
+        stops += [asyncio.create_task(companion.stop()) for companion in self._companions]
         _, late = await asyncio.wait(stops, timeout=self._settings.drain_s)
         if late:
             _log.warning("did not drain in time: what is in hand will be taken up at the fence", seconds=self._settings.drain_s)

@@ -1,0 +1,201 @@
+"""Requests from Kafka: a group consumer whose partitions are the slots of this process. It commits only what slots say is settled."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.messaging.dispatch.slot import DispatchSlot
+from shared.contracts.topics import MESSAGE_REQUESTED
+from shared.runtime.failpoints import failpoint
+
+GROUP: Final = "rapport-dispatcher"
+POLL_S: Final = 0.5
+PAGE: Final = 500
+FULL: Final = 2_000
+"""Requests in hand of one slot at which no more are fetched for it; below half of it, they are again."""
+_log = structlog.get_logger("dispatcher")
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A consumed record. `timestamp`: log-append time, epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+
+
+class Slots:
+    """The slots this process has, each with its task. `make` gets the partition and a function that says whether it is still wanted."""
+
+    def __init__(
+        self,
+        make: Callable[[int, Callable[[], bool]], DispatchSlot],
+        on_fatal: Callable[[BaseException], None],
+        drain_s: float,
+    ) -> None:
+        self.running: dict[int, DispatchSlot] = {}
+        self.assigned = False
+        self._make, self._on_fatal, self._drain_s = make, on_fatal, drain_s
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+
+    async def take(self, partitions: Sequence[int]) -> None:
+        """Start a slot for each; taking over happens in its own time."""
+        self.assigned = True
+        for partition in partitions:
+            self._open(partition)
+
+    def _open(self, partition: int) -> None:
+        slot = self._make(partition, lambda: self.running.get(partition) is slot)
+        self.running[partition] = slot
+        self._tasks[partition] = asyncio.create_task(self._run(slot), name=f"dispatcher:{partition}")
+
+    async def give_up(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Finish what is under way and stop; answers how far each was settled."""
+        leaving = {partition: self.running.pop(partition) for partition in partitions if partition in self.running}
+        tasks = [self._tasks.pop(partition) for partition in leaving]
+        for slot in leaving.values():
+            slot.stop()
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._drain_s)
+            for task in late:  # the next owner finds these messages in `sending` and calls them unknown
+                task.cancel()
+        return {partition: slot.queue.position for partition, slot in leaving.items()}
+
+    def positions(self) -> dict[int, int]:
+        return {partition: slot.queue.position for partition, slot in self.running.items()}
+
+    async def _run(self, slot: DispatchSlot) -> None:
+        try:
+            await slot.run()
+        except Exception as error:
+            self._on_fatal(error)
+        finally:
+            slot.close()
+
+
+class RequestFeed:
+    """Feeds the slots until it is stopped."""
+
+    def __init__(self, bootstrap: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
+        self._slots = slots
+        self._executor = executor
+        self._loop = asyncio.get_running_loop()
+        self._stopping = False
+        self._paused: set[int] = set()
+        self._committed: dict[int, int] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": "rapport-dispatcher",
+                "group.id": GROUP,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": int(session_timeout_s * 1000),
+                "heartbeat.interval.ms": max(200, int(session_timeout_s * 1000 / 4)),
+                "reconnect.backoff.max.ms": 500,
+                "fetch.message.max.bytes": 1024 * 1024,
+                "queued.max.messages.kbytes": 16 * 1024,
+                "log_level": 2,
+            }
+        )
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    async def run(self) -> None:
+        """Raises KafkaException on what waiting does not mend."""
+        self._consumer.subscribe([MESSAGE_REQUESTED], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+        try:
+            while not self._stopping:
+                messages = await self._in_thread(self._consumer.consume, PAGE, POLL_S)
+                self._hand_out(messages)
+                failpoint("dispatcher.before_offsets")
+                await self._in_thread(self._commit, self._slots.positions(), True)
+                self._steady()
+        finally:
+            self._commit(await self._slots.give_up(list(self._slots.running)), False)
+            await self._in_thread(self._consumer.close)
+
+    async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
+        return await self._loop.run_in_executor(self._executor, work, *arguments)
+
+    def _hand_out(self, messages: Sequence[Message]) -> None:
+        records: dict[int, list[RequestRecord]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                if error.code() in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+                    raise KafkaException(error)
+                _log.warning("Kafka says", detail=error.str())
+                continue
+            partition = message.partition()
+            records.setdefault(partition, []).append(
+                RequestRecord(
+                    MESSAGE_REQUESTED,
+                    partition,
+                    message.offset(),
+                    message.timestamp()[1],
+                    message.key(),
+                    message.value(),
+                    message.headers() or (),
+                )
+            )
+        for partition, found in records.items():
+            slot = self._slots.running.get(partition)
+            if slot is not None:
+                slot.receive(found)
+
+    def _commit(self, positions: Mapping[int, int], in_background: bool) -> None:
+        ahead = {p: offset for p, offset in positions.items() if offset > self._committed.get(p, -1) and offset >= 0}
+        if not ahead:
+            return
+        offsets = [TopicPartition(MESSAGE_REQUESTED, p, offset) for p, offset in ahead.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=in_background)
+        except KafkaException as error:  # what is read again is found settled in the ledger
+            _log.warning("offsets not committed", detail=str(error))
+        else:
+            self._committed.update(ahead)
+
+    def _steady(self) -> None:
+        """Fetch no more for a slot that has its hands full."""
+        for partition, slot in self._slots.running.items():
+            where = [TopicPartition(MESSAGE_REQUESTED, partition)]
+            if len(slot.queue) >= FULL and partition not in self._paused:
+                self._consumer.pause(where)
+                self._paused.add(partition)
+            elif len(slot.queue) < FULL // 2 and partition in self._paused:
+                self._consumer.resume(where)
+                self._paused.discard(partition)
+
+    def _wait(self, work: Any) -> Any:
+        """Called in the consumer's thread: run `work` in the event loop, which is waiting for this thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        numbers = [where.partition for where in partitions]
+        for number in numbers:
+            self._paused.discard(number)
+            self._committed.pop(number, None)
+        self._wait(self._slots.take(numbers))
+        consumer.incremental_assign(partitions)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._commit(self._wait(self._slots.give_up([where.partition for where in partitions])), False)
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Others have them already; nothing may be committed."""
+        self._wait(self._slots.give_up([where.partition for where in partitions]))
+        consumer.incremental_unassign(partitions)

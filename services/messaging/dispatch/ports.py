@@ -1,0 +1,124 @@
+"""What dispatching needs from outside. Real ones stand in adapters, in-memory ones in the tests."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from email.headerregistry import Address
+from typing import Protocol
+
+from services.messaging.domain.outcome import Outcome
+from shared.contracts.changes import MessageChanged
+from shared.contracts.failed import FailedRecord
+from shared.contracts.journey_blob import Person
+from shared.contracts.ledger import LedgerEntry
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry for the ledger, with what is told to others in the same transaction, if anything."""
+
+    entry: LedgerEntry
+    told: MessageChanged | None = None
+
+
+@dataclass(frozen=True)
+class Read:
+    """A ledger as it was found: entries in order, and the log offset behind the last."""
+
+    entries: Sequence[LedgerEntry]
+    end: int
+
+
+class LedgerLog(Protocol):
+    """The ledger of one slot in the log. Raises shared.runtime.ports.Fenced once another process has taken it over, LogAway when Kafka does
+    not answer (whether the last call took effect is then unknown, and it may be repeated).
+    """
+
+    async def take_over(self) -> Read:
+        """Fence every other owner, then read the ledger to its end."""
+
+    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
+        """All of it in one transaction: when this returns it is durable, and this process was the owner."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Known:
+    """A person as journeys knows them now, and under which id."""
+
+    profile_id: str
+    person: Person
+
+
+class People(Protocol):
+    async def read(self, profile_ids: Sequence[str]) -> dict[str, Known | None]:
+        """None: a merge of this person is under way, ask again. Raises StoreAway."""
+
+
+class Caps(Protocol):
+    """How many messages a person got. Raises StoreAway."""
+
+    async def kept(self, partition: int) -> bool:
+        """Whether the counts that this slot has put there are still there."""
+
+    async def restore(self, partition: int, entries: Iterable[LedgerEntry]) -> None:
+        """Put back what the ledger says, and note that it is there."""
+
+    async def claim(self, wanted: Sequence["Claim"]) -> list[bool]:
+        """Take a place for each, in order, unless the cap leaves none. A place already taken is granted again."""
+
+    async def release(self, places: Sequence["Claim"]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A place for one message among those of `message_class` to this person. `limit` 0: no cap, but it counts."""
+
+    profile_id: str
+    message_class: str
+    dispatch_id: str
+    at: int
+    limit: int
+    per: int
+
+
+class Gate(Protocol):
+    async def closed(self) -> str | None:
+        """Why nothing may be sent now, or None. Raises StoreAway."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """One e-mail ready to go."""
+
+    dispatch_id: str
+    sender: str
+    to: Address
+    content: bytes
+
+
+class Provider(Protocol):
+    """Hands messages over. Never raises: every end is an Outcome."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+        """`may_begin` is asked at the last moment before anything is said to the provider; no: Deferred."""
+
+
+class Clock(Protocol):
+    def wall_ms(self) -> int: ...
+    def steady_s(self) -> float: ...
+
+
+class Observer:
+    """Told what happens; adapters/metrics.py counts."""
+
+    def reached(self, channel: str, status: str, reason: str | None) -> None: ...
+    def duplicate(self) -> None: ...
+    def undecodable(self) -> None: ...
+    def gate(self, partition: int, reason: str | None) -> None: ...
+    def waiting(self, partition: int, count: int) -> None: ...
+    def provider(self, name: str, seconds: float, away: bool) -> None: ...
+    def taken_over(self, partition: int) -> None: ...

@@ -1,0 +1,94 @@
+"""The dispatcher as a part of the process: wires slots to Kafka, Redis and the SMTP server."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from services.messaging.adapters.caps import RedisCaps
+from services.messaging.adapters.gate import RedisGate
+from services.messaging.adapters.kafka_ledger import KafkaLedger
+from services.messaging.adapters.people import RedisPeople
+from services.messaging.adapters.requests import RequestFeed, Slots
+from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
+from services.messaging.dispatch.decide import Desk
+from services.messaging.dispatch.slot import DispatchSlot, Habits
+from services.messaging.domain.admission import Rules
+from services.messaging.domain.mail import Sender
+from services.messaging.domain.patience import Breaker, Patience
+from services.messaging.metrics import Metrics
+from services.messaging.settings import Settings
+from shared.adapters.prometheus import Registry
+from shared.adapters.redis_store import connect
+from shared.contracts.slots import PARTITIONS
+from shared.definitions.template import Templates
+
+OTHER_CALLS = 4
+
+
+class SystemClock:
+    """The moment of sending is the one decision that the wall clock may make."""
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    def steady_s(self) -> float:
+        return time.monotonic()
+
+
+class Dispatcher:
+    """Sends what journeys ask for (shared/runtime/worker.py, Companion)."""
+
+    def __init__(self, settings: Settings, templates: Templates, rules: Rules) -> None:
+        self._settings, self._templates, self._rules = settings, templates, rules
+        self._executor = ThreadPoolExecutor(PARTITIONS + OTHER_CALLS, thread_name_prefix="dispatcher")
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
+        settings = self._settings
+        self._redis = connect(settings.redis_url)
+        self._observer = Metrics(registry)
+        server = SmtpServer.parse(settings.smtp_url, settings.smtp_connect_seconds, settings.smtp_reply_seconds)
+        self._provider = SmtpProvider(server, settings.smtp_connections)
+        patience = Patience(
+            settings.retry_first_seconds,
+            settings.retry_longest_seconds,
+            settings.provider_retry_first_seconds,
+            settings.provider_retry_longest_seconds,
+        )
+        self._habits = Habits(settings.dispatch_batch, settings.dispatch_lease_seconds, patience=patience)
+        self._breaker = Breaker(patience)
+        sender = Sender.parse(settings.mail_from)
+        self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)
+        self._gate = RedisGate(self._redis)
+        self._slots = Slots(self._make, on_fatal, settings.drain_s / 2)
+        self._feed = RequestFeed(settings.kafka_bootstrap, self._slots, self._executor, settings.session_timeout_s)
+        self._running = asyncio.create_task(self._run(on_fatal))
+
+    async def _run(self, on_fatal: Callable[[BaseException], None]) -> None:
+        try:
+            await self._feed.run()
+        except Exception as error:
+            on_fatal(error)
+
+    def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
+        log = KafkaLedger(self._settings.kafka_bootstrap, partition, self._executor)
+        return DispatchSlot(
+            partition, log, self._desk, self._gate, self._provider, self._breaker, SystemClock(), self._observer, self._habits, wanted
+        )
+
+    def readiness(self) -> dict[str, str | None]:
+        """Ready: Kafka has given it slots (perhaps none), and the ledger of each has been read."""
+        if self._running is None or not self._slots.assigned:
+            return {"dispatcher": "waiting for Kafka to assign slots"}
+        reading = [partition for partition, slot in self._slots.running.items() if not slot.ready]
+        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None}
+
+    async def stop(self) -> None:
+        if self._running is None:
+            return
+        self._feed.stop()
+        await self._running
+        await self._provider.close()
+        await self._redis.aclose()
+        self._executor.shutdown(wait=False)

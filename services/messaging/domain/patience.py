@@ -1,0 +1,62 @@
+"""How long to wait: per message after a deferral, per provider while it is away. Pure; `now` is any steady clock, in seconds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Waits double from `first` to `longest`, in seconds. A provider counts as away after `failures` failed calls in a row."""
+
+    first: float = 30.0
+    longest: float = 900.0
+    provider_first: float = 1.0
+    provider_longest: float = 60.0
+    failures: int = 3
+
+    def after(self, attempts: int) -> float:
+        """Seconds until attempt number `attempts` + 1."""
+        return float(min(self.longest, self.first * 2.0 ** min(attempts - 1, 30)))
+
+
+class Breaker:
+    """Keeps calls from a provider that is away. While open, one call is let through when the wait is over: it decides."""
+
+    def __init__(self, patience: Patience) -> None:
+        self._patience = patience
+        self._failures = 0
+        self._rounds = 0
+        self._until = 0.0
+        self._probing_until = 0.0
+
+    @property
+    def open(self) -> bool:
+        return self._failures >= self._patience.failures
+
+    def wait(self, now: float) -> float:
+        """Seconds until it is worth asking again; 0: a call may be made now."""
+        if not self.open:
+            return 0.0
+        if now < self._probing_until:
+            return self._patience.provider_first
+        return max(0.0, self._until - now)
+
+    def allow(self, now: float) -> bool:
+        """Whether a call may be made now; if the breaker is open, only one caller is told yes until its call has ended."""
+        if self.wait(now) > 0:
+            return False
+        if self.open:
+            self._probing_until = now + self._patience.provider_longest
+        return True
+
+    def went_well(self) -> None:
+        self._failures = self._rounds = 0
+        self._probing_until = 0.0
+
+    def failed(self, now: float) -> None:
+        """Calls that were under way when the breaker opened do not make the wait longer."""
+        was_open, probing = self.open, now < self._probing_until
+        self._failures += 1
+        self._probing_until = 0.0
+        if self.open and (probing or not was_open):
+            self._until = now + min(self._patience.provider_longest, self._patience.provider_first * 2.0 ** min(self._rounds, 30))
+            self._rounds += 1

@@ -1,0 +1,103 @@
+"""Stage `journeys`: contact facts and passages per person; steps that fall due become message.requested."""
+
+from typing import Final
+
+import msgspec
+
+from services.messaging.domain import facts, passages
+from services.messaging.domain.passages import Asked, Plan
+from shared.contracts import topics
+from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, MessageRequested, SegmentChanged, Transition
+from shared.contracts.journey_blob import Person, decode_person, encode_person
+from shared.runtime.stage import Record, Stage, Step
+
+Item = facts.Said | SegmentChanged | None
+
+_view: Final = msgspec.json.Decoder(facts.EventView)
+
+
+class Journeys(Stage[Person, Item]):
+    """A step runs only on a timer: never before this stage has read all that segmentation had read when it decided.
+
+    Both read the same clock records in the same partition of event.resolved. So when this stage's time has passed `decided_at`, it stands
+    behind the place at which segmentation decided, and knows the e-mail and the consent that came before.
+    """
+
+    name = "journeys"
+    inputs = (topics.EVENT_RESOLVED, topics.SEGMENT_CHANGED, topics.JOURNEY_MOVED, topics.JOURNEYS_REPLAYED)
+    moved = topics.JOURNEY_MOVED
+
+    def __init__(self, plans: dict[str, list[Plan]], wanted: frozenset[str] = frozenset()) -> None:
+        """`plans`: segment -> journeys it starts. `wanted`: traits that templates speak of."""
+        self._plans = plans
+        self._wanted = wanted | facts.ALWAYS_KEPT
+
+    def decode(self, record: Record) -> Item:
+        topic = record.topic
+        if topic == topics.EVENT_RESOLVED:
+            return facts.said_by(_view.decode(record.value or b""), self._wanted)
+        if topic == topics.SEGMENT_CHANGED:
+            return SEGMENT_CHANGED_DECODER.decode(record.value or b"")
+        raise ValueError(f"a record of topic {topic} is no input of journeys")
+
+    def empty(self, key: str) -> Person:
+        return Person()
+
+    def load(self, raw: bytes) -> Person:
+        return decode_person(raw)
+
+    def dump(self, state: Person) -> bytes:
+        return encode_person(state)
+
+    def fold(self, state: Person, item: Item, step: Step) -> Person:
+        match item:
+            case facts.Said():
+                facts.learn(state, item)
+            case SegmentChanged(transition=Transition.ENTERED):
+                self._enter(state, item)
+            case _:
+                pass
+        return state
+
+    def _enter(self, state: Person, change: SegmentChanged) -> None:
+        for plan in self._plans.get(change.segment, ()):
+            entry = passages.enter(plan, change.profile_id, change.at, change.decided_at + 1)
+            state.entries = passages.tidy(passages.united(state.entries, (entry,)))
+
+    def merge(self, winner: Person, loser: Person, step: Step) -> Person:
+        facts.merged(winner, loser)
+        winner.entries = passages.tidy(passages.united(winner.entries, loser.entries))
+        return winner
+
+    def due(self, state: Person) -> int | None:
+        return passages.next_due(state.entries)
+
+    def wake(self, state: Person, step: Step) -> Person:
+        state.entries, asked = passages.advance(state.entries, step.now)
+        for one in asked:
+            # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
+            step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(request(state, one, step.key, step.now)))
+        return state
+
+
+def request(person: Person, asked: Asked, profile: str, now: int) -> MessageRequested:
+    """The message that a step asks for. It expires counted from when the step fell due, not from when it was got round to."""
+    entry, send = asked.entry, asked.step
+    return MessageRequested(
+        dispatch_id=passages.dispatch_id(entry.id, send.key),
+        entry_id=entry.id.hex(),
+        journey=entry.journey,
+        journey_version=entry.version,
+        step=send.key,
+        profile_id=profile,
+        channel=send.channel,
+        template=send.template,
+        message_class=send.message_class,
+        requested_at=now,
+        expires_at=asked.due + send.expires,
+        to=facts.email_of(person),
+        person=facts.traits_of(person),
+        segment=entry.segment,
+        cap_messages=send.cap_messages,
+        cap_per=send.cap_per,
+    )

@@ -1,0 +1,57 @@
+"""Every metric of messaging beside the runtime's. Labels are closed sets; no id of a person, a journey or a message is one."""
+
+from typing import Final
+
+from services.messaging.dispatch.ports import Observer
+from shared.adapters.prometheus import Registry
+from shared.contracts.changes import MessageStatus
+from shared.contracts.metrics import SECONDS, Metric, MetricKind
+
+C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+
+METRICS: Final = (
+    Metric("rapport_messages_total", C, ("channel", "status"), "messages that reached a state of the ledger"),
+    Metric("rapport_messages_suppressed_total", C, ("channel", "reason"), "messages not sent because a rule forbids it"),
+    Metric("rapport_messages_deferred_total", C, ("channel", "reason"), "times a message had to wait"),
+    Metric("rapport_dispatcher_repeated_total", C, (), "requests for a message that was settled or in hand already"),
+    Metric("rapport_dispatcher_undecodable_total", C, (), "requests set aside because they cannot be read"),
+    Metric("rapport_dispatcher_waiting", G, ("slot",), "requests in hand of a slot that are not settled"),
+    Metric("rapport_dispatcher_gate_closed", G, ("slot",), "1 while a slot sends nothing because a stage before it has yet to catch up"),
+    Metric("rapport_dispatcher_takeovers_total", C, (), "slots of the dispatcher taken over"),
+    Metric("rapport_provider_seconds", H, ("provider",), "one message handed to a provider, from connection to answer", SECONDS),
+    Metric("rapport_provider_away", G, ("provider",), "1 while a provider is left alone because it does not take messages"),
+)
+
+
+class Metrics(Observer):
+    """Counts what the dispatcher tells."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def reached(self, channel: str, status: str, reason: str | None) -> None:
+        counter = self._registry.counter
+        counter("rapport_messages_total").labels(channel, status).inc()
+        if status == MessageStatus.SUPPRESSED:
+            counter("rapport_messages_suppressed_total").labels(channel, reason or "").inc()
+        if status == MessageStatus.CLAIMED:
+            counter("rapport_messages_deferred_total").labels(channel, reason or "").inc()
+
+    def duplicate(self) -> None:
+        self._registry.counter("rapport_dispatcher_repeated_total").inc()
+
+    def undecodable(self) -> None:
+        self._registry.counter("rapport_dispatcher_undecodable_total").inc()
+
+    def gate(self, partition: int, reason: str | None) -> None:
+        self._registry.gauge("rapport_dispatcher_gate_closed").labels(str(partition)).set(reason is not None)
+
+    def waiting(self, partition: int, count: int) -> None:
+        self._registry.gauge("rapport_dispatcher_waiting").labels(str(partition)).set(count)
+
+    def provider(self, name: str, seconds: float, away: bool) -> None:
+        self._registry.histogram("rapport_provider_seconds").labels(name).observe(seconds)
+        self._registry.gauge("rapport_provider_away").labels(name).set(away)
+
+    def taken_over(self, partition: int) -> None:
+        self._registry.counter("rapport_dispatcher_takeovers_total").inc()

@@ -1,0 +1,51 @@
+"""What messaging reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from services.messaging.adapters.smtp import SmtpServer
+from services.messaging.domain.mail import Sender
+from shared.runtime.settings import RuntimeSettings
+
+Part = Literal["journeys", "dispatcher"]
+
+
+class Settings(RuntimeSettings):
+    """Seconds where a length of time is meant. What the runtime reads stands in shared/runtime/settings.py."""
+
+    messaging_parts: Annotated[frozenset[Part], NoDecode] = Field(
+        frozenset({"journeys", "dispatcher"}), min_length=1, description="what this process runs: journeys, dispatcher, or both"
+    )
+    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of journeys, templates and the consent file")
+    default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
+    smtp_url: str = Field("smtp://127.0.0.1:8025", description="smtp[s]://[user:password@]host[:port] that takes e-mail")
+    smtp_connections: int = Field(4, ge=1, le=100, description="most connections to the SMTP server at once")
+    smtp_connect_seconds: float = Field(10.0, gt=0, description="the SMTP server must take a connection within")
+    smtp_reply_seconds: float = Field(30.0, gt=0, description="the SMTP server must answer a command, or the content, within")
+    mail_from: str = Field("Rapport <rapport@localhost>", description="sender of e-mail: an address, with a name if wanted")
+    dispatch_batch: int = Field(32, ge=1, le=500, description="most messages of a slot under way at once")
+    dispatch_lease_seconds: float = Field(5.0, gt=0, description="what is recorded as being sent must be begun within, or it waits again")
+    retry_first_seconds: float = Field(30.0, gt=0, description="pause after a message was put off for the first time; it doubles")
+    retry_longest_seconds: float = Field(900.0, gt=0, description="longest such pause")
+    provider_retry_first_seconds: float = Field(1.0, gt=0, description="pause after a provider was found to be away; it doubles")
+    provider_retry_longest_seconds: float = Field(60.0, gt=0, description="longest such pause")
+
+    @field_validator("messaging_parts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return frozenset(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _is_smtp(cls, value: str) -> str:
+        SmtpServer.parse(value)
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _is_sender(cls, value: str) -> str:
+        Sender.parse(value)
+        return value

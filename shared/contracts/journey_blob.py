@@ -1,0 +1,108 @@
+"""The state of stage `journeys` for one person: contact facts, consents, and the journeys entered.
+
+msgpack; the runtime's envelope stands around it (shared/runtime/envelope.py). Written by journeys, read by the dispatcher and by query.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A trait's last value as JSON text: written at `at` (epoch ms) by event `message_id`; the greater (at, message_id) holds."""
+
+    at: int
+    message_id: str
+    value: bytes
+
+
+class Consent(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """What was said last about one channel; the greater (at, message_id) holds."""
+
+    at: int
+    message_id: str
+    granted: bool
+
+
+class SendStep(msgspec.Struct, array_like=True, frozen=True, tag="s"):
+    """Ask for one message.
+
+    `key` is the step's place in its file; `expires`: ms after which it is no longer worth sending; at most `cap_messages` (0: any number)
+    of its class to one person within `cap_per` ms.
+    """
+
+    key: str
+    channel: str
+    template: str
+    message_class: str
+    expires: int
+    cap_messages: int = 0
+    cap_per: int = 0
+
+
+class WaitStep(msgspec.Struct, array_like=True, frozen=True, tag="w"):
+    """Let `ms` pass."""
+
+    key: str
+    ms: int
+
+
+Step = SendStep | WaitStep
+
+
+class Entry(msgspec.Struct, array_like=True, frozen=True):
+    """One passage through a journey, with the steps of the version that was entered, so that a new version leaves it alone.
+
+    `id` and `profile` are fixed at entry and survive merges. `at`: the instant of the transition, epoch ms. `guard`: no second entry
+    within so many ms (0: any). `ready`: nothing happens before the stage's time has reached this. `done`: steps behind it;
+    `due`: when the next is to happen. `steps` are those that remain; none: it has ended.
+    """
+
+    id: bytes
+    journey: str
+    version: int
+    profile: str
+    segment: str
+    at: int
+    guard: int
+    ready: int
+    done: int
+    due: int
+    steps: tuple[Step, ...]
+
+
+class Person(msgspec.Struct, array_like=True):
+    """What messaging knows of one person. `email` is the contact point, a JSON string in normalised spelling."""
+
+    email: Fact | None = None
+    traits: dict[str, Fact] = {}
+    consents: dict[str, Consent] = {}
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def blank(self) -> bool:
+        return not (self.email or self.traits or self.consents or self.entries)
+
+
+_decoder: Final = msgspec.msgpack.Decoder(Person)
+_encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
+
+
+def encode_person(person: Person) -> bytes:
+    """Equal states give equal bytes; a blank state gives none."""
+    return b"" if person.blank else _encoder.encode(person)
+
+
+def decode_person(raw: bytes) -> Person:
+    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state."""
+    return _decoder.decode(raw) if raw else Person()
+
+
+def canonical_person(raw: bytes) -> bytes:
+    """What follows from the events alone, whatever order they came in: facts, consents, and the guarded passages entered.
+
+    Left out is how far the passages have come: that is a matter of when.
+    """
+    person = decode_person(raw)
+    entered = sorted((entry.journey, entry.id) for entry in person.entries if entry.guard)
+    return _encoder.encode((person.email, person.traits, person.consents, entered))

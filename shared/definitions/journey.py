@@ -1,0 +1,102 @@
+"""A journey file: what a person enters on, how often, and the steps that follow."""
+
+import hashlib
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag
+
+from shared.definitions.durations import DAY_MS, Duration
+from shared.definitions.models import Definition, Part, canonical, wrong
+from shared.definitions.segment import Name, Titles
+
+MAX_STEPS: Final = 50
+DEFAULT_EXPIRY: Final = Duration(DAY_MS)
+
+
+class Enter(Part):
+    """Who enters, and when: everybody who comes into `segment`, at the instant at which that becomes true."""
+
+    on: Literal["segment.entered"]
+    segment: Name
+
+
+class SendWhat(Part):
+    """One message by a template. `expires`: how long after its time it is still worth sending; later it is recorded as expired."""
+
+    channel: Literal["email"]
+    template: Name
+    expires: Duration = DEFAULT_EXPIRY
+
+
+class Send(Part):
+    send: SendWhat
+
+
+class Wait(Part):
+    """Let time pass before the next step."""
+
+    wait: Duration
+
+
+class Exit(Part):
+    """End the journey here. Written `exit`."""
+
+    exit: Literal[True]
+
+
+class Caps(Part):
+    """At most `messages` of class `class` to one person within any `per`, whichever journeys they came from."""
+
+    per: Duration
+    messages: Annotated[int, Field(ge=1, le=1000, strict=True)]
+    class_: Literal["marketing"] = Field("marketing", alias="class")
+
+
+_HEADS: Final = ("send", "wait", "exit")
+
+
+def _tag(value: Any) -> str | None:
+    if isinstance(value, Part):
+        heads = [head for head in _HEADS if head in type(value).model_fields]
+    else:
+        heads = [head for head in _HEADS if head in value] if isinstance(value, dict) else []
+    return f"<{heads[0]}>" if len(heads) == 1 else None
+
+
+def _word(value: Any) -> Any:
+    """`- exit` says `- exit: true`."""
+    return {"exit": True} if value == "exit" else value
+
+
+JourneyStep = Annotated[
+    Annotated[Send, Tag("<send>")] | Annotated[Wait, Tag("<wait>")] | Annotated[Exit, Tag("<exit>")],
+    Discriminator(_tag, custom_error_type="wrong", custom_error_message=f"expected a step that is one of {', '.join(_HEADS)}"),
+    BeforeValidator(_word),
+]
+
+
+def _some_steps(value: Any) -> Any:
+    if not isinstance(value, list | tuple) or not 1 <= len(value) <= MAX_STEPS:
+        raise wrong(f"expected a list of 1 to {MAX_STEPS} steps")
+    return value
+
+
+class Journey(Definition):
+    """What happens to a person who enters. Those inside go on by the version they entered, whatever is published meanwhile."""
+
+    kind: ClassVar[str] = "journey"
+
+    journey: Name
+    title: Titles
+    description: Annotated[str, Field(max_length=2000)] | None = None
+    enter: Enter
+    once_per: Duration | None = None
+    caps: Caps | None = None
+    steps: Annotated[tuple[JourneyStep, ...], BeforeValidator(_some_steps)]
+
+    @property
+    def version(self) -> int:
+        """32 bits of the hash of what the journey does: titles and comments do not make a new version."""
+        says = [canonical(part) for part in (self.enter, *self.steps, *([self.caps] if self.caps else []))]
+        text = "|".join([*says, str(self.once_per)])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")

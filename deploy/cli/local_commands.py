@@ -54,7 +54,7 @@ def status(
     home = home_folder()
     end = time.monotonic() + wait
     while True:
-        parts = json.loads(home.parts.read_text()) if home.parts.exists() else []
+        parts = json.loads(home.parts.read_text()) if local.is_up(home) and home.parts.exists() else []
         reasons = {part["name"]: _reason(part) for part in parts}
         complete = bool(parts) and not any(reasons.values()) and all(part["complete"] for part in parts)
         if complete or time.monotonic() >= end:

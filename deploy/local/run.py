@@ -50,6 +50,18 @@ def only_one(home: Home) -> Iterator[None]:
         file.truncate(0)
 
 
+def is_up(home: Home) -> bool:
+    """Whether a supervisor holds the folder now."""
+    if not home.lock.exists():
+        return False
+    with home.lock.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
 def holder(home: Home) -> str:
     """Process id of the supervisor that holds the folder, as text; '?' when it cannot be read."""
     return (home.lock.read_text().strip() if home.lock.exists() else "") or "?"

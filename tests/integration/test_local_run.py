@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
+from typer.testing import CliRunner
 
 from deploy.cli import keys
+from deploy.cli.main import app
 from deploy.local import env_file
 from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
@@ -74,6 +76,20 @@ def test_a_revoked_key_stays_listed_as_revoked(kafka: Kafka, admin: AdminClient)
     assert found == made.record
     keys.revoke(kafka.bootstrap, found)
     assert {record.hash: record for record in keys.read_all(kafka.bootstrap)}[found.hash].revoked_at is not None
+
+
+@pytest.mark.real
+def test_the_command_makes_lists_and_revokes_keys(kafka: Kafka, admin: AdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    ensure(admin, TOPICS, TopicSettings())
+    monkeypatch.setenv("RAPPORT_KAFKA_BOOTSTRAP", kafka.bootstrap)
+    run = CliRunner().invoke
+    secret = run(app, ["keys", "create", "web-shop"]).stdout.strip()
+    listed = run(app, ["keys", "list"]).stdout
+    assert "web-shop" in listed
+    assert secret[-4:] in listed
+    assert secret not in listed
+    assert "revoked" in run(app, ["keys", "revoke", secret[-4:]]).stdout
+    assert run(app, ["keys", "revoke", secret[-4:]]).exit_code == 1
 
 
 def test_a_key_is_not_claimed_made_when_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,6 +177,8 @@ def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka
         assert hashes == {key_hash(env["RAPPORT_WRITE_KEY"]), key_hash(env["RAPPORT_QUERY_KEY"])}
         assert env["RAPPORT_WRITE_KEY"] not in (home / "logs" / "kafka.log").read_text() + told
     finally:
-        _stop(second)
+        second.kill()
+        second.communicate(timeout=30)
+    assert "is not up" in _rapport(home, "status", "--wait", "0").stderr  # though it could not clean up
     assert _rapport(home, "reset", "--yes").returncode == 0
     assert not (home / "data").exists()

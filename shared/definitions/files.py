@@ -35,8 +35,9 @@ def load(folder: Path, model: type[D]) -> list[Defined[D]]:
 
 
 def load_all(folder: Path, kinds: Mapping[str, type[Definition]]) -> tuple[list[Defined[Definition]], list[Problem]]:
-    """All that can be read below `folder`, and every problem, among them files that are of no kind in `kinds`."""
-    return _read(folder, kinds, others_are_wrong=True)
+    """All that can be read below `folder`, and every problem: also files of no kind in `kinds`, and names that no definition has."""
+    found, problems = _read(folder, kinds, others_are_wrong=True)
+    return found, problems + _unknown_names(found, kinds)
 
 
 def _read(folder: Path, kinds: Mapping[str, type[D]], others_are_wrong: bool) -> tuple[list[Defined[D]], list[Problem]]:
@@ -92,3 +93,13 @@ def _same_names(found: list[Defined[D]]) -> list[Problem]:
         if other != one.file:
             problems.append(one.document.problem((key[0],), f"{key[1]!r} is already defined in {other}"))
     return problems
+
+
+def _unknown_names(found: list[Defined[Definition]], kinds: Mapping[str, type[Definition]]) -> list[Problem]:
+    names = {kind: {one.definition.name for one in found if one.definition.kind == kind} for kind in kinds}
+    return [
+        one.document.problem(path, f"there is no {kind} {name!r}; there are {', '.join(sorted(names[kind])) or 'none'}")
+        for one in found
+        for path, kind, name in one.definition.references()
+        if kind in names and name not in names[kind]
+    ]

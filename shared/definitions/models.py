@@ -2,8 +2,9 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -40,6 +41,14 @@ class Part(BaseModel):
         return value
 
 
+class Reference(NamedTuple):
+    """A place in a definition that names another one."""
+
+    path: Path
+    kind: str
+    name: str
+
+
 class Definition(Part):
     """The top of a file. `kind` is the key whose value is the definition's name."""
 
@@ -49,6 +58,10 @@ class Definition(Part):
     def name(self) -> str:
         """The definition's name, unique within its kind."""
         return str(getattr(self, self.kind))
+
+    def references(self) -> Sequence[Reference]:
+        """Where this definition names others."""
+        return ()
 
 
 def wrong(message: str) -> PydanticCustomError:

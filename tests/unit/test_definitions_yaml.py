@@ -1,7 +1,9 @@
 """Definition files as text: what YAML may say, and where an error is."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.definitions.files import MAX_FILE_BYTES, load, load_all
 from shared.definitions.kinds import KINDS
+from shared.definitions.models import Definition, Reference
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError, parse
 
@@ -95,6 +98,24 @@ def test_every_problem_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
     assert "c.yaml:1: title: is missing" in text
     assert "d.yaml:2: is not UTF-8" in text
     assert "e.yaml:1: is larger than" in text
+
+
+class Pointer(Definition):
+    kind: ClassVar[str] = "pointer"
+
+    pointer: str
+    to: str
+
+    def references(self) -> Sequence[Reference]:
+        return [Reference(("to",), "segment", self.to)]
+
+
+def test_a_name_that_no_definition_has_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.format(name="alpha"))
+    (tmp_path / "b.yaml").write_text("pointer: good\nto: alpha\n")
+    (tmp_path / "c.yaml").write_text("pointer: bad\nto: beta\n")
+    _, found = load_all(tmp_path, {"segment": Segment, "pointer": Pointer})
+    assert [str(problem) for problem in found] == ["c.yaml:2: to: there is no segment 'beta'; there are alpha"]
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path) -> None:

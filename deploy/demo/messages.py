@@ -16,6 +16,8 @@ HOUR = timedelta(hours=1)
 CURRENCY = "GBP"
 BROWSING_SHARE = 3
 """One customer in this many looks at products before the first order, and before each that is an hour or more later."""
+REFUSING_SHARE = 10
+"""One customer in this many does not want e-mail."""
 MOST_VIEWS = 5
 VIEW_EVERY = timedelta(seconds=40)
 CONTEXT = {"library": {"name": "rapport-demo", "version": "1"}}
@@ -42,7 +44,7 @@ def calls(invoices: Iterable[Invoice], weeks: int) -> Iterator[Call]:
     for invoice in invoices:
         at = invoice.at + shift
         if invoice.customer and invoice.customer not in known:
-            made += _first_visit(invoice, at)
+            made += _first_visit(invoice, invoice.customer, at)
             known[invoice.customer] = at
         elif invoice.customer and _browses(invoice.customer) and not invoice.is_return and at > known[invoice.customer] + HOUR:
             made += _views(invoice, at, 1, {"userId": invoice.customer})
@@ -55,20 +57,27 @@ def _browses(customer: str) -> bool:
     return zlib.crc32(customer.encode()) % BROWSING_SHARE == 0
 
 
-def _first_visit(invoice: Invoice, at: datetime) -> list[Call]:
+def _consents(customer: str) -> bool:
+    return zlib.crc32(f"consent {customer}".encode()) % REFUSING_SHARE != 0
+
+
+def _first_visit(invoice: Invoice, customer: str, at: datetime) -> list[Call]:
     """The customer identifies at the first invoice; some have browsed before, under an anonymous id of that invoice."""
-    customer = invoice.customer
     who: dict[str, Any] = {"userId": customer}
     before: list[Call] = []
-    if customer and _browses(customer) and not invoice.is_return:
+    if _browses(customer) and not invoice.is_return:
         visitor = f"visitor-{invoice.number}"
         who["anonymousId"] = visitor
         before = _views(invoice, at, MOST_VIEWS, {"anonymousId": visitor})
         first = before[0].at if before else at
         page = {"name": "Shop", "properties": {"path": "/", "title": "Shop"}, "anonymousId": visitor}
         before.insert(0, _call("page", f"page-{invoice.number}", first - VIEW_EVERY, page))
-    traits = {"email": f"{customer}@example.com", "country": invoice.country}
-    return [*before, _call("identify", f"identify-{customer}", at - timedelta(seconds=1), {**who, "traits": traits})]
+    identify = {
+        **who,
+        "traits": {"email": f"{customer}@example.com", "country": invoice.country},
+        "context": CONTEXT | {"consent": {"categoryPreferences": {"email": _consents(customer)}}},
+    }
+    return [*before, _call("identify", f"identify-{customer}", at - timedelta(seconds=1), identify)]
 
 
 def _views(invoice: Invoice, at: datetime, most: int, who: dict[str, Any]) -> list[Call]:

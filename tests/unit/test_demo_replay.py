@@ -18,6 +18,7 @@ from deploy.demo.replay import SLICE, Progress, prepare
 from deploy.demo.retail import Invoice, Line, read_invoices, read_rows
 from deploy.demo.sdk import GIVE_UP_SECONDS, LARGEST_BATCH_BYTES, Batch, Sender, SendError, batches
 from deploy.local.parts import DEMO_MAX_EVENT_BYTES
+from shared.contracts.consent import consents
 
 NOW = datetime(2026, 6, 1, 9, tzinfo=UTC)
 
@@ -71,6 +72,15 @@ def test_everybody_identifies_once_and_before_any_other_call_under_the_user_id(s
             known.add(user)
         elif user is not None:
             assert user in known
+
+
+def test_most_consent_to_mail_and_some_refuse(slice_calls: list[Call]) -> None:
+    said = [
+        consents(json.dumps(c.body["context"], separators=(",", ":")).encode(), None)["email"]
+        for c in slice_calls
+        if c.body["type"] == "identify"
+    ]
+    assert 0.05 < said.count(False) / len(said) < 0.15
 
 
 def test_some_browse_anonymously_before_they_identify(slice_calls: list[Call]) -> None:

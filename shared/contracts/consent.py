@@ -37,7 +37,8 @@ def consents(context: bytes, event: str | None) -> dict[str, bool]:
         except msgspec.DecodeError:
             consent = None
         if consent is not None:
-            answers = {name: raw == b"true" for name, raw in consent.preferences.items() if raw in (b"true", b"false")}
+            said_as = {name: bytes(raw) for name, raw in consent.preferences.items()}  # a Raw equals no bytes
+            answers = {name: raw == b"true" for name, raw in said_as.items() if raw in (b"true", b"false")}
             if EVERY_CHANNEL in answers:
                 said.update(dict.fromkeys(CHANNELS, answers[EVERY_CHANNEL]))
             said.update((name, granted) for name, granted in answers.items() if name in CHANNELS)

@@ -9,19 +9,31 @@ import msgspec
 
 
 class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A trait's last value as JSON text: written at `at` (epoch ms) by event `message_id`; the greater (at, message_id) holds."""
+    """A trait's last value as JSON text. The greatest `said` holds, as in the profile."""
 
     at: int
     message_id: str
+    source_id: str
     value: bytes
+
+    @property
+    def said(self) -> tuple[int, str, str]:
+        """When (epoch ms of the event), in which message, by which source."""
+        return self.at, self.message_id, self.source_id
 
 
 class Consent(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What was said last about one channel; the greater (at, message_id) holds."""
+    """What was said last about one channel; the greatest `said` holds."""
 
     at: int
     message_id: str
+    source_id: str
     granted: bool
+
+    @property
+    def said(self) -> tuple[int, str, str]:
+        """As a fact's."""
+        return self.at, self.message_id, self.source_id
 
 
 class SendStep(msgspec.Struct, array_like=True, frozen=True, tag="s"):

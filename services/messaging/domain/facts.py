@@ -18,6 +18,7 @@ class Said(msgspec.Struct, frozen=True):
 
     at: int
     message_id: str
+    source_id: str
     email: bytes | None
     traits: dict[str, bytes]
     consents: dict[str, bool]
@@ -28,6 +29,7 @@ class EventView(msgspec.Struct, frozen=True, gc=False):
 
     type: EventType
     message_id: str
+    source_id: str
     timestamp: int
     event: str | None = None
     ids: dict[str, str] = {}
@@ -43,38 +45,38 @@ def said_by(view: EventView, wanted: frozenset[str]) -> Said | None:
     traits: dict[str, bytes] = {}
     address = view.ids.get("email")
     email = None if address is None else msgspec.json.encode(address)
-    if view.type is EventType.IDENTIFY and len(view.traits) > 2:
+    if view.type is EventType.IDENTIFY:
         try:
             given = _traits.decode(view.traits)
         except msgspec.DecodeError:
             given = {}
-        traits = {name: bytes(raw) for name, raw in given.items() if name in wanted and len(raw) <= MAX_TRAIT_BYTES}
-        if email is None and given.get("email") in (NOTHING, b'""'):
+        traits = {name: bytes(raw) for name, raw in given.items() if name in wanted and len(bytes(raw)) <= MAX_TRAIT_BYTES}
+        if email is None and bytes(given.get("email", b"")) in (NOTHING, b'""'):
             email = NOTHING
-    agreed = consents(view.context, view.event)
+    agreed = consents(bytes(view.context), view.event)
     if email is None and not traits and not agreed:
         return None
-    return Said(view.timestamp, view.message_id, email, traits, agreed)
+    return Said(view.timestamp, view.message_id, view.source_id, email, traits, agreed)
 
 
 def learn(person: Person, said: Said) -> None:
     """Take in what was said, in place."""
     if said.email is not None:
-        person.email = newer(person.email, Fact(said.at, said.message_id, said.email))
+        person.email = newer(person.email, Fact(said.at, said.message_id, said.source_id, said.email))
     for name, raw in said.traits.items():
-        person.traits = {**person.traits, name: newer(person.traits.get(name), Fact(said.at, said.message_id, raw))}
+        person.traits = {**person.traits, name: newer(person.traits.get(name), Fact(said.at, said.message_id, said.source_id, raw))}
     for channel, granted in said.consents.items():
-        said_now = Consent(said.at, said.message_id, granted)
-        person.consents = {**person.consents, channel: newer_consent(person.consents.get(channel), said_now)}
+        word = Consent(said.at, said.message_id, said.source_id, granted)
+        person.consents = {**person.consents, channel: newer_consent(person.consents.get(channel), word)}
 
 
 def newer(one: Fact | None, other: Fact) -> Fact:
-    return other if one is None or (other.at, other.message_id, other.value) > (one.at, one.message_id, one.value) else one
+    return other if one is None or (other.said, other.value) > (one.said, one.value) else one
 
 
 def newer_consent(one: Consent | None, other: Consent) -> Consent:
-    """The later word; of two at the same instant in the same event, the refusal."""
-    return other if one is None or (other.at, other.message_id, not other.granted) > (one.at, one.message_id, not one.granted) else one
+    """The later word; of two in the same event, the refusal."""
+    return other if one is None or (other.said, not other.granted) > (one.said, not one.granted) else one
 
 
 def merged(winner: Person, loser: Person) -> None:

@@ -66,8 +66,8 @@ def _order(entry: Entry) -> tuple[str, int, bytes]:
     return entry.journey, entry.at, entry.id
 
 
-def _progress(entry: Entry) -> tuple[bool, int, int, int]:
-    return not entry.steps, entry.done, entry.due, -entry.ready
+def _progress(entry: Entry) -> tuple[bool, int, int, int, int]:
+    return not entry.steps, entry.done, entry.due, -entry.ready, -entry.version
 
 
 def holding(entries: Iterable[Entry]) -> Iterator[Entry]:

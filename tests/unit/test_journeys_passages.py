@@ -1,0 +1,137 @@
+"""Passages through journeys as a set: ids, the guard, merges, steps on a virtual clock."""
+
+from itertools import pairwise
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.messaging.domain.passages import MOST_KEPT, Plan, advance, dispatch_id, enter, entry_id, holding, next_due, tidy, united
+from shared.contracts.journey_blob import Entry, SendStep, WaitStep
+
+DAY = 24 * 3600 * 1000
+SEND = SendStep("steps[0]", "email", "hello", "marketing", DAY)
+WAIT = WaitStep("steps[1]", 3 * DAY)
+AGAIN = SendStep("steps[2]", "email", "again", "marketing", DAY)
+PLAN = Plan("keep", 1, "important", 90 * DAY, (SEND, WAIT, AGAIN))
+FREE = PLAN._replace(journey="free", guard=0)
+
+instants = st.integers(0, 400).map(lambda days: days * DAY)
+passages = st.builds(lambda plan, who, at: enter(plan, who, at, at + 1), st.sampled_from([PLAN, FREE]), st.sampled_from("abc"), instants)
+sets = st.lists(passages, max_size=12).map(lambda found: united(found, ()))
+
+
+def ids(entries: tuple[Entry, ...]) -> set[bytes]:
+    return {entry.id for entry in entries}
+
+
+def test_ids_depend_on_journey_person_and_instant_and_on_nothing_else() -> None:
+    first = entry_id("keep", "u:1", 1000)
+    assert first == entry_id("keep", "u:1", 1000)
+    assert len({first, entry_id("keep", "u:1", 1001), entry_id("keep", "u:2", 1000), entry_id("keepu", ":1", 1000)}) == 4
+    assert enter(PLAN, "u:1", 1000, 5).id == enter(PLAN._replace(version=2, steps=()), "u:1", 1000, 9).id == first
+    assert dispatch_id(first, "steps[0]") != dispatch_id(first, "steps[1]")
+    assert len(dispatch_id(first, "steps[0]")) == 32
+
+
+@given(sets, sets)
+def test_uniting_is_commutative(one: tuple[Entry, ...], other: tuple[Entry, ...]) -> None:
+    assert united(one, other) == united(other, one)
+
+
+@given(sets, sets, sets)
+def test_uniting_is_associative_and_idempotent(a: tuple[Entry, ...], b: tuple[Entry, ...], c: tuple[Entry, ...]) -> None:
+    assert united(united(a, b), c) == united(a, united(b, c))
+    assert united(a, a) == a
+
+
+@given(sets, sets, instants)
+def test_what_has_come_further_holds(one: tuple[Entry, ...], other: tuple[Entry, ...], now: int) -> None:
+    ahead, _ = advance(one, now)
+    back = united(ahead, united(one, other))
+    assert all(entry in back for entry in ahead)
+
+
+@given(sets)
+def test_of_one_journey_no_two_hold_within_the_guard(entries: tuple[Entry, ...]) -> None:
+    held = [entry for entry in holding(entries) if entry.guard]
+    assert all(later.at - earlier.at >= later.guard for earlier, later in pairwise(held))
+    assert {entry.id for entry in entries if not entry.guard} <= {entry.id for entry in holding(entries)}
+    if any(entry.guard for entry in entries):
+        assert min(entry.at for entry in entries if entry.guard) in {entry.at for entry in held}
+
+
+@given(st.permutations([enter(PLAN, who, day * DAY, 0) for who, day in (("a", 0), ("b", 50), ("c", 95), ("a", 200))]))
+def test_the_order_in_which_transitions_arrive_does_not_matter(order: list[Entry]) -> None:
+    entries: tuple[Entry, ...] = ()
+    for entry in order:
+        entries = united(entries, (entry,))
+    assert [entry.at // DAY for entry in holding(entries)] == [0, 95, 200]
+
+
+def test_after_a_merge_the_earlier_passage_goes_on_and_the_other_one_stops() -> None:
+    early, _ = advance((enter(PLAN, "a", 0, 1),), DAY)
+    late, _ = advance((enter(PLAN, "b", DAY, 1),), DAY)
+    entries, asked = advance(united(early, late), 30 * DAY)
+    assert [(one.entry.profile, one.step.template) for one in asked] == [("a", "again")]
+    assert next_due(entries) is None
+    assert advance(entries, 400 * DAY)[1] == []
+
+
+@given(sets, st.lists(instants, max_size=8))
+def test_however_time_is_cut_each_step_is_asked_for_once(entries: tuple[Entry, ...], cuts: list[int]) -> None:
+    asked: list[tuple[bytes, str]] = []
+    state = entries
+    for now in sorted([*cuts, 1000 * DAY]):
+        state, found = advance(state, now)
+        asked += [(one.entry.id, one.step.key) for one in found]
+    expected = {(entry.id, step.key) for entry in holding(entries) for step in entry.steps if isinstance(step, SendStep)}
+    assert sorted(asked) == sorted(expected)
+
+
+@given(sets, instants)
+def test_nothing_is_due_at_or_before_now_after_advancing(entries: tuple[Entry, ...], now: int) -> None:
+    state, _ = advance(entries, now)
+    due = next_due(state)
+    assert due is None or due > now
+
+
+def test_waits_count_from_when_the_step_fell_due_not_from_when_it_ran() -> None:
+    entries, asked = advance((enter(PLAN, "a", 0, 1),), 2 * DAY)
+    assert [(one.step.key, one.due) for one in asked] == [("steps[0]", 0)]
+    assert next_due(entries) == 3 * DAY
+    _, asked = advance(entries, 9 * DAY)
+    assert [(one.step.key, one.due) for one in asked] == [("steps[2]", 3 * DAY)]
+
+
+def test_nothing_happens_before_the_stage_has_read_what_the_decision_rested_on() -> None:
+    entries = (enter(PLAN, "a", 0, 5 * DAY),)
+    assert next_due(entries) == 5 * DAY
+    assert advance(entries, 4 * DAY) == (entries, [])
+
+
+def test_a_passage_keeps_the_steps_of_the_version_that_was_entered() -> None:
+    old = enter(PLAN, "a", 0, 1)
+    new = enter(PLAN._replace(version=2, steps=(AGAIN,)), "a", 0, 1)
+    running, _ = advance((old,), 1)
+    assert united(running, (new,))[0].version == 1
+
+
+def test_ended_passages_without_a_guard_are_forgotten_guarded_ones_are_kept() -> None:
+    entries, _ = advance(united((enter(PLAN, "a", 0, 1),), (enter(FREE, "a", 0, 1),)), 9 * DAY)
+    assert [entry.journey for entry in entries] == ["keep"]
+    assert entries[0].steps == ()
+
+
+def test_what_is_remembered_of_one_journey_is_bounded() -> None:
+    entries: tuple[Entry, ...] = ()
+    for day in range(0, 200 * 100, 100):
+        entries = tidy(united(entries, (enter(PLAN, "a", day * DAY, 1),)))
+        entries, _ = advance(entries, (day + 10) * DAY)
+    assert len(entries) <= MOST_KEPT
+    assert ids(entries) >= {entry_id("keep", "a", 199 * 100 * DAY)}
+
+
+@given(sets)
+def test_blobs_come_back_as_they_were(entries: tuple[Entry, ...]) -> None:
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(entries), type=tuple[Entry, ...]) == entries

@@ -4,7 +4,8 @@ A test module makes topics and keys of its own under a unique prefix. `fresh_red
 flush the server.
 """
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,26 @@ def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 def fresh_redis(tmp_path: Path) -> Iterator[Process]:
     """A Redis of this test alone: stop, kill, pause or flush it as you like."""
     yield from _running(Redis, tmp_path / "redis")
+
+
+def _allow_no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    """With RAPPORT_REQUIRE_ALL=1 nothing is left out: what would be skipped fails, with the reason of the skip."""
+    if os.environ.get("RAPPORT_REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"left out, though RAPPORT_REQUIRE_ALL=1 allows no skip: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """One test, or its setting up."""
+    report = yield
+    _allow_no_skip(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A whole module."""
+    report = yield
+    _allow_no_skip(report)
+    return report

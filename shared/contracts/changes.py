@@ -9,7 +9,11 @@ import msgspec
 
 
 class ProfileChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The latest summary of one profile, at most one per profile and chunk; the last by `version` holds."""
+    """The latest summary of one profile, said when it becomes known who somebody is, or that they bought; the greatest `version` holds.
+
+    `revenue`: ordered less returned, in `currency`, that of most orders; `revenues`: of each, if there are several. `events` and
+    `last_seen` are as of this record: an event that changes nothing else is not said.
+    """
 
     profile_id: str
     version: int
@@ -19,6 +23,8 @@ class ProfileChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     events: int
     orders: int
     revenue: str
+    currency: str | None = None
+    revenues: dict[str, str] = {}
     user_id: str | None = None
     anonymous_ids: list[str] = []
     traits: dict[str, msgspec.Raw] = {}

@@ -13,9 +13,6 @@ import msgspec
 TRAIT, CONTACT, CONSENT, SHOWN_USER = ".", "@", "?", "="
 """First letter of a fact's name: a trait, a contact point by kind, a consent by channel; `=` alone is the user id last aliased to."""
 
-SCALE: Final = 10_000
-"""Amounts are whole ten-thousandths."""
-
 OVERFLOWED: Final = ""
 """The name under which events are counted whose own name found no room."""
 
@@ -41,7 +38,7 @@ class Money(msgspec.Struct, array_like=True, gc=False):
     @property
     def net(self) -> Decimal:
         """Ordered less returned, exactly."""
-        return Decimal(int(self.ordered) - int(self.returned)).scaleb(-4)
+        return Decimal(f"{int(self.ordered) - int(self.returned)}E-4")
 
 
 class Touch(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
@@ -186,5 +183,5 @@ def canonical_profile(raw: bytes) -> bytes:
 
 def canonical_recent(members: Iterable[tuple[float, bytes]]) -> bytes:
     """The last events without where they stand in the log."""
-    events = ((*decode_recent(member)[:3], score) for score, member in members)
+    events = ((*decode_recent(member)[:3], float(score)) for score, member in members)
     return _encode_plain(sorted(events))

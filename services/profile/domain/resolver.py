@@ -4,7 +4,8 @@ Rules, by the key of the record:
 - device (`a:`): an event with a user goes to that user, and the first such user gets the device; without one, to the device's owner.
 - user (`u:`), external id (`email:` …): to what it forwards to, else to itself.
 - claim and join (LinkRequest): sent from slot to slot until they reach an id that may decide.
-Forwards between profiles only go up in rank (ids.rank), so there is no cycle; between two users only an alias makes one.
+Forwards only go up in rank (ids.rank), so there is no cycle, and the root of all that belongs together is its highest, whatever came
+first. Between two users only an alias makes a forward.
 """
 
 from collections.abc import Sequence
@@ -82,7 +83,7 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
         merged = False
         if call.user_id is not None and is_anonymous(key):
             profile: str = user(call.user_id)
-            merged = self._user_on_device(state, profile, step)
+            merged = self._user_on_device(state, profile, call.type == "alias", step)
         elif call.user_id is not None and call.type == "alias":
             profile = user(call.user_id)
             self._alias(call, profile, step)
@@ -97,17 +98,17 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
             step.emit(EVENT_RESOLVED, profile, None)
         for kind, value in call.ids.items():
             claimed = external(kind, value)
-            if claimed not in (key, profile) and state.ask_once(profile, claimed):
+            if kind in self._kinds and claimed not in (key, profile) and state.ask_once(profile, claimed):
                 self._ask(LinkRequest(LinkKind.CLAIM, claimed, profile, "claim"), step)
 
-    def _user_on_device(self, state: Node, profile: str, step: Step) -> bool:
+    def _user_on_device(self, state: Node, profile: str, aliased: bool, step: Step) -> bool:
         """The first user of a device gets it, with all that it did alone: True if a merge says so just now."""
         owner = state.forward
         if owner is None:
             self._forward(state, profile, step)
             return state.had
-        # a device of another user stays with that user; one that belongs to something weaker takes it along
-        if owner != profile and not is_user(owner) and state.ask_once(owner, profile):
+        # a device of another user stays with that user (an alias that says otherwise is a conflict); something weaker comes along
+        if owner != profile and (aliased or not is_user(owner)) and state.ask_once(owner, profile):
             self._join(owner, profile, step.key, False, step)
         return False
 
@@ -124,13 +125,13 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
 
     def _claimed(self, state: Node, claim: LinkRequest, step: Step) -> None:
         """A profile says that this external id is its own."""
-        owner = state.forward or (step.key if state.had else None)
-        if owner is None:
-            state.forward = claim.other
-        elif owner == step.key and self._rank(claim.other) < self._rank(owner):
+        if state.forward is not None:
+            self._join(state.forward, claim.other, step.key, False, step)
+        elif self._rank(claim.other) < self._rank(step.key):
             self._forward(state, claim.other, step)
-        else:
-            self._join(owner, claim.other, step.key, False, step)
+        else:  # the id outranks its claimant (a device) and becomes the profile, even if nothing has come under it yet
+            state.had = True
+            self._join(step.key, claim.other, step.key, False, step)
 
     def _joined(self, state: Node, join: LinkRequest, step: Step) -> None:
         """This id gives way to `other`, unless it has given way already: then what it gave way to is joined instead."""

@@ -1,0 +1,98 @@
+"""Facts of which the last said holds: by event time, ties by message id, then source, then the greater value.
+
+Any order of saying them, and any merge, gives the same. null is said like a value, and remembered: it must win over what is older.
+"""
+
+from bisect import insort
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from services.profile.domain.bounded import NAME_CHARS, place
+from shared.contracts.profile_blob import CONTACT, TRAIT, Said
+
+MAX_TRAITS: Final = 200
+MAX_VALUE_BYTES: Final = 1024
+CONTACT_KINDS: Final = ("email", "phone", "wecom")
+
+_RESERVED: Final = frozenset(
+    {
+        ".address", ".age", ".avatar", ".birthday", ".company", ".createdAt", ".description", ".email", ".firstName", ".gender", ".id",
+        ".lastName", ".name", ".phone", ".title", ".username", ".website",
+    }
+)  # fmt: skip
+"""Traits of the tracking API's spec find room before all others."""
+
+_decode: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def _when(said: Said) -> tuple[int, str, str]:
+    return (said.at, said.message_id, said.source_id)
+
+
+def say(all_said: list[Said], at: int, message_id: str, source_id: str, facts: Mapping[str, bytes]) -> bool:
+    """Take what one event says into `all_said` (oldest first). True if anything that stands is now another."""
+    holders = {name: said for said in all_said for name in said.facts}
+    when = (at, message_id, source_id)
+    won: dict[str, bytes] = {}
+    changed = emptied = False
+    for name, value in facts.items():
+        holder = holders.get(name)
+        if holder is None:
+            changed = changed or value != b"null"
+        else:
+            before = holder.facts[name]
+            if (_when(holder), before) >= (when, value):
+                continue
+            del holder.facts[name]
+            emptied = emptied or not holder.facts
+            changed = changed or before != value
+        won[name] = value
+    if won:
+        same = next((said for said in all_said if _when(said) == when), None)
+        if same is None:
+            insort(all_said, Said(at, message_id, source_id, won), key=_when)
+        else:
+            same.facts.update(won)
+        if len(holders) + len(won) > MAX_TRAITS:
+            _make_room(all_said)
+            emptied = True
+    if emptied:
+        all_said[:] = [said for said in all_said if said.facts]
+    return changed
+
+
+def say_all(all_said: list[Said], others: list[Said]) -> None:
+    """Both together."""
+    for said in others:
+        say(all_said, said.at, said.message_id, said.source_id, said.facts)
+
+
+def _make_room(all_said: list[Said]) -> None:
+    """Keep the traits of the first MAX_TRAITS names: a name that has lost its place never finds it again, so no order shows."""
+    names = sorted((name for said in all_said for name in said.facts if name.startswith(TRAIT)), key=lambda name: place(name, _RESERVED))
+    out = set(names[MAX_TRAITS:])
+    for said in all_said:
+        for name in out & said.facts.keys():
+            del said.facts[name]
+
+
+def of_traits(traits: msgspec.Raw) -> tuple[dict[str, bytes], int]:
+    """The facts that an identify's traits make, and how many traits are too large to be kept. What is no object has none."""
+    try:
+        found = _decode(traits)
+    except msgspec.DecodeError:
+        return {}, 0
+    facts: dict[str, bytes] = {}
+    large = 0
+    for name, raw in found.items():
+        value = bytes(raw)
+        if len(value) > MAX_VALUE_BYTES or len(name) > NAME_CHARS:
+            large += 1
+        else:
+            facts[TRAIT + name] = value
+    for kind in CONTACT_KINDS:
+        if facts.get(TRAIT + kind) == b"null":
+            facts[CONTACT + kind] = b"null"
+    return facts, large

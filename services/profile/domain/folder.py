@@ -1,0 +1,78 @@
+"""Stage `folder`: resolved events in, one profile a person out. The runtime does everything else."""
+
+import msgspec
+
+from services.profile.domain.person import ResolvedEvent, take, unite
+from shared.contracts.changes import CHANGE_ENCODER, ProfileChanged
+from shared.contracts.profile_blob import TRAIT, Profile, decode_profile, encode_profile, encode_recent
+from shared.contracts.topics import EVENT_RESOLVED, FOLDER_REPLAYED, PROFILE_CHANGED, PROFILE_MOVED
+from shared.runtime.stage import Record, Stage, Step
+
+
+class FolderStage(Stage[Profile, ResolvedEvent]):
+    """Says profile.changed when it has become known who somebody is, or that they bought: not with every event."""
+
+    name = "folder"
+    inputs = (EVENT_RESOLVED, PROFILE_MOVED, FOLDER_REPLAYED)
+    moved = PROFILE_MOVED
+    side_cap = 50
+
+    def __init__(self) -> None:
+        self._decode = msgspec.json.Decoder(ResolvedEvent).decode
+
+    def decode(self, record: Record) -> ResolvedEvent:
+        return self._decode(record.value or b"")
+
+    def empty(self, key: str) -> Profile:
+        return Profile()
+
+    def load(self, raw: bytes) -> Profile:
+        return decode_profile(raw)
+
+    def dump(self, state: Profile) -> bytes:
+        return encode_profile(state)
+
+    def fold(self, state: Profile, item: ResolvedEvent, step: Step) -> Profile:
+        at = item.at
+        name = item.counted_as
+        changed = take(state, item, at, name)
+        topic, partition, offset = step.position
+        place = offset if topic == EVENT_RESOLVED else -1
+        step.side(at, encode_recent(item.message_id, item.type, item.event or "", partition, place))
+        if changed and not step.held:
+            self._publish(state, step)
+        return state
+
+    def merge(self, winner: Profile, loser: Profile, step: Step) -> Profile:
+        return unite(winner, loser)
+
+    def settled(self, state: Profile, step: Step) -> Profile:
+        if state.events:
+            self._publish(state, step)
+        return state
+
+    def leave(self, state: Profile, winner: str, step: Step) -> None:
+        if state.events:
+            self._publish(state, step, winner)
+
+    def _publish(self, state: Profile, step: Step, merged_into: str | None = None) -> None:
+        """`version` is the number of events: it only grows, and the last word of a loser comes after all its others."""
+        net = {code: str(money.net) for code, money in state.money.items()}
+        currency = state.currency
+        change = ProfileChanged(
+            profile_id=step.key,
+            version=state.events + (merged_into is not None),
+            at=step.at,
+            first_seen=state.first_seen,
+            last_seen=state.last_seen,
+            events=state.events,
+            orders=sum(money.orders for money in state.money.values()),
+            revenue="0" if currency is None else net[currency],
+            currency=currency,
+            revenues=net if len(net) > 1 else {},
+            user_id=state.user_id,
+            anonymous_ids=sorted(state.anonymous_ids),
+            traits={name: msgspec.Raw(value) for name, (value, _) in sorted(state.facts(TRAIT).items())},
+            merged_into=merged_into,
+        )
+        step.emit(PROFILE_CHANGED, step.key, CHANGE_ENCODER.encode(change))

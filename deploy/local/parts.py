@@ -26,12 +26,16 @@ DEMO_MAX_EVENT_BYTES = 262_144  # real invoices of the demo reach 105 KB
 
 @dataclass(frozen=True)
 class Step:
-    """One part, or one thing to be done once: made when its turn comes; groups of equal number run side by side."""
+    """One part, or one thing to be done once: made when its turn comes; groups of equal number start side by side.
+
+    `drains`: its place in the drain, largest first; the number of its group unless given.
+    """
 
     name: str
     group: int
     make: Callable[[], Process]
     once: bool = False
+    drains: int | None = None
 
 
 def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
@@ -60,14 +64,14 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
         argv = [sys.executable, "-m", path]
         return Step(name, 2, lambda: Process(name, argv, log(name), shared, cwd=PROJECT), once=True)
 
-    def service(name: str, group: int) -> Step:
+    def service(name: str, drains: int = 3) -> Step:
         port = ports[name]
         own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
         if name in HTTP_SERVICES:
             own["RAPPORT_INTERNAL_TOKEN"] = between_services
         argv = [sys.executable, "-m", f"services.{name}.main"]
         ready = f"http://{HOST}:{port}/readyz"
-        return Step(name, group, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready))
+        return Step(name, 3, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready), drains=drains)
 
     found = [
         Step("kafka", 1, lambda: Kafka(home.data / "kafka", ports["kafka"], log("kafka"))),
@@ -76,11 +80,11 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
         module("topics", "deploy.local.topics"),
         module("migrations", "services.warehouse.migrate"),
         Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
-        *(service(name, 3) for name in (*WORKERS, "query")),
-        service("ingest", 4),
+        *(service(name) for name in (*WORKERS, "query")),
+        service("ingest", drains=4),  # nothing new comes in while the rest finishes
     ]
     if shutil.which("prometheus"):
         targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)}
         data = home.data / "prometheus"
-        found.append(Step("prometheus", 4, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
+        found.append(Step("prometheus", 3, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
     return found

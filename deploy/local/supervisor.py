@@ -42,11 +42,12 @@ class Supervisor:
         self._after: dict[int, Callable[[], Awaitable[object]]] = {}
 
     def after_group(self, number: int, do: Callable[[], Awaitable[object]]) -> None:
-        """Do something at the start when this group is ready and before the next one begins."""
+        """Do something at the start once this group is ready, beside the groups after it; `start` ends when it is done."""
         self._after[number] = do
 
     async def start(self) -> None:
         """Start everything, group after group, each ready before the next group begins. Raises StartError."""
+        beside: list[asyncio.Future[object]] = []
         for group in self._groups:
             outcomes = await asyncio.gather(
                 *(self._once(step) if step.once else self._first_start(step) for step in group), return_exceptions=True
@@ -57,7 +58,8 @@ class Supervisor:
             if self._stopping.is_set():
                 return
             if do := self._after.get(group[0].group):
-                await do()
+                beside.append(asyncio.ensure_future(do()))
+        await asyncio.gather(*beside)
         self._complete = True
         self._write_state()
 
@@ -78,7 +80,7 @@ class Supervisor:
     async def _first_start(self, step: Step) -> None:
         process = self._make(step)
         self._running[step.name] = process
-        self._order[step.name] = step.group
+        self._order[step.name] = step.group if step.drains is None else step.drains
         began = time.monotonic()
         for attempt in range(1, ATTEMPTS_AT_START + 1):
             await self._begin(process)

@@ -45,18 +45,18 @@ class Scene:
         self.said: list[str] = []
         self.steps: list[Step] = []
 
-    def server(self, name: str, group: int) -> None:
+    def server(self, name: str, group: int, drains: int | None = None) -> None:
         """A part that answers HTTP, notes its start and its stop."""
         port = free_port()
         argv = [sys.executable, "-c", SERVER, name, str(port), str(self.diary)]
-        self._add(name, group, lambda: Process(name, argv, self._log(name), check=f"http://127.0.0.1:{port}/"))
+        self._add(name, group, lambda: Process(name, argv, self._log(name), check=f"http://127.0.0.1:{port}/"), drains=drains)
 
     def script(self, name: str, group: int, text: str, once: bool = False, check: str | None = None) -> None:
         """A part that is a shell script."""
         self._add(name, group, lambda: Process(name, ["sh", "-c", text], self._log(name), check=check), once)
 
-    def _add(self, name: str, group: int, make: Callable[[], Process], once: bool = False) -> None:
-        self.steps.append(Step(name, group, make, once))
+    def _add(self, name: str, group: int, make: Callable[[], Process], once: bool = False, drains: int | None = None) -> None:
+        self.steps.append(Step(name, group, make, once, drains))
 
     def _log(self, name: str) -> Path:
         return self.folder / f"{name}.log"
@@ -99,6 +99,15 @@ async def test_groups_start_in_order_and_drain_in_reverse(scene: Scene) -> None:
         "store stopped",
     ]
     assert not (scene.folder / "parts.json").exists()
+
+
+async def test_a_part_can_drain_before_others_of_its_group(scene: Scene) -> None:
+    scene.server("worker", 1)
+    scene.server("entrance", 1, drains=2)
+    supervisor = scene.supervisor()
+    await supervisor.start()
+    await supervisor.drain()
+    assert scene.diary.read_text().splitlines()[2:] == ["entrance stopped", "worker stopped"]
 
 
 async def test_a_killed_part_is_started_again_and_said_so(scene: Scene) -> None:

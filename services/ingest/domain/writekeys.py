@@ -35,4 +35,4 @@ def from_bearer(authorization: bytes | None) -> str | None:
     """The token of `Bearer writeKey`."""
     if authorization is None or authorization[:7].lower() != _BEARER:
         return None
-    return authorization[7:].strip().decode("latin-1") or None
+    return authorization[7:].decode("latin-1").strip() or None

@@ -1,0 +1,151 @@
+"""A real ingest process for the tests, a write key of its own, and a reader of what it wrote."""
+
+import base64
+import json
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from deploy.cli import keys
+from deploy.local import topics
+from deploy.local.ports import HOST, free_port
+from deploy.local.process import Process
+from deploy.local.settings import PROJECT
+from shared.contracts.control import KeyKind
+from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED, TOPICS
+
+
+def wait_until(what: str, holds: Callable[[], Any], deadline_s: float = 60.0) -> Any:
+    """What `holds` returns as soon as it is true; raises AssertionError naming `what` if that takes too long."""
+    end = time.monotonic() + deadline_s
+    while True:
+        found = holds()
+        if found:
+            return found
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """One record of event.received."""
+
+    partition: int
+    key: str
+    event: ReceivedEvent
+
+    @property
+    def context(self) -> dict[str, Any]:
+        return dict(json.loads(bytes(self.event.context)))
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        return dict(json.loads(bytes(self.event.properties)))
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        return dict(json.loads(bytes(self.event.traits)))
+
+
+class Ingest:
+    """One running ingest service with a source and write key of its own on a broker that others may use as well."""
+
+    def __init__(self, kafka: Process, folder: Path, **settings: Any) -> None:
+        self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
+        topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
+        self.source = f"source-{uuid.uuid4().hex[:8]}"
+        self.write_key = keys.create(self.bootstrap, KeyKind.WRITE, self.source).secret
+        self.port = free_port()
+        self.url = f"http://{HOST}:{self.port}"
+        env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_PORT": str(self.port)}
+        env |= {f"RAPPORT_{name.upper()}": str(value) for name, value in settings.items()}
+        argv = [sys.executable, "-m", "services.ingest.main"]
+        self.process = Process("ingest", argv, folder / f"ingest-{self.port}.log", env, PROJECT, f"{self.url}/readyz")
+        self._from = self._ends()
+
+    def basic(self) -> dict[str, str]:
+        return {"authorization": "Basic " + base64.b64encode(f"{self.write_key}:".encode()).decode()}
+
+    def post(self, body: Any, path: str = "/v1/batch", seconds: float = 20) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return httpx.post(self.url + path, content=content, headers=self.basic(), timeout=seconds)
+
+    def logged(self) -> list[Logged]:
+        """Everything of this source that stands in event.received now, by partition and offset."""
+        found = []
+        for partition, key, value in self._read(EVENT_RECEIVED):
+            event = EVENT_DECODER.decode(value)
+            if event.source_id == self.source:
+                found.append(Logged(partition, key.decode(), event))
+        return found
+
+    def wait_for(self, count: int, deadline_s: float = 60) -> list[Logged]:
+        """What was logged, as soon as `count` different message ids are."""
+
+        def enough() -> list[Logged]:
+            found = self.logged()
+            return found if len({one.event.message_id for one in found}) >= count else []
+
+        return list(wait_until(f"{count} events in Kafka", enough, deadline_s))
+
+    def rejected(self) -> list[RejectedEvent]:
+        found = [REJECTED_DECODER.decode(value) for _, _, value in self._read(EVENT_REJECTED)]
+        return [one for one in found if one.source_id == self.source]
+
+    def _partitions(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, p) for topic in (EVENT_RECEIVED, EVENT_REJECTED) for p in range(PARTITIONS)]
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        def ask() -> dict[tuple[str, int], int]:
+            try:
+                with _consumer(self.bootstrap) as consumer:
+                    return {(tp.topic, tp.partition): consumer.get_watermark_offsets(tp, timeout=20)[1] for tp in self._partitions()}
+            except KafkaException:  # partitions made a moment ago have no leader yet
+                return {}
+
+        return dict(wait_until("Kafka tells where the topics end", ask))
+
+    def _read(self, topic: str) -> Iterator[tuple[int, bytes, bytes]]:
+        ends = self._ends()
+        wanted = {p: (self._from[topic, p], ends[topic, p]) for p in range(PARTITIONS) if ends[topic, p] > self._from[topic, p]}
+        if not wanted:
+            return
+        with _consumer(self.bootstrap) as consumer:
+            consumer.assign([TopicPartition(topic, p, first) for p, (first, _) in wanted.items()])
+            left = {p: end - first for p, (first, end) in wanted.items()}
+            deadline = time.monotonic() + 30
+            while any(count > 0 for count in left.values()):
+                assert time.monotonic() < deadline, f"{topic} could not be read"
+                for message in consumer.consume(500, 0.5):
+                    assert message.error() is None, message.error()
+                    if left[message.partition()] > 0:
+                        yield message.partition(), message.key(), message.value()
+                    left[message.partition()] -= 1
+
+
+@contextmanager
+def _consumer(bootstrap: str) -> Iterator[Consumer]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ingest-tests", "enable.auto.commit": False})
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def running(kafka: Process, folder: Path, **settings: Any) -> Iterator[Ingest]:
+    """A ready ingest service that is stopped at the end."""
+    ingest = Ingest(kafka, folder, **settings)
+    with ingest.process:
+        yield ingest

@@ -124,8 +124,10 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
     supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables))
     stop = _stop_on_signals(supervisor, say)
 
+    starting = asyncio.create_task(supervisor.start())
+
     async def live() -> None:
-        await supervisor.start()
+        await asyncio.shield(starting)  # a stop lets each part that is just being started finish that, and then stops it
         say(f"everything is ready; keys and URLs: source {home.env}")
         if demo is not None:
             await demo(home, env_file.read(home.env), console)
@@ -138,6 +140,7 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
         return 1
     finally:
         await supervisor.drain()
+        await asyncio.gather(starting, return_exceptions=True)
     say(f"all stopped; the data stay in {home.root}")
     return 0
 

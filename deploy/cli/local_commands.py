@@ -70,10 +70,11 @@ def status(
             part["name"],
             reason or "yes",
             str(part["pid"]),
-            _memory(part["pid"]),
+            f"{_memory_mb(part['pid'])} MB",
             str(part["restarts"]),
             part["check"] or "",
         )
+    table.add_row("all", "", "", f"{sum(_memory_mb(part['pid']) for part in parts)} MB", "", "")
     Console().print(table)
     if not complete:
         typer.echo("not everything is ready", err=True)
@@ -86,14 +87,13 @@ def _reason(part: dict[str, str]) -> str | None:
     return reason_not_ready(part["check"]) if part["check"] else None
 
 
-def _memory(pid: int) -> str:
-    """Resident memory of a process, as Linux tells it; empty elsewhere."""
+def _memory_mb(pid: int) -> int:
+    """Resident megabytes of a process, as Linux tells them; 0 elsewhere."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:
-        return ""
-    found = (line.split()[1] for line in lines if line.startswith("VmRSS"))
-    return next((f"{int(kilobytes) // 1024} MB" for kilobytes in found), "")
+        return 0
+    return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmRSS")), 0)
 
 
 def logs(

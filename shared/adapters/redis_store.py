@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
+import hiredis
 import redis.asyncio as redis
 from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, ReadOnlyError, ResponseError, TimeoutError
 
@@ -14,6 +15,13 @@ from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway
 COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
 TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
 """Errors by which Redis says that it cannot now: it is waited for."""
+
+
+class _Packing(redis.Connection):
+    """Packs commands in C: a commit has thousands of arguments, and redis-py's asyncio connection packs them one by one in Python."""
+
+    def pack_command(self, *args: Any) -> list[bytes]:
+        return [hiredis.pack_command((*str(args[0]).split(), *args[1:]))]  # Redis wants `SCRIPT LOAD` as two words
 
 
 def connect(url: str, timeout_s: float = 5.0) -> redis.Redis:

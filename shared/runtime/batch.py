@@ -8,7 +8,7 @@ from shared.contracts.clock import decode_clock
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
-from shared.contracts.topics import LARGE_RECORD_BYTES, RECORD_FAILED
+from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import Entry, Moved, decode_moved, encode_moved
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.stage import Output, Record, Stage, Step
@@ -16,7 +16,6 @@ from shared.runtime.stage import Output, Record, Stage, Step
 S = TypeVar("S")
 R = TypeVar("R")
 
-MAX_OUTPUT_BYTES: Final = LARGE_RECORD_BYTES - 64 * 1024
 CLOCK_KEY: Final = b"clock:"
 
 
@@ -189,9 +188,7 @@ class Batch(Generic[S, R]):
             entry.awaiting = (entry.awaiting or set()) | {merged_from}
         step.merged_from = merged_from
         step.held = bool(entry.awaiting)
-        outputs = len(step.outputs)
         entry.state = stage.fold(self._state(entry, key), item, step)
-        self._check(outputs)
         self._touched(key, entry)
 
     def _state(self, entry: Entry[S], key: str) -> S:
@@ -211,13 +208,6 @@ class Batch(Generic[S, R]):
             self.timers[key] = due
             if due and (self.earliest_timer is None or due < self.earliest_timer):
                 self.earliest_timer = due
-
-    def _check(self, start: int) -> None:
-        for output in self.step.outputs[start:]:
-            if output.value is not None and len(output.value) > MAX_OUTPUT_BYTES:
-                raise OverflowError(
-                    f"an output to {output.topic} has {len(output.value)} bytes, at most {MAX_OUTPUT_BYTES} can be published"
-                )
 
     def _moved_topic(self) -> str:
         if self.stage.moved is None:
@@ -257,7 +247,6 @@ class Batch(Generic[S, R]):
             sorted((score, member) for member, score in own),
         )
         step.emit(self._moved_topic(), merge.winner, encode_moved(moved), ("kind", b"moved"))
-        self._check(len(step.outputs) - 1)
         step.sides = [side for side in step.sides if side[0] != key]
         self.side_drops.append(key)
         entry.state = entry.blob = entry.absorbed = entry.awaiting = None
@@ -279,7 +268,6 @@ class Batch(Generic[S, R]):
         absorbed |= {moved.loser, *moved.absorbed}
         awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed
         entry.absorbed, entry.awaiting = absorbed, awaiting or None
-        outputs = len(step.outputs)
         step.held = bool(awaiting)
         state = self._state(entry, step.key)
         if moved.blob is not None:
@@ -289,7 +277,6 @@ class Batch(Generic[S, R]):
         entry.state = state
         for score, member in moved.sides:
             step.side(score, member)
-        self._check(outputs)
         self._touched(step.key, entry)
 
     def wake(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> int:
@@ -315,10 +302,8 @@ class Batch(Generic[S, R]):
                 self.dirty[key] = entry
                 self._state(entry, key)
                 continue
-            outputs = len(step.outputs)
             try:
                 entry.state = self.stage.wake(self._state(entry, key), step)
-                self._check(outputs)
             except Exception as error:
                 raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
             self._touched(key, entry)

@@ -8,17 +8,19 @@ folds again from the stored ones, with the record that failed set aside.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
 from shared.contracts.slots import slot
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import LARGE_RECORD_BYTES, TOPICS
 
 S = TypeVar("S")
 """A stage's state for one key."""
 R = TypeVar("R")
 """What a stage decodes a record to."""
+
+MAX_OUTPUT_BYTES: Final = LARGE_RECORD_BYTES - 64 * 1024
 
 
 class Record(Protocol):
@@ -109,7 +111,12 @@ class Step:
         return self.origin or (self.topic, self.partition, self.offset)
 
     def emit(self, topic: str, key: str, value: bytes | None, *headers: tuple[str, bytes], partition: int | None = None) -> None:
-        """Publish a record to `topic`, in the slot of `key` unless `partition` is given. `value` None passes this input's value on."""
+        """Publish a record to `topic`, in the slot of `key` unless `partition` is given. `value` None passes this input's value on.
+
+        Raises OverflowError for a value that is too large to be published.
+        """
+        if value is not None and len(value) > MAX_OUTPUT_BYTES:
+            raise OverflowError(f"an output to {topic} has {len(value)} bytes, at most {MAX_OUTPUT_BYTES} can be published")
         cause = ("cause", f"{self.cause_prefix}{self.offset}|{self.index}".encode())
         self.index += 1
         self.outputs.append(

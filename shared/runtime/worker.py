@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import structlog
+import uvloop
 
 from shared.adapters.health import HealthServer
 from shared.adapters.kafka_log import KafkaLog, Publisher
@@ -46,6 +47,7 @@ def run(
 ) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
     configure_logs(settings.log_level, service)
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     return asyncio.run(_Process(service, stages, settings, metrics, companions).run())
 
 

@@ -21,7 +21,8 @@ class _Packing(redis.Connection):
     """Packs commands in C: a commit has thousands of arguments, and redis-py's asyncio connection packs them one by one in Python."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
-        return [hiredis.pack_command((*str(args[0]).split(), *args[1:]))]  # Redis wants `SCRIPT LOAD` as two words
+        name = args[0] if isinstance(args[0], str) else args[0].decode()
+        return [hiredis.pack_command((*name.split(), *args[1:]))]  # Redis wants `SCRIPT LOAD` as two words
 
 
 def connect(url: str, timeout_s: float = 5.0) -> redis.Redis:

@@ -19,7 +19,7 @@ _CAUSES = (
     (r"Permission denied", "it may not read or write one of its files"),
     (r"No module named", "a part of the installation is missing: delete .venv and run `make` again"),
 )
-_NOISE = re.compile(r"^\s+at |^\s*File \"|^Traceback|^\s+\^+$|^\s*$")
+_NOISE = re.compile(r"^    |^\s+at |^\s*File \"|^Traceback|^\s+\^+$|^\s*$")
 """Lines of stack traces: they say where, not what."""
 
 

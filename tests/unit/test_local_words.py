@@ -111,6 +111,11 @@ def test_an_unknown_end_shows_the_last_lines_of_the_log() -> None:
     assert told == "profile ended with code 3 (log: logs/profile.log)\n    first\n    second"
 
 
+def test_of_a_traceback_only_what_it_says_is_told() -> None:
+    tail = 'Traceback (most recent call last):\n  File "/x/a.py", line 8, in <module>\n    import b\nImportError: no b\n'
+    assert explain("query", 1, tail, "log") == "query ended with code 1 (log: log)\n    ImportError: no b"
+
+
 @pytest.mark.parametrize(("code", "words"), [(0, "ended with code 0"), (-9, "was killed (SIGKILL)"), (None, "is running")])
 def test_an_exit_code_is_put_in_words(code: int | None, words: str) -> None:
     assert how_it_ended(code) == words

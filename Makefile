@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 RAPPORT := $(VENV)/bin/rapport
 
-.PHONY: run up reset logs status install test lint lock bench chaos soak compose-test
+.PHONY: run up reset logs status install test lint lock bench chaos soak compose-test generated
 .DEFAULT_GOAL := run
 
 run: install ## everything up, real orders replayed, until Ctrl-C (ARGS="--full FILE": the whole set)
@@ -45,6 +45,10 @@ soak: $(VENV)/.installed-dev ## 30 minutes of load with kills
 
 compose-test: $(VENV)/.installed-dev ## docker-compose.yml for real, where there is a Docker engine
 	bash deploy/compose_test.sh
+
+generated: $(VENV)/.installed-dev ## write the dashboard and deploy/REFERENCE.md anew
+	$(PY) -m deploy.grafana.dashboard
+	$(PY) -m deploy.reference
 
 lock: ## pin requirements and Kafka's jars anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
@@ -21,7 +22,7 @@ class KafkaSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_")
 
-    kafka_bootstrap: str | None = None
+    kafka_bootstrap: str | None = Field(None, description="host:port of a broker; without it, that of the system that runs here")
 
 
 def _bootstrap() -> str:

@@ -24,7 +24,7 @@ class TopicSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_")
 
-    kafka_bootstrap: str = "127.0.0.1:9092"
+    kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of a broker")
     retention_days: int = Field(30, ge=1, description="age at which data leaves the log; personal data must")
     replication_factor: int = Field(-1, description="copies of each topic; -1 takes the broker's default")
 

@@ -1,0 +1,99 @@
+"""ClickHouse: questions with bound parameters, each limited in time, rows and memory."""
+
+import asyncio
+import threading
+from typing import Any, Final
+
+import clickhouse_connect
+import msgspec
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from services.query.domain.questions import Question
+from services.query.domain.reasons import HistoryAway, HistoryTooMuch
+
+TOO_MUCH: Final = frozenset({158, 159, 160, 241, 396, 307})
+"""ClickHouse's codes: too many rows, timeout, too slow, memory, too many rows or bytes in the result, too many bytes."""
+NOT_SET_UP: Final = frozenset({60, 81})
+"""Unknown table or database: the migrations have not run yet."""
+BUSY: Final = frozenset({202, 209, 210, 242, 999})
+"""Too many queries, network, read-only, Keeper."""
+
+
+class ClickHouseHistory:
+    """Asks in threads, over one client that is made when first needed and made anew when the server was away."""
+
+    def __init__(self, url: str, seconds: int, rows: int, memory_mb: int) -> None:
+        self._url = url
+        self._seconds = seconds
+        self._settings = {
+            "max_execution_time": seconds,
+            "max_result_rows": rows,
+            "result_overflow_mode": "throw",
+            "max_memory_usage": memory_mb * 1024 * 1024,
+            "output_format_json_quote_64bit_integers": 0,
+            "output_format_json_quote_decimals": 1,
+        }
+        self._lock = threading.Lock()
+        self._client: Any = None
+        self._decoder = msgspec.json.Decoder(dict[str, Any])
+
+    async def rows(self, question: Question) -> list[dict[str, Any]]:
+        """The rows, by column. Raises HistoryAway, HistoryTooMuch."""
+        return await asyncio.to_thread(self._rows, question)
+
+    async def answers(self) -> bool:
+        """Whether ClickHouse answers now."""
+        try:
+            return (await self.rows(Question("ping", "SELECT 1 AS one", {}))) == [{"one": 1}]
+        except (HistoryAway, HistoryTooMuch):
+            return False
+
+    def _rows(self, question: Question) -> list[dict[str, Any]]:
+        try:
+            raw = self._connected().raw_query(question.sql, dict(question.parameters), settings=self._settings, fmt="JSONEachRow")
+        except ClickHouseError as error:
+            raise self._read(question, error) from error
+        except OSError as error:  # urllib3's errors too, where the driver lets them through
+            raise self._gone(f"{question.name}: {type(error).__name__}") from error
+        try:
+            return self._decoder.decode_lines(raw)
+        except msgspec.DecodeError as error:  # the server broke off in the middle
+            raise HistoryAway(f"{question.name}: the answer ends before its end") from error
+
+    def _connected(self) -> Any:
+        with self._lock:
+            if self._client is None:
+                self._client = clickhouse_connect.get_client(
+                    dsn=self._url,
+                    autogenerate_session_id=False,  # a session would let one query run at a time
+                    connect_timeout=3,
+                    send_receive_timeout=self._seconds + 5,
+                    query_retries=0,
+                    compress=False,
+                )
+            return self._client
+
+    def _read(self, question: Question, error: ClickHouseError) -> Exception:
+        """What an error of the driver means here."""
+        code = getattr(error, "code", None)
+        if code in TOO_MUCH:
+            return HistoryTooMuch(f"{question.name}: {code}")
+        if code in NOT_SET_UP:
+            return HistoryAway(f"{question.name}: the tables are not there yet")
+        if code in BUSY:
+            return HistoryAway(f"{question.name}: {code}")
+        if code:
+            return RuntimeError(f"{question.name}: ClickHouse refuses the question: {error}")
+        return self._gone(f"{question.name}: {type(error).__name__}")
+
+    def _gone(self, why: str) -> HistoryAway:
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+        return HistoryAway(why)
+
+    def close(self) -> None:
+        with self._lock:
+            if self._client is not None:
+                self._client.close()

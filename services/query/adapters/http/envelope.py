@@ -1,0 +1,99 @@
+"""Around every request: the path as the client wrote it, a cap on bodies, one measurement.
+
+Ids of people are parts of paths and may hold a slash. Servers decode `%2F` before anything can route by it; here it stays encoded, and
+so does `%25`, so that `decoded` gives back exactly what the client meant.
+"""
+
+import re
+import time
+from typing import Annotated, Final
+from urllib.parse import quote, unquote
+
+from fastapi import Path
+from pydantic import AfterValidator
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.query.adapters.http.problems import respond
+from services.query.domain.reasons import Code, Refused
+from services.query.metrics import Metrics
+
+MAX_BODY: Final = 1024 * 1024
+_KEPT: Final = re.compile(rb"%(2[fF]|25)")
+
+
+def routed(raw_path: bytes) -> str:
+    """A raw path with everything decoded but `%2F` and `%25`."""
+    return unquote(_KEPT.sub(rb"%25\1", raw_path.partition(b"?")[0]).decode("latin-1"))
+
+
+def decoded(part: str) -> str:
+    """A part of a routed path, decoded to its end."""
+    return unquote(part)
+
+
+ProfileId = Annotated[
+    str, Path(min_length=1, max_length=1024, description="profile id; percent-encode it, slashes too"), AfterValidator(decoded)
+]
+
+
+def quoted(part: str) -> str:
+    """A part of a path for a URL."""
+    return quote(part, safe="")
+
+
+class Envelope:
+    """ASGI middleware."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        status = 500
+        raw_path = scope.get("raw_path")
+        if raw_path:
+            scope["path"] = routed(raw_path)
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._limited(scope, receive, answer)
+        finally:
+            operation = getattr(scope.get("route"), "operation_id", None) or "none"
+            self._metrics.requests.labels(operation, str(status)).inc()
+            self._metrics.seconds.labels(operation).observe(time.perf_counter() - started)
+
+    async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse a body that is too large: at once where it says so, else when it has become so."""
+        body = bytearray()
+        if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > MAX_BODY:
+                    await respond(Refused(413, Code.BODY_TOO_LARGE, f"a body has at most {MAX_BODY} bytes"))(scope, receive, send)
+                    return
+            given = False
+
+            async def replay() -> Message:
+                nonlocal given
+                if given:
+                    return await receive()
+                given = True
+                return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+            await self._app(scope, replay, send)
+            return
+        await self._app(scope, receive, send)

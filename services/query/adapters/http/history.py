@@ -1,0 +1,258 @@
+"""What happened: a person's events and messages, transitions of segments, all messages, identity conflicts; from ClickHouse."""
+
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from services.query.adapters import people
+from services.query.adapters.http.bearer import Admin, Reader
+from services.query.adapters.http.envelope import ProfileId
+from services.query.adapters.http.problems import documented
+from services.query.adapters.http.profile_shapes import shown_id
+from services.query.adapters.http.segments import SegmentKey, find
+from services.query.adapters.http.shapes import CursorText, Instant, Limit, Page
+from services.query.adapters.sealing import bad_cursor
+from services.query.domain import questions
+from services.query.domain.access import Access, Scope
+from services.query.domain.cursors import RowCursor
+from services.query.domain.instants import instant, instant_or_none
+from services.query.domain.personal import masked, masked_text
+from services.query.domain.questions import Question
+from services.query.parts import Parts
+from shared.contracts.changes import MessageStatus, Transition
+
+R = TypeVar("R", bound=BaseModel)
+Row = dict[str, Any]
+Key = tuple[int | str, ...]
+Name = Annotated[str | None, Query(min_length=1, max_length=200)]
+
+
+class EventShape(BaseModel):
+    message_id: str
+    source_id: str
+    type: str
+    event: str | None = Field(description="the event's name; a page's or screen's")
+    profile_id: str = Field(description="the profile that it came to; merges may have moved it on")
+    user_id: str | None
+    anonymous_id: str | None
+    timestamp: Instant = Field(description="corrected by the client's clock")
+    original_timestamp: Instant | None
+    sent_at: Instant | None
+    received_at: Instant
+    properties: Any
+    traits: Any
+    context: Any
+
+
+class MessageShape(BaseModel):
+    """The last state of one message."""
+
+    dispatch_id: str
+    journey: str
+    step: str
+    profile_id: str
+    channel: str
+    template: str
+    status: MessageStatus
+    at: Instant
+    reason: str | None
+    provider: str | None
+    provider_message_id: str | None
+    to_masked: str | None
+
+
+class TransitionShape(BaseModel):
+    profile_id: str
+    segment: str
+    transition: Transition
+    at: Instant
+    decided_at: Instant
+    version: int
+    by_event: str | None
+
+
+class ConflictShape(BaseModel):
+    """Two known users whom something other than an alias calls one person. Never merged by itself."""
+
+    one: str
+    two: str
+    why: str
+    at: Instant
+
+
+class _Pages:
+    """Pages of rows, each list under a name of its own."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def after(self, cursor: str | None, of: str) -> Key | None:
+        """The sort key behind which to go on. Raises Refused (400) for a cursor of another list."""
+        found = self._parts.sealer.open(cursor, RowCursor)
+        if found is not None and found.of != of:
+            raise bad_cursor()
+        return None if found is None else found.after
+
+    async def rows(self, question: Question, limit: int, of: str, key: tuple[str, ...]) -> tuple[list[Row], str | None]:
+        """`question` asks for one row more than `limit`: whether there are more then shows. `key`: columns that the list is ordered by."""
+        found = await self._parts.history.rows(question)
+        page = found[:limit]
+        more = len(found) > limit
+        return page, self._parts.sealer.seal(RowCursor(of, tuple(page[-1][name] for name in key))) if more else None
+
+
+EVENT_KEY: Final = ("timestamp_ms", "partition", "offset")
+MESSAGE_KEY: Final = ("at_ms", "dispatch_id")
+TRANSITION_KEY: Final = ("decided_ms", "profile_id", "transition")
+CONFLICT_KEY: Final = ("at_ms", "one", "two")
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter()
+    pages = _Pages(parts)
+
+    async def winner(profile_id: str) -> str:
+        """Whom the id stands for now, by the live view; the id itself where that knows nothing of it."""
+        found = await people.held(parts.space, people.FOLDER, profile_id)
+        return profile_id if found is None else found.profile_id
+
+    @routes.get(
+        "/profiles/{profile_id}/events",
+        operation_id="listProfileEvents",
+        summary="Every event of a person, newest first",
+        tags=["profiles"],
+        responses=documented(),
+    )
+    async def events(
+        access: Reader, profile_id: ProfileId, limit: Limit = 50, cursor: CursorText = None, type: Name = None, event: Name = None
+    ) -> Page[EventShape]:
+        """Those of everybody merged into them too. Rows come a moment after the event; `listRecentEvents` is faster."""
+        of = msgspec.json.encode(("events", profile_id, type, event)).decode()
+        asked = questions.events(await winner(profile_id), type, event, pages.after(cursor, of), limit + 1)
+        rows, following = await pages.rows(asked, limit, of, EVENT_KEY)
+        clear = access.may(Scope.PERSONAL)
+        return Page(data=[_event(row, clear) for row in rows], next_cursor=following)
+
+    @routes.get(
+        "/profiles/{profile_id}/messages",
+        operation_id="listProfileMessages",
+        summary="Messages to a person, newest first",
+        tags=["profiles"],
+        responses=documented(),
+    )
+    async def profile_messages(access: Reader, profile_id: ProfileId, limit: Limit = 50, cursor: CursorText = None) -> Page[MessageShape]:
+        of = msgspec.json.encode(("messages of", profile_id)).decode()
+        asked = questions.messages(await winner(profile_id), None, None, pages.after(cursor, of), limit + 1)
+        rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
+        return Page(data=[_message(row, access) for row in rows], next_cursor=following)
+
+    @routes.get("/messages", operation_id="listMessages", summary="Messages, newest first", tags=["messages"], responses=documented())
+    async def messages(
+        access: Reader,
+        limit: Limit = 50,
+        cursor: CursorText = None,
+        status: MessageStatus | None = None,
+        journey: Name = None,
+    ) -> Page[MessageShape]:
+        of = msgspec.json.encode(("messages", status, journey)).decode()
+        asked = questions.messages(None, status, journey, pages.after(cursor, of), limit + 1)
+        rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
+        return Page(data=[_message(row, access) for row in rows], next_cursor=following)
+
+    @routes.get(
+        "/segments/{key}/transitions",
+        operation_id="listSegmentTransitions",
+        summary="Who entered and left a segment, newest first",
+        tags=["segments"],
+        responses=documented(404),
+    )
+    async def transitions(
+        access: Reader, key: SegmentKey, limit: Limit = 50, cursor: CursorText = None, transition: Transition | None = None
+    ) -> Page[TransitionShape]:
+        find(parts, key)
+        of = msgspec.json.encode(("transitions", key, transition)).decode()
+        asked = questions.transitions(key, transition, pages.after(cursor, of), limit + 1)
+        rows, following = await pages.rows(asked, limit, of, TRANSITION_KEY)
+        return Page(data=[_transition(row, access) for row in rows], next_cursor=following)
+
+    @routes.get(
+        "/identity-conflicts",
+        operation_id="listIdentityConflicts",
+        summary="Known users that something calls one person",
+        tags=["identity"],
+        responses=documented(),
+    )
+    async def conflicts(access: Admin, limit: Limit = 50, cursor: CursorText = None) -> Page[ConflictShape]:
+        """Newest first, each pair once. An alias joins them, if they are one person."""
+        of = "conflicts"
+        rows, following = await pages.rows(questions.conflicts(pages.after(cursor, of), limit + 1), limit, of, CONFLICT_KEY)
+        return Page(data=[_conflict(row, access) for row in rows], next_cursor=following)
+
+    return routes
+
+
+def _json(value: Any) -> Any:
+    return msgspec.json.decode(value) if isinstance(value, str) and value else value or {}
+
+
+def _event(row: Row, clear: bool) -> EventShape:
+    contents = {name: _json(row[name]) for name in ("properties", "traits", "context")}
+    return EventShape(
+        message_id=row["message_id"],
+        source_id=row["source_id"],
+        type=row["type"],
+        event=row["event"] or None,
+        profile_id=shown_id(row["profile_id"], clear),
+        user_id=_id(row["user_id"], clear),
+        anonymous_id=_id(row["anonymous_id"], clear),
+        timestamp=instant(row["timestamp_ms"]),
+        original_timestamp=instant_or_none(row["original_ms"]),
+        sent_at=instant_or_none(row["sent_ms"]),
+        received_at=instant(row["received_ms"]),
+        **(contents if clear else masked(contents)),
+    )
+
+
+def _id(value: str | None, clear: bool) -> str | None:
+    return value if clear or not value or "@" not in value else masked_text(value)
+
+
+def _message(row: Row, access: Access) -> MessageShape:
+    return MessageShape(
+        dispatch_id=row["dispatch_id"],
+        journey=row["journey"],
+        step=row["step"],
+        profile_id=shown_id(row["profile_id"], access.may(Scope.PERSONAL)),
+        channel=row["channel"],
+        template=row["template"],
+        status=row["status"],
+        at=instant(row["at_ms"]),
+        reason=row["reason"] or None,
+        provider=row["provider"] or None,
+        provider_message_id=row["provider_message_id"] or None,
+        to_masked=row["to_masked"] or None,
+    )
+
+
+def _transition(row: Row, access: Access) -> TransitionShape:
+    return TransitionShape(
+        profile_id=shown_id(row["profile_id"], access.may(Scope.PERSONAL)),
+        segment=row["segment"],
+        transition=row["transition"],
+        at=instant(row["at_ms"]),
+        decided_at=instant(row["decided_ms"]),
+        version=row["version"],
+        by_event=row["by_event"] or None,
+    )
+
+
+def _conflict(row: Row, access: Access) -> ConflictShape:
+    clear = access.may(Scope.PERSONAL)
+    return ConflictShape(
+        one=shown_id(row["one"], clear),
+        two=shown_id(row["two"], clear),
+        why=row["why"] if clear else masked_text(row["why"]),
+        at=instant(row["at_ms"]),
+    )

@@ -1,0 +1,118 @@
+"""Every error as problem+json (RFC 9457) with the extension members `code` and `message`."""
+
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+
+from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
+
+MEDIA_TYPE: Final = "application/problem+json"
+_log = structlog.get_logger("query")
+
+
+class Problem(BaseModel):
+    """Why a request was not answered as it asks."""
+
+    type: str = Field(examples=["about:blank"])
+    title: str
+    status: int
+    detail: str
+    code: Code
+    message: str
+    field: str | None = Field(None, description="the parameter at fault")
+
+
+_MEANINGS: Final = {
+    400: "a parameter or the body cannot be used, or the query asks for too much",
+    401: "no query key, or none that is good",
+    403: "the key lacks the scope",
+    404: "there is no such thing",
+    409: "not now, or not this one",
+    500: "a fault of this service",
+    502: "ingest refused",
+    503: "a store does not answer now; Retry-After says when to ask again",
+}
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """`responses` of a route: these errors beside those that every route has."""
+    every = (400, 401, 403, 500, 503, *statuses)
+    return {status: {"model": Problem, "description": _MEANINGS[status]} for status in sorted(every)}
+
+
+def respond(refused: Refused) -> Response:
+    content = Problem(
+        type="about:blank",
+        title=HTTPStatus(refused.status).phrase,
+        status=refused.status,
+        detail=refused.message,
+        code=refused.code,
+        message=refused.message,
+        field=refused.field,
+    )
+    response = Response(content.model_dump_json(exclude_none=True), refused.status, media_type=MEDIA_TYPE)
+    if refused.retry_after is not None:
+        response.headers["retry-after"] = str(refused.retry_after)
+    if refused.status == 401:
+        response.headers["www-authenticate"] = 'Bearer realm="rapport"'
+    return response
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception with a problem document."""
+
+    async def refused(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
+        return respond(error)
+
+    async def away(request: Request, error: Exception) -> Response:
+        code, message = _AWAY[type(error)]
+        _log.warning("store_away", path=request.url.path.split("/")[:4], code=code.value, detail=str(error))
+        return respond(Refused(503, code, message, retry_after=RETRY_SECONDS))
+
+    async def too_much(_: Request, error: Exception) -> Response:
+        return respond(Refused(400, Code.QUERY_TOO_LARGE, "the query needs more time, rows or memory than it may have: ask for less"))
+
+    async def internal(request: Request, error: Exception) -> Response:
+        _log.error("internal_error", method=request.method, exc_info=error)
+        return respond(Refused(500, Code.INTERNAL_ERROR, "internal error"))
+
+    app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(HistoryTooMuch, too_much)
+    for kind in _AWAY:
+        app.add_exception_handler(kind, away)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, internal)
+
+
+_AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {
+    LiveAway: (Code.LIVE_UNAVAILABLE, "the live view (Redis) does not answer now"),
+    HistoryAway: (Code.HISTORY_UNAVAILABLE, "the history (ClickHouse) does not answer now"),
+    LogAway: (Code.LOG_UNAVAILABLE, "the log (Kafka) does not answer now"),
+}
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    first: dict[str, Any] = error.errors()[0]
+    where = [str(part) for part in first["loc"][1:]]
+    message = f"{'.'.join(where)}: {first['msg']}" if where else str(first["msg"])
+    return respond(Refused(400, Code.INVALID_REQUEST, message, ".".join(where) or None))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    """What the router says by itself: no such path, another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        response = respond(Refused(405, Code.METHOD_NOT_ALLOWED, "this path does not answer that method"))
+        response.headers["allow"] = (error.headers or {}).get("Allow", "GET")
+        return response
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return respond(Refused(404, Code.UNKNOWN_PATH, "there is no such path"))
+    return respond(Refused(error.status_code, Code.INVALID_REQUEST, str(error.detail)))

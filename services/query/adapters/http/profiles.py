@@ -1,0 +1,125 @@
+"""profiles: one person, found by id or by what they are known by; their segments and last events."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+
+from services.query.adapters import people
+from services.query.adapters.http.bearer import Reader
+from services.query.adapters.http.envelope import ProfileId
+from services.query.adapters.http.problems import documented
+from services.query.adapters.http.profile_shapes import ProfileShape, RecentShape, profile_shape, recent_shape, shown_id
+from services.query.adapters.http.shapes import Instant, ProfileMeta
+from services.query.domain.access import Access, Scope
+from services.query.domain.instants import instant
+from services.query.domain.lookups import typed_id
+from services.query.domain.reasons import Code, Refused
+from services.query.parts import Parts
+
+_Id = Annotated[str | None, Query(min_length=1, max_length=1024)]
+
+
+class MembershipShape(BaseModel):
+    segment: str
+    since: Instant
+
+
+class LeftShape(BaseModel):
+    segment: str
+    at: Instant
+
+
+class ProfileSegments(BaseModel):
+    """The segments that a person is in, and those left. While `merging`, decisions wait for the other half."""
+
+    profile_id: str
+    data: list[MembershipShape]
+    left: list[LeftShape]
+    next_cursor: str | None = None
+    meta: ProfileMeta
+
+
+class RecentEvents(BaseModel):
+    """The last 50 events at most, newest first."""
+
+    data: list[RecentShape]
+    next_cursor: str | None = None
+    meta: ProfileMeta
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter(tags=["profiles"])
+
+    async def shown(profile_id: str, access: Access) -> ProfileShape:
+        found = await people.profile(parts.space, profile_id)
+        if found is None:
+            raise unknown_profile()
+        return profile_shape(*found, access.may(Scope.PERSONAL))
+
+    @routes.get("/profiles:lookup", operation_id="lookupProfile", summary="The profile that an id leads to", responses=documented(404))
+    async def lookup(
+        access: Reader,
+        user_id: _Id = None,
+        anonymous_id: _Id = None,
+        email: _Id = None,
+        phone: _Id = None,
+        external_id: Annotated[str | None, Query(min_length=3, max_length=1024, description="kind:value")] = None,
+    ) -> ProfileShape:
+        """Exactly one parameter. Merges are followed; `meta.merging` says that the other half is still on its way."""
+        asked = {"user_id": user_id, "anonymous_id": anonymous_id, "email": email, "phone": phone, "external_id": external_id}
+        root = await people.root_of(parts.space, typed_id(asked, parts.phone_region))
+        if root is None:
+            raise unknown_profile()
+        return await shown(root, access)
+
+    @routes.get("/profiles/{profile_id}", operation_id="getProfile", summary="One profile", responses=documented(404))
+    async def profile(access: Reader, profile_id: ProfileId) -> ProfileShape:
+        """Merges are followed: the answer's `profile_id` is the one that holds now."""
+        return await shown(profile_id, access)
+
+    @routes.get(
+        "/profiles/{profile_id}/segments",
+        operation_id="listProfileSegments",
+        summary="The segments that a person is in",
+        responses=documented(404),
+    )
+    async def segments(access: Reader, profile_id: ProfileId) -> ProfileSegments:
+        found = await people.membership(parts.space, profile_id)
+        if found is None:
+            known = await people.profile(parts.space, profile_id)  # somebody whom no rule has touched yet is in no segment
+            if known is None:
+                raise unknown_profile()
+            held, members, left = known[0], {}, {}
+        else:
+            held, members, left = found[0], found[1].members, found[1].left
+        return ProfileSegments(
+            profile_id=shown_id(held.profile_id, access.may(Scope.PERSONAL)),
+            data=[MembershipShape(segment=name, since=instant(since)) for name, since in sorted(members.items())],
+            left=[LeftShape(segment=name, at=instant(at)) for name, at in sorted(left.items()) if name not in members],
+            meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
+        )
+
+    @routes.get(
+        "/profiles/{profile_id}/events:recent",
+        operation_id="listRecentEvents",
+        summary="The last events, from the live view",
+        responses=documented(404),
+    )
+    async def recent(access: Reader, profile_id: ProfileId) -> RecentEvents:
+        """At most 50, milliseconds after they came in; `listProfileEvents` has all of them, with their contents."""
+        found = await people.profile(parts.space, profile_id)
+        if found is None:
+            raise unknown_profile()
+        held, _ = found
+        events = await people.recent(parts.space, held.profile_id)
+        return RecentEvents(
+            data=[recent_shape(at, event) for at, event in events],
+            meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
+        )
+
+    return routes
+
+
+def unknown_profile() -> Refused:
+    return Refused(404, Code.UNKNOWN_PROFILE, "nobody is known by that id")

@@ -1,0 +1,177 @@
+"""system: where every stage stands, from Redis and Kafka; when the warehouse last wrote, from ClickHouse. What does not answer is said."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Final, TypeVar
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field
+
+from services.query.adapters.http.bearer import Reader
+from services.query.adapters.http.problems import documented
+from services.query.adapters.http.shapes import Instant
+from services.query.domain import questions
+from services.query.domain.instants import instant_or_none
+from services.query.domain.reasons import HistoryAway, HistoryTooMuch, LiveAway, LogAway
+from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
+from services.query.parts import Parts
+from shared.contracts.redis_keys import meta_key
+from shared.contracts.slots import PARTITIONS
+from shared.runtime.meta import Meta
+
+WAREHOUSE: Final = "warehouse"
+T = TypeVar("T")
+
+
+class InputShape(BaseModel):
+    topic: str
+    lag_records: int
+
+
+class SlotShape(BaseModel):
+    partition: int
+    commits: int
+    rebuilding: bool
+    clock: Instant | None
+    lag_records: int
+    fences: dict[str, int] = Field(description="topic to the next offset to apply")
+
+
+class StageShape(BaseModel):
+    """`lag_records`: not yet applied. `clock`: the stage's own time at its last commit; an idle stage does not commit."""
+
+    stage: str
+    started: bool
+    rebuilding: bool
+    clock: Instant | None
+    lag_records: int
+    inputs: list[InputShape]
+    slots: list[SlotShape]
+
+
+class WarehouseShape(BaseModel):
+    lag_records: int | None = Field(description="records of its topics that it has not committed")
+    last_flush: Instant | None = Field(description="the last time at which rows reached ClickHouse")
+    events: int | None
+
+
+class StoreShape(BaseModel):
+    answers: bool
+
+
+class Status(BaseModel):
+    """`stages` and `warehouse.lag_records` need Redis and Kafka: without them they are empty, and `stores` says which does not answer."""
+
+    rebuilding: bool | None = Field(description="some slot is being rebuilt; null while that is not known")
+    stages: list[StageShape]
+    warehouse: WarehouseShape
+    stores: dict[str, StoreShape] = Field(description="redis, kafka, clickhouse")
+
+
+def router(parts: Parts, group_prefix: str) -> APIRouter:
+    routes = APIRouter(tags=["system"])
+
+    async def acked(reader: str) -> dict[Where, int]:
+        return await parts.reads.committed(f"{group_prefix}-{reader}", partitions(inputs(reader)))
+
+    async def metas() -> list[Meta]:
+        keys = [meta_key(stage, partition) for stage in STAGES for partition in range(PARTITIONS)]
+        return [Meta.decode(fields) for fields in await parts.space.hashes(keys)]
+
+    async def offsets() -> tuple[dict[Where, int], dict[Where, int], list[dict[Where, int]]]:
+        every = sorted({where for reader in (*STAGES, WAREHOUSE) for where in partitions(inputs(reader))})
+        ends, starts = await asyncio.gather(parts.reads.ends(every), parts.reads.starts(every))
+        return ends, starts, list(await asyncio.gather(*(acked(reader) for reader in (*STAGES, WAREHOUSE))))
+
+    @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
+    async def status(access: Reader) -> Status:
+        """Answers whatever is down: what it cannot know is null or empty."""
+        slots, log, flushed = await asyncio.gather(
+            _or_none(metas()), _or_none(offsets()), _or_none(parts.history.rows(questions.flushed()))
+        )
+        stages: list[StageShape] = []
+        warehouse_lag = None
+        if log is not None:
+            ends, starts, committed = log
+            if slots is not None:
+                stages = [
+                    _stage(standing(stage, slots[n * PARTITIONS : (n + 1) * PARTITIONS], ends, starts, committed[n]))
+                    for n, stage in enumerate(STAGES)
+                ]
+            done = committed[-1]
+            warehouse_lag = sum(max(0, ends[at] - max(done.get(at, 0), starts[at])) for at in partitions(inputs(WAREHOUSE)) if at in ends)
+        row = flushed[0] if flushed else {}
+        return Status(
+            rebuilding=None if slots is None else any(meta.rebuilding for meta in slots),
+            stages=stages,
+            warehouse=WarehouseShape(
+                lag_records=warehouse_lag, last_flush=instant_or_none(row.get("flushed_ms")), events=row.get("events") if flushed else None
+            ),
+            stores={
+                "redis": StoreShape(answers=slots is not None),
+                "kafka": StoreShape(answers=log is not None),
+                "clickhouse": StoreShape(answers=flushed is not None),
+            },
+        )
+
+    return routes
+
+
+def health(parts: Parts) -> APIRouter:
+    """/healthz, /readyz, /metrics."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/healthz", operation_id="healthz", summary="The process runs")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @routes.get(
+        "/readyz", operation_id="readyz", summary="Requests can be answered", responses={503: {"description": "not ready, and why"}}
+    )
+    async def readyz() -> JSONResponse:
+        """ClickHouse is named but not needed: without it only what asks for history answers 503."""
+        redis, clickhouse = await asyncio.gather(parts.space.answers(), parts.history.answers())
+        needed = {
+            "redis": None if redis else "does not answer",
+            "query_keys": None if all(store.read_to_end for store in parts.stores.values()) else "not read to the end yet",
+        }
+        ready = all(reason is None for reason in needed.values())
+        told = {name: reason or "ok" for name, reason in needed.items()} | {"clickhouse": "ok" if clickhouse else "does not answer"}
+        return JSONResponse({"status": "ready" if ready else "not ready", "parts": told}, 200 if ready else 503)
+
+    @routes.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
+    async def prometheus() -> Response:
+        return Response(generate_latest(parts.metrics.registry.collectors), media_type=CONTENT_TYPE_LATEST)
+
+    return routes
+
+
+async def _or_none(answer: Awaitable[T]) -> T | None:
+    try:
+        return await answer
+    except (LiveAway, LogAway, HistoryAway, HistoryTooMuch):
+        return None
+
+
+def _stage(one: StageStanding) -> StageShape:
+    return StageShape(
+        stage=one.stage,
+        started=one.started,
+        rebuilding=one.rebuilding,
+        clock=instant_or_none(one.clock),
+        lag_records=one.lag,
+        inputs=[InputShape(topic=each.topic, lag_records=each.lag) for each in one.inputs],
+        slots=[
+            SlotShape(
+                partition=slot.partition,
+                commits=slot.seq,
+                rebuilding=slot.rebuilding,
+                clock=instant_or_none(slot.clock),
+                lag_records=slot.lag,
+                fences=dict(slot.fences),
+            )
+            for slot in one.slots
+        ],
+    )

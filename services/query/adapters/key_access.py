@@ -1,0 +1,67 @@
+"""From a bearer key to what it may do. 401 is said only for a key that certainly does not exist (or is revoked, or has expired)."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from services.query.domain.access import Access, access
+from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
+from shared.contracts.control import KeyChanged, key_hash
+
+CONFIRM_SECONDS: Final = 1.0
+UNKNOWN_FOR_SECONDS: Final = 1.0
+REMEMBERED: Final = 4096
+
+
+class KeyStore(Protocol):
+    """shared.adapters.key_topic.KeyTopic, or a fake of it."""
+
+    keys: dict[str, KeyChanged]
+    read_to_end: bool
+
+    def caught_up(self, seconds: float) -> bool:
+        """Whether all that was in the topic at the call has been read. Blocks up to `seconds`."""
+
+
+class KeyAccess:
+    """Looks query keys up in memory; `now_ms` tells the wall clock, by which keys expire."""
+
+    def __init__(self, store: KeyStore, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._unknown: dict[str, float] = {}
+        self._confirming: asyncio.Task[bool] | None = None
+
+    async def access(self, secret: str) -> Access:
+        """What the key may do. Raises Refused: 401 if it is certainly not good, 503 if that is not certain."""
+        if not self._store.read_to_end:
+            raise _not_read("the query keys have not been read yet")
+        hashed = key_hash(secret)
+        record = self._store.keys.get(hashed)
+        if record is None:
+            await self._make_certain(hashed)
+            record = self._store.keys.get(hashed)
+        if record is None or record.revoked_at is not None:
+            raise Refused(401, Code.UNKNOWN_KEY, "there is no such query key, or it was revoked")
+        if record.expires_at is not None and record.expires_at <= self._now_ms():
+            raise Refused(401, Code.EXPIRED_KEY, "the query key has expired")
+        return access(record)
+
+    async def _make_certain(self, hashed: str) -> None:
+        """Return when all that the log holds now has been read. Raises Refused (503) if it cannot be."""
+        now = time.monotonic()
+        if self._unknown.get(hashed, 0.0) > now:
+            return
+        # One question at a time, whoever asks: a flood of unknown keys must not become a flood of requests to Kafka.
+        if self._confirming is None or self._confirming.done():
+            self._confirming = asyncio.create_task(asyncio.to_thread(self._store.caught_up, CONFIRM_SECONDS))
+        if not await asyncio.shield(self._confirming):
+            raise _not_read("the query keys cannot be read now")
+        if len(self._unknown) >= REMEMBERED:
+            self._unknown.clear()
+        self._unknown[hashed] = time.monotonic() + UNKNOWN_FOR_SECONDS
+
+
+def _not_read(message: str) -> Refused:
+    return Refused(503, Code.KEYS_NOT_READ, message, retry_after=RETRY_SECONDS)

@@ -1,0 +1,208 @@
+"""Kafka, as the query service needs it: records by place, offsets, and a few appends that wait for their acknowledgement."""
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from services.query.domain.reasons import LogAway
+from services.query.domain.replaying import Append
+from shared.contracts.topics import LARGE_RECORD_BYTES
+
+CALL_SECONDS: Final = 5.0
+ACKNOWLEDGED_SECONDS: Final = 5.0
+POLL_SECONDS: Final = 0.1
+PAGE_BYTES: Final = 64 * 1024 * 1024
+"""More than this is not held for one page."""
+
+Where = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """`timestamp`: log-append time, epoch ms."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class TooMuch(Exception):
+    """The ranges hold more bytes than one page may."""
+
+
+class KafkaReads:
+    """Reads without a group. Calls run in threads; one read at a time."""
+
+    def __init__(self, bootstrap: str) -> None:
+        quiet: dict[str, Any] = {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        self._admin = AdminClient(quiet)
+        self._settings = quiet | {
+            "group.id": "rapport-query-reader",  # demanded, never used: partitions are assigned by hand
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+            "queued.max.messages.kbytes": 8 * 1024,
+        }
+        self._lock = threading.Lock()
+        self._consumer: Consumer | None = None
+
+    async def ends(self, partitions: Iterable[Where]) -> dict[Where, int]:
+        """The next offset of each partition. Raises LogAway."""
+        return await asyncio.to_thread(self._offsets, list(partitions), OffsetSpec.latest())
+
+    async def starts(self, partitions: Iterable[Where]) -> dict[Where, int]:
+        """The first offset that each partition still has. Raises LogAway."""
+        return await asyncio.to_thread(self._offsets, list(partitions), OffsetSpec.earliest())
+
+    async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        """(first, next) offset of every partition of `topic`. Raises LogAway."""
+        return await asyncio.to_thread(self._bounds, topic)
+
+    async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
+        """What a consumer group has committed; partitions without a commit are left out. Raises LogAway."""
+        return await asyncio.to_thread(self._committed, group, list(partitions))
+
+    async def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
+        """All records in the ranges [start, end) of partitions. Raises LogAway, TooMuch."""
+        return await asyncio.to_thread(self._read, topic, dict(ranges))
+
+    def _bounds(self, topic: str) -> dict[int, tuple[int, int]]:
+        try:
+            found = self._admin.list_topics(topic, timeout=CALL_SECONDS).topics[topic]
+        except KafkaException as error:
+            raise LogAway(f"Kafka does not answer: {error.args[0].str()}") from error
+        if found.error is not None:
+            raise LogAway(f"{topic}: {found.error.str()}")
+        places = [(topic, partition) for partition in sorted(found.partitions)]
+        first = self._offsets(places, OffsetSpec.earliest())
+        end = self._offsets(places, OffsetSpec.latest())
+        return {partition: (first[topic, partition], end[topic, partition]) for _, partition in places}
+
+    def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
+        if not partitions:
+            return {}
+        try:
+            asked = self._admin.list_offsets({TopicPartition(*where): spec for where in partitions}, request_timeout=CALL_SECONDS)
+            return {(tp.topic, tp.partition): future.result(CALL_SECONDS + 1).offset for tp, future in asked.items()}
+        except KafkaException as error:
+            raise LogAway(f"Kafka does not tell offsets: {error.args[0].str()}") from error
+        except TimeoutError as error:
+            raise LogAway("Kafka does not tell offsets: no answer") from error
+
+    def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*where) for where in partitions])
+        try:
+            (future,) = self._admin.list_consumer_group_offsets([asked], request_timeout=CALL_SECONDS).values()
+            found = future.result(CALL_SECONDS + 1).topic_partitions
+        except KafkaException as error:
+            raise LogAway(f"Kafka does not tell committed offsets: {error.args[0].str()}") from error
+        except TimeoutError as error:
+            raise LogAway("Kafka does not tell committed offsets: no answer") from error
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
+        with self._lock:
+            if self._consumer is None:
+                self._consumer = Consumer(self._settings)
+            try:
+                self._consumer.assign([TopicPartition(topic, partition, start) for partition, (start, _) in ranges.items()])
+                return self._collect(self._consumer, ranges)
+            except KafkaException as error:
+                raise LogAway(f"{topic} cannot be read: {error.args[0].str()}") from error
+            finally:
+                self._consumer.unassign()
+
+    def _collect(self, consumer: Consumer, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
+        open_ranges = {partition: end for partition, (start, end) in ranges.items() if end > start}
+        found: list[LogRecord] = []
+        size = 0
+        deadline = time.monotonic() + CALL_SECONDS
+        while open_ranges:
+            message = consumer.poll(POLL_SECONDS)
+            if message is None:
+                if time.monotonic() > deadline:
+                    raise LogAway("Kafka does not give records: no answer")
+                continue
+            error, partition, offset = message.error(), message.partition() or 0, message.offset() or 0
+            if error is not None:
+                if error.code() != KafkaError._PARTITION_EOF:
+                    raise KafkaException(error)
+                open_ranges.pop(partition, None)
+                continue
+            end = open_ranges.get(partition)
+            if end is None:
+                continue
+            if offset < end:
+                value = message.value()
+                size += len(value or b"")
+                if size > PAGE_BYTES:
+                    raise TooMuch
+                headers = tuple(message.headers() or ())
+                found.append(LogRecord(message.topic() or "", partition, offset, message.timestamp()[1], message.key(), value, headers))
+            if offset >= end - 1:
+                del open_ranges[partition]
+        return found
+
+    def close(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+
+
+class KafkaAppends:
+    """An idempotent producer for records that are few and must be in the log when the call returns."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "client.id": "rapport-query",
+                "acks": "all",
+                "enable.idempotence": True,
+                "message.timeout.ms": int(ACKNOWLEDGED_SECONDS * 1000),
+                "message.max.bytes": LARGE_RECORD_BYTES,
+                "linger.ms": 1,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 0,
+            }
+        )
+
+    async def append(self, records: Sequence[Append]) -> None:
+        """Return when every record is in the log. Raises LogAway: some of them may be there, and it is safe to append all again."""
+        await asyncio.to_thread(self._append, records)
+
+    def _append(self, records: Sequence[Append]) -> None:
+        reports: list[KafkaError | None] = []
+        try:
+            for one in records:
+                self._producer.produce(
+                    one.topic,
+                    one.value,
+                    one.key,
+                    partition=one.partition,
+                    headers=list(one.headers),
+                    on_delivery=lambda error, _message: reports.append(error),
+                )
+        except (BufferError, KafkaException) as error:
+            raise LogAway(f"Kafka does not take records: {error}") from error
+        deadline = time.monotonic() + ACKNOWLEDGED_SECONDS + 1
+        while len(reports) < len(records) and time.monotonic() < deadline:
+            self._producer.poll(POLL_SECONDS)
+        failed = next((report for report in reports if report is not None), None)
+        if failed is not None or len(reports) < len(records):
+            raise LogAway(f"Kafka did not acknowledge: {failed.str() if failed else 'no answer'}")
+
+    def close(self) -> None:
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(ACKNOWLEDGED_SECONDS)

@@ -1,0 +1,59 @@
+"""Why a request is not answered as it asks: the value is a problem document's `code`."""
+
+from enum import StrEnum
+from typing import Final
+
+RETRY_SECONDS: Final = 2
+
+
+class Code(StrEnum):
+    """Why a request was refused."""
+
+    MISSING_KEY = "missing_key"
+    UNKNOWN_KEY = "unknown_key"
+    EXPIRED_KEY = "expired_key"
+    MISSING_SCOPE = "missing_scope"
+    KEYS_NOT_READ = "keys_not_read"
+    INVALID_REQUEST = "invalid_request"
+    INVALID_CURSOR = "invalid_cursor"
+    INVALID_ID = "invalid_id"
+    UNKNOWN_PATH = "unknown_path"
+    UNKNOWN_PROFILE = "unknown_profile"
+    UNKNOWN_SEGMENT = "unknown_segment"
+    UNKNOWN_RECORD = "unknown_record"
+    UNKNOWN_QUERY_KEY = "unknown_query_key"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    BODY_TOO_LARGE = "body_too_large"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    LIVE_UNAVAILABLE = "live_unavailable"
+    HISTORY_UNAVAILABLE = "history_unavailable"
+    LOG_UNAVAILABLE = "log_unavailable"
+    INGEST_UNAVAILABLE = "ingest_unavailable"
+    REPLAY_REFUSED = "replay_refused"
+    REPLAY_NOT_SET_UP = "replay_not_set_up"
+    QUERY_TOO_LARGE = "query_too_large"
+    INTERNAL_ERROR = "internal_error"
+
+
+class Refused(Exception):
+    """The request is answered with an error. `field`: the parameter at fault. `retry_after`: whole seconds."""
+
+    def __init__(self, status: int, code: Code, message: str, field: str | None = None, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.field, self.retry_after = status, code, message, field, retry_after
+
+
+class LiveAway(Exception):
+    """Redis does not answer."""
+
+
+class HistoryAway(Exception):
+    """ClickHouse does not answer, or is not set up yet."""
+
+
+class HistoryTooMuch(Exception):
+    """ClickHouse gave up: the question needs more time, rows or memory than one question may have."""
+
+
+class LogAway(Exception):
+    """Kafka does not answer."""

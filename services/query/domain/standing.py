@@ -1,0 +1,94 @@
+"""How each stage stands: how far it has come in its inputs, from its slots' meta hashes and Kafka's offsets."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.contracts.redis_keys import TAGS
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import TOPICS
+from shared.runtime.meta import Meta
+
+Where = tuple[str, int]
+STAGES: Final = tuple(TAGS)
+
+
+@dataclass(frozen=True)
+class InputStanding:
+    """`lag`: records behind what is applied, all partitions."""
+
+    topic: str
+    lag: int
+
+
+@dataclass(frozen=True)
+class SlotStanding:
+    """`clock`: the stage's time at the slot's last commit, epoch ms; 0 before there was one. `fences`: topic -> next offset."""
+
+    partition: int
+    seq: int
+    rebuilding: bool
+    clock: int
+    lag: int
+    fences: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class StageStanding:
+    """`clock`: the smallest of its slots' clocks; 0 if one has none. `started`: its slots hold anything, or its group has committed."""
+
+    stage: str
+    started: bool
+    rebuilding: bool
+    clock: int
+    lag: int
+    inputs: Sequence[InputStanding]
+    slots: Sequence[SlotStanding]
+
+
+def inputs(reader: str) -> tuple[str, ...]:
+    """The data topics that a stage reads, by the table of topics."""
+    return tuple(topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions == PARTITIONS)
+
+
+def partitions(topics: Sequence[str]) -> list[Where]:
+    return [(topic, partition) for topic in topics for partition in range(PARTITIONS)]
+
+
+def standing(
+    stage: str, metas: Sequence[Meta], ends: Mapping[Where, int], starts: Mapping[Where, int], acked: Mapping[Where, int]
+) -> StageStanding:
+    """The standing of a stage with these slots. `acked`: what its consumer group has committed.
+
+    Clock records that change nothing are acked but not fenced (an idle system stays idle), so a slot has come as far as the greater of
+    both; while it rebuilds only the fence counts.
+    """
+    read = inputs(stage)
+    lags: dict[Where, int] = {}
+    for where in partitions(read):
+        topic, partition = where
+        meta = metas[partition]
+        come = meta.fences.get(topic, starts.get(where, 0))
+        if not meta.rebuilding:
+            come = max(come, acked.get(where, 0))
+        lags[where] = max(0, ends.get(where, 0) - max(come, starts.get(where, 0)))
+    slots = [
+        SlotStanding(
+            partition,
+            meta.seq,
+            meta.rebuilding,
+            meta.now,
+            sum(lags[topic, partition] for topic in read),
+            {topic: offset for topic, offset in sorted(meta.fences.items()) if topic in read},
+        )
+        for partition, meta in enumerate(metas)
+    ]
+    return StageStanding(
+        stage=stage,
+        started=any(meta.stored for meta in metas) or any(acked.get(where) for where in lags),
+        rebuilding=any(slot.rebuilding for slot in slots),
+        clock=min(slot.clock for slot in slots),
+        lag=sum(lags.values()),
+        inputs=[InputStanding(topic, sum(lags[topic, partition] for partition in range(PARTITIONS))) for topic in read],
+        slots=slots,
+    )

@@ -1,0 +1,88 @@
+"""The query service: the internal HTTP API on one port. `python -m services.query.main`; settings.py says what it reads."""
+
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from services.query.adapters.definitions import known_segments
+from services.query.adapters.history import ClickHouseHistory
+from services.query.adapters.idempotency import Answered
+from services.query.adapters.key_access import KeyAccess
+from services.query.adapters.live import RedisSpace
+from services.query.adapters.log import KafkaAppends, KafkaReads
+from services.query.adapters.rejected import IngestReplays
+from services.query.adapters.sealing import Sealer
+from services.query.app import QueryApp, build
+from services.query.metrics import METRICS, Metrics
+from services.query.parts import Parts
+from services.query.settings import Settings
+from shared.adapters.key_topic import KeyTopic
+from shared.adapters.prometheus import Registry
+from shared.contracts.control import KeyKind
+from shared.definitions.yaml_text import DefinitionError
+from shared.runtime.logs import configure_logs
+
+_log = structlog.get_logger("query")
+
+
+def create(settings: Settings) -> QueryApp:
+    """One process's application. Raises DefinitionError if a segment file cannot be read."""
+    segments = known_segments(settings.definitions_dir)
+    metrics = Metrics(Registry("query", METRICS))
+    stores = {kind: KeyTopic(settings.kafka_bootstrap, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
+    space = RedisSpace(settings.redis_url, settings.redis_seconds)
+    clickhouse = settings.clickhouse_url.get_secret_value()
+    history = ClickHouseHistory(clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
+    reads, appends = KafkaReads(settings.kafka_bootstrap), KafkaAppends(settings.kafka_bootstrap)
+    replays = IngestReplays(settings.ingest_url, settings.internal_token)
+    access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
+    parts = Parts(space, history, reads, appends, replays, stores, access, sealer, Answered(), segments, metrics, settings.phone_region)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        for store in stores.values():
+            store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
+        _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
+        yield
+        for store in stores.values():
+            store.stop()
+        await space.close()
+        await replays.close()
+        for closing in (history, reads, appends):
+            closing.close()
+        _log.info("stopped")
+
+    return build(parts, settings.group_prefix, lifespan)
+
+
+def main() -> None:
+    """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
+    settings = Settings()
+    configure_logs(settings.log_level, "query")
+    try:
+        app = create(settings)
+    except DefinitionError as error:
+        sys.exit(f"RAPPORT_DEFINITIONS_DIR={settings.definitions_dir}: {error}")
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
+    uvicorn.run(
+        app,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_seconds),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,26 @@
+"""Every metric of the query service. Labels are closed sets; ids of people, segments or keys are never labels."""
+
+from typing import Final
+
+from shared.adapters.prometheus import Registry
+from shared.contracts.metrics import SECONDS, Metric, MetricKind
+
+C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+
+METRICS: Final = (
+    Metric("rapport_query_requests_total", C, ("operation", "code"), "requests answered, by operation and HTTP status"),
+    Metric("rapport_query_request_seconds", H, ("operation",), "request read to answer sent", SECONDS),
+    Metric("rapport_query_replayed_total", C, ("kind",), "dead letters and rejected events sent in again"),
+    Metric("rapport_query_keys", G, (), "query keys known, revoked ones included"),
+)
+
+
+class Metrics:
+    """The metrics of one process."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self.requests = registry.counter("rapport_query_requests_total")
+        self.seconds = registry.histogram("rapport_query_request_seconds")
+        self.replayed = registry.counter("rapport_query_replayed_total")
+        self.keys = registry.gauge("rapport_query_keys")

@@ -1,0 +1,63 @@
+"""What the API stands on, as protocols: real ones stand in adapters/, tests hand in fakes."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from services.query.adapters.idempotency import Answered
+from services.query.adapters.key_access import KeyAccess, KeyStore
+from services.query.adapters.live import KeySpace
+from services.query.adapters.log import LogRecord
+from services.query.adapters.sealing import Sealer
+from services.query.domain.questions import Question
+from services.query.domain.replaying import Append
+from services.query.domain.segments import KnownSegment
+from services.query.metrics import Metrics
+from shared.contracts.control import KeyKind
+
+
+class History(Protocol):
+    """ClickHouse. Raises HistoryAway, HistoryTooMuch."""
+
+    async def rows(self, question: Question) -> list[dict[str, Any]]: ...
+    async def answers(self) -> bool: ...
+
+
+class LogReads(Protocol):
+    """Kafka, read. Raises LogAway (reads of too many bytes: TooMuch)."""
+
+    async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    async def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    async def bounds(self, topic: str) -> dict[int, tuple[int, int]]: ...
+    async def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
+    async def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]: ...
+
+
+class LogAppends(Protocol):
+    """Kafka, written. Raises LogAway."""
+
+    async def append(self, records: Sequence[Append]) -> None: ...
+
+
+class RejectedReplays(Protocol):
+    """Ingest's replay. Raises Refused."""
+
+    async def replay(self, record: bytes) -> None: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All of it. `stores`: the keys of each kind as the log has them; `access` looks into those of kind `query`."""
+
+    space: KeySpace
+    history: History
+    reads: LogReads
+    appends: LogAppends
+    replays: RejectedReplays
+    stores: Mapping[KeyKind, KeyStore]
+    access: KeyAccess
+    sealer: Sealer
+    answered: Answered
+    segments: tuple[KnownSegment, ...]
+    metrics: Metrics
+    phone_region: str | None = None

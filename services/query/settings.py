@@ -1,0 +1,44 @@
+"""What the query service reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
+
+import logging
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).parents[2]
+
+
+def _level(value: str) -> str:
+    if value.upper() not in logging.getLevelNamesMapping():
+        raise ValueError(f"{value!r} is no level (DEBUG, INFO, WARNING, ERROR)")
+    return value.upper()
+
+
+class Settings(BaseSettings):
+    """Seconds, rows."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
+
+    kafka_bootstrap: str = Field(description="host:port of a broker")
+    redis_url: str = Field(description="redis://host:port/db")
+    clickhouse_url: SecretStr = Field(description="http://user:password@host:port")
+    ingest_url: str | None = Field(None, description="where rejected events are replayed through ingest")
+    internal_token: SecretStr | None = Field(None, description="the token that ingest asks for when rejected events are replayed")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8081, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
+    definitions_dir: Path = Field(PROJECT / "deploy" / "definitions", description="folder of the applied definitions")
+    log_level: Annotated[str, AfterValidator(_level)] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    cursor_secret: SecretStr = Field(
+        default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),
+        description="seals cursors; give it to all processes of one address, else a cursor is good for one process's life",
+    )
+    phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code, as ingest has it")
+    group_prefix: str = Field("rapport", description="consumer groups are <prefix>-<stage>")
+    redis_seconds: float = Field(2.0, gt=0, description="Redis must answer within")
+    query_seconds: int = Field(10, ge=1, le=300, description="one question to ClickHouse may run so long")
+    query_rows: int = Field(100_000, ge=1000, description="one question to ClickHouse may give so many rows")
+    query_memory_mb: int = Field(256, ge=64, description="one question to ClickHouse may use so much memory")
+    drain_seconds: float = Field(10.0, gt=0, description="SIGTERM: requests under way get so long")

@@ -120,6 +120,8 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
             border = state.due
             changes = decide(plan, state, answers(plan, state, border), plan.all_segments, border)
             self._publish(changes, step, None)
+            if 0 < state.due <= border:
+                raise RuntimeError(f"timer at {border} sets itself to {state.due}: it would never end")
 
     def _decide(self, state: Membership, step: Step, touched: tuple[int, ...], at: int, message_id: str | None) -> None:
         """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, everything else as of `now`."""

@@ -5,7 +5,6 @@ The tests build on each other, in the order in which they stand.
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from typing import Final
 
 import httpx
@@ -25,7 +24,7 @@ ARRIVAL_SECONDS: Final = 120.0
 
 
 @pytest.fixture(scope="module")
-def system() -> Iterator[System]:
+def system() -> System:
     """Everything up and healthy, with keys. compose_test.sh takes it down."""
 
     def address(name: str) -> str:
@@ -35,7 +34,7 @@ def system() -> Iterator[System]:
     made.up()
     made.make_keys()
     within(30, lambda: made.ask("segments").status_code == 200, lambda: made.ask("segments").text)
-    yield made
+    return made
 
 
 @pytest.fixture(scope="module")

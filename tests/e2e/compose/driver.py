@@ -18,10 +18,11 @@ from deploy.local.settings import PROJECT
 SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query")
 SERVERS: Final = ("kafka", "redis", "clickhouse")
 SHOPPER: Final = Path(__file__).with_name("shopper.py")
-MAILS: Final = (
-    "import json, pathlib, email; "
-    "print(json.dumps([email.message_from_bytes(f.read_bytes())['Delivered-To'] for f in pathlib.Path('/var/lib/rapport/mail').glob('*.eml')]))"
-)
+MAILS: Final = """
+import email, json, pathlib
+found = pathlib.Path("/var/lib/rapport/mail").glob("*.eml")
+print(json.dumps([email.message_from_bytes(file.read_bytes())["Delivered-To"] for file in found]))
+"""
 
 
 def within(seconds: float, holds: Callable[[], object], told: Callable[[], object] = lambda: "") -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.local.clickhouse_server import errors, requests
+from deploy.local.clickhouse_server import errors, forms, requests
 from deploy.local.clickhouse_server.bodies import Body, ClientGoneError, Receive
 from deploy.local.clickhouse_server.compression import decoder
 from deploy.local.clickhouse_server.engine import Engine
@@ -44,9 +44,12 @@ class App:
     ) -> None:
         reply = Reply(send, self._engine.facts, scope["method"] == "HEAD")
         try:
-            request = requests.read(scope, headers, told, self._users.admit(headers, told))
+            user = self._users.admit(headers, told)
+            body = Body(receive, decoder(headers.get(b"content-encoding", b"").decode("latin-1")))
+            if forms.is_form(headers):
+                told = {**told, **await forms.read(headers, body)}
+            request = requests.read(scope, headers, told, user)
             reply.query_id = request.query_id or reply.query_id
-            body = Body(receive, decoder(request.content_encoding))
             await Exchange(self._engine, self._threads, self._pipes, request, body, reply).run()
         except ClickHouseError as error:
             await reply.fail(error)

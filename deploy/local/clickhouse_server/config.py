@@ -56,10 +56,12 @@ def _server(users: Path, limits: Limits) -> str:
 
 
 def _users(limits: Limits) -> str:
+    # Formatting on several threads was slower (3.9 s against 2.6 s for 480 MB of NDJSON on two cores) and took 200 MB more.
     grants = "".join(f"<query>{escape(grant)}</query>" for grant in GRANTS)
     return f"""<clickhouse>
     <profiles><default>
         <implicit_select>0</implicit_select>
+        <output_format_parallel_formatting>0</output_format_parallel_formatting>
         <allow_introspection_functions>0</allow_introspection_functions>
         <max_threads>{limits.threads}</max_threads>
         <max_memory_usage>{limits.query_memory}</max_memory_usage>

@@ -104,7 +104,7 @@ class Exchange:
     async def _rows(self, connection: Connection, statement: statements.Statement, form: str) -> Counts:
         pipe = ResultPipe(self._pipes)
         sql = b"%b\nINTO OUTFILE '%b' TRUNCATE\nFORMAT %b%b" % (statement.text, bytes(pipe.path), form.encode(), statement.tail)
-        running = asyncio.ensure_future(self._call(self._finish, connection, pipe, sql))
+        running = asyncio.ensure_future(self._call(self._finish, connection, pipe, sql, form))
         gone = asyncio.ensure_future(self._body.hung_up())
         pump = asyncio.ensure_future(self._pump(pipe))
         try:
@@ -126,8 +126,8 @@ class Exchange:
         while piece := await pipe.read():
             await self._reply.write(piece)
 
-    def _finish(self, connection: Connection, pipe: ResultPipe, sql: bytes) -> Counts:
+    def _finish(self, connection: Connection, pipe: ResultPipe, sql: bytes, form: str) -> Counts:
         try:
-            return connection.run(sql, "Null", self._request.parameters)[1]
+            return connection.run(sql, form, self._request.parameters)[1]  # SHOW writes nothing when the format here is Null
         finally:
             pipe.written()

@@ -1,12 +1,15 @@
 """Starts the server: `python -m deploy.local.clickhouse_server --data DIR --port N [--host 127.0.0.1]`."""
 
 import argparse
+import contextlib
 import ipaddress
 import logging
 import os
 import shutil
+import signal
+import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -45,11 +48,43 @@ def users_of(environment: Mapping[str, str], host: str) -> Users:
     return Users(writer, reader)
 
 
+class _Server(uvicorn.Server):
+    """uvicorn ends by raising the signal again; here the engine must still be closed, and the exit code be 0."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.handle_exit)
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The listening socket. Exits with a plain sentence when the port is taken."""
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512)
+    except OSError as taken:
+        sys.exit(f"not started: cannot listen on {host}:{port} ({taken.strerror})")
+
+
+def serve(app: App, listener: socket.socket) -> None:
+    """Serve until a signal says to end."""
+    settings = uvicorn.Config(
+        app,
+        log_level="critical",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_graceful_shutdown=LONGEST_DRAIN_SECONDS,
+    )
+    _Server(settings).run(sockets=[listener])
+
+
 def main() -> None:
     """Open the data and serve until SIGTERM or SIGINT; requests under way then get LONGEST_DRAIN_SECONDS to end."""
     given = arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     users = users_of(os.environ, given.host)
+    listener = listen(given.host, given.port)
     limits = config.Limits()
     own = given.data.resolve() / "server"
     pipes = own / "pipes"
@@ -61,14 +96,5 @@ def main() -> None:
         sys.exit(f"{given.data} could not be opened: {failed.message}")
     with ThreadPoolExecutor(limits.statements, thread_name_prefix="statement") as threads:
         logging.info("ClickHouse %s on %s:%d", engine.facts.version, given.host, given.port)
-        app = App(engine, users, threads, pipes)
-        uvicorn.run(
-            app,
-            host=given.host,
-            port=given.port,
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=LONGEST_DRAIN_SECONDS,
-        )
+        serve(App(engine, users, threads, pipes), listener)
     engine.close()

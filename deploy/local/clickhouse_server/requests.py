@@ -52,7 +52,6 @@ class Request:
     wait_end: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    content_encoding: str = ""
     accept_encoding: str = ""
 
     @property
@@ -85,7 +84,6 @@ def read(scope: Mapping[str, Any], headers: Mapping[bytes, bytes], told: Mapping
         wait_end=told.get("wait_end_of_query", "0") not in ("0", "", "false"),
         settings=settings,
         parameters={name.removeprefix(_PARAMETER): value for name, value in told.items() if name.startswith(_PARAMETER)},
-        content_encoding=headers.get(b"content-encoding", b"").decode("latin-1"),
         accept_encoding=headers.get(b"accept-encoding", b"").decode("latin-1"),
     )
 

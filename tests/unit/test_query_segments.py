@@ -46,8 +46,8 @@ async def test_a_cursor_leads_on_and_hides_who_was_last() -> None:
         world.space.member("big_spenders", f"email:p{n:02}@x.org", 1_780_000_000_000)
     found, cursor, pages = [], None, 0
     while True:
-        query = {"limit": 10} | ({} if cursor is None else {"cursor": cursor})
-        page = (await world.get("segments/big_spenders/members", **query)).json()
+        follow: dict[str, str] = {} if cursor is None else {"cursor": cursor}
+        page = (await world.get("segments/big_spenders/members", limit=10, **follow)).json()
         found += [one["profile_id"] for one in page["data"]]
         cursor, pages = page["next_cursor"], pages + 1
         if cursor is None:

@@ -6,16 +6,17 @@ from typing import Any, Final
 
 from shared.contracts.ids import is_anonymous, is_user
 
-PERSONAL_NAMES: Final = frozenset(
-    {
-        "email", "phone", "mobile", "tel", "telephone", "wecom", "openid", "unionid", "firstname", "lastname", "fullname",
-        "nickname", "username", "address", "street", "city", "postalcode", "zip", "zipcode", "birthday", "birthdate", "dateofbirth",
-        "age", "gender", "avatar", "ip", "ssn", "idnumber", "passport", "latitude", "longitude", "location", "externalids", "website", "token",
-        "advertisingid", "idfa", "useragent", "to", "deviceid", "姓名", "名字", "手机", "手机号", "电话", "邮箱", "地址", "生日", "微信",
-        "微信号", "身份证", "身份证号",
-    }
+PERSONAL_STEMS: Final = (
+    "email", "phone", "mobile", "address", "birth", "firstname", "lastname", "fullname", "nickname", "username", "realname", "wecom",
+    "wechat", "openid", "unionid", "passport", "password", "token", "secret", "latitude", "longitude", "postalcode", "postcode", "zipcode",
+    "externalid", "advertisingid", "useragent", "deviceid", "idnumber", "手机", "电话", "邮箱", "姓名", "地址", "生日", "微信", "身份证",
 )  # fmt: skip
-"""Names of fields, lower-cased and without `_`, `-`, `$`, space, whose value may tell who somebody is."""
+"""What a name contains, lower-cased and without `_`, `-`, `$`, space, whose value may tell who somebody is."""
+
+PERSONAL_NAMES: Final = frozenset(
+    {"age", "avatar", "city", "gender", "idfa", "ip", "location", "ssn", "street", "tel", "to", "zip", "名字"}
+)
+"""Whole names, spelled the same way, of which that is true too."""
 
 PERSONAL_TRAITS: Final = PERSONAL_NAMES | {"name"}
 """Of a person `name` is personal; of a product, a page, a campaign, a library it is not."""
@@ -49,7 +50,7 @@ def masked_profile_id(profile_id: str) -> str:
 
 
 def masked(value: Any, names: frozenset[str] = PERSONAL_NAMES) -> Any:
-    """A JSON value with every field of a personal name masked, at any depth, and every text that looks like an address."""
+    """A JSON value with every field that is personal by its name masked, at any depth, and every text that looks like an address."""
     if isinstance(value, Mapping):
         return {
             name: _hidden(inner) if is_personal(name, names) else masked(inner, PERSONAL_TRAITS if name == "traits" else names)
@@ -64,7 +65,8 @@ def masked(value: Any, names: frozenset[str] = PERSONAL_NAMES) -> Any:
 
 def is_personal(name: str, names: frozenset[str] = PERSONAL_NAMES) -> bool:
     """Whether a field of this name may hold what tells who somebody is."""
-    return name.translate(_SEPARATORS).lower() in names
+    bare = name.translate(_SEPARATORS).lower()
+    return bare in names or any(stem in bare for stem in PERSONAL_STEMS)
 
 
 _SEPARATORS: Final = str.maketrans("", "", "_-$ ")

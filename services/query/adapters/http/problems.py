@@ -6,6 +6,7 @@ from typing import Any, Final
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
@@ -106,12 +107,23 @@ async def _invalid(_: Request, error: Exception) -> Response:
     return respond(Refused(400, Code.INVALID_REQUEST, message, ".".join(where) or None))
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+def _methods(request: Request) -> str:
+    """Every method of the path: the router itself names those of the first route only."""
+    found = {
+        method
+        for route in request.app.routes
+        if isinstance(route, APIRoute) and route.path_regex.match(request.scope["path"])
+        for method in route.methods or ()
+    }
+    return ", ".join(sorted(found))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
     """What the router says by itself: no such path, another method."""
     assert isinstance(error, HTTPException)
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         response = respond(Refused(405, Code.METHOD_NOT_ALLOWED, "this path does not answer that method"))
-        response.headers["allow"] = (error.headers or {}).get("Allow", "GET")
+        response.headers["allow"] = _methods(request)
         return response
     if error.status_code == HTTPStatus.NOT_FOUND:
         return respond(Refused(404, Code.UNKNOWN_PATH, "there is no such path"))

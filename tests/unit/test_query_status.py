@@ -1,0 +1,71 @@
+"""system/status: how far each stage is, and what cannot be known while a store is away."""
+
+from typing import Any
+
+from shared.contracts.redis_keys import meta_key
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
+from tests.query_fakes import World
+
+NOW = 1_780_000_000_000
+
+
+def started(world: World, fence: int, **extra: str) -> None:
+    """The folder's slots, each with `fence` of event.resolved applied, and ten records in every partition."""
+    clocks = {f"k|{slot}": str(NOW) for slot in range(PARTITIONS)}
+    for p in range(PARTITIONS):
+        world.space.hash[meta_key("folder", p)] = {"seq": "4", f"f|{EVENT_RESOLVED}": str(fence), "rb": "0"} | clocks | extra
+        for _ in range(10):
+            world.log.put(EVENT_RESOLVED, p, b"", NOW)
+
+
+async def stage(world: World, name: str) -> Any:
+    return next(one for one in (await world.get("system/status")).json()["stages"] if one["stage"] == name)
+
+
+async def test_lag_is_what_lies_behind_the_fence() -> None:
+    world = World()
+    started(world, fence=7)
+    world.log.put(EVENT_RECEIVED, 0, b"", NOW)
+    folder = await stage(world, "folder")
+    assert (folder["lag_records"], folder["started"], folder["clock"]) == (3 * PARTITIONS, True, "2026-05-28T20:26:40.000Z")
+    assert folder["slots"][0]["fences"] == {EVENT_RESOLVED: 7}
+    resolver = await stage(world, "resolver")
+    assert (resolver["lag_records"], resolver["started"], resolver["clock"]) == (1, False, None)
+
+
+async def test_clock_records_that_were_acknowledged_are_no_lag() -> None:
+    world = World()
+    started(world, fence=7)
+    for p in range(PARTITIONS):
+        world.log.acked["rapport-folder", (EVENT_RESOLVED, p)] = 10
+    assert (await stage(world, "folder"))["lag_records"] == 0
+
+
+async def test_while_a_slot_rebuilds_only_its_fence_counts() -> None:
+    world = World()
+    started(world, fence=2, rb="1")
+    for p in range(PARTITIONS):
+        world.log.acked["rapport-folder", (EVENT_RESOLVED, p)] = 10
+    folder = await stage(world, "folder")
+    assert (folder["lag_records"], folder["rebuilding"]) == (8 * PARTITIONS, True)
+    assert (await world.get("system/status")).json()["rebuilding"] is True
+
+
+async def test_the_warehouse_tells_its_last_flush() -> None:
+    world = World()
+    world.history.canned["flushed"] = [{"flushed_ms": NOW, "events": 12}]
+    found = (await world.get("system/status")).json()["warehouse"]
+    assert found == {"lag_records": 0, "last_flush": "2026-05-28T20:26:40.000Z", "events": 12}
+
+
+async def test_whatever_is_away_is_said_and_the_rest_is_answered() -> None:
+    world = World()
+    started(world, fence=7)
+    world.history.away = True
+    answer = (await world.get("system/status")).json()
+    assert (answer["stores"]["clickhouse"]["answers"], len(answer["stages"])) == (False, 5)
+    world.space.away = world.log.away = True
+    answer = (await world.get("system/status")).json()
+    assert (answer["rebuilding"], answer["stages"], answer["warehouse"]["lag_records"]) == (None, [], None)
+    assert not any(store["answers"] for store in answer["stores"].values())

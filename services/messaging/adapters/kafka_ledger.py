@@ -153,10 +153,10 @@ def _read_ledger(bootstrap: str, partition: int) -> Read:
         consumer.assign([where])
         position = 0
         while position < end:
-            messages = consumer.consume(READ_PAGE, timeout=CALL_S)
-            if not messages:
+            first = consumer.poll(CALL_S)  # consume() alone would wait for a whole page
+            if first is None:
                 raise LogAway(f"cannot read the ledger of slot {partition}: no answer in {CALL_S:g} s")
-            for message in messages:
+            for message in (first, *consumer.consume(READ_PAGE, timeout=0)):
                 error = message.error()
                 if error is None:
                     entries.append(LEDGER_DECODER.decode(message.value()))

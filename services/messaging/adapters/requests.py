@@ -53,6 +53,7 @@ class Slots:
         self.assigned = True
         for partition in partitions:
             self._open(partition)
+        _log.info("slots assigned", stage="dispatcher", slots=sorted(self.running))
 
     def _open(self, partition: int) -> None:
         slot = self._make(partition, lambda: self.running.get(partition) is slot)
@@ -118,8 +119,7 @@ class RequestFeed:
         self._consumer.subscribe([MESSAGE_REQUESTED], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         try:
             while not self._stopping:
-                messages = await self._in_thread(self._consumer.consume, PAGE, POLL_S)
-                self._hand_out(messages)
+                self._hand_out(await self._in_thread(self._next))
                 failpoint("dispatcher.before_offsets")
                 await self._in_thread(self._commit, self._slots.positions(), True)
                 self._steady()
@@ -129,6 +129,11 @@ class RequestFeed:
 
     async def _in_thread(self, work: Callable[..., Any], *arguments: Any) -> Any:
         return await self._loop.run_in_executor(self._executor, work, *arguments)
+
+    def _next(self) -> list[Message]:
+        """What is there, as soon as something is: consume() alone would wait for a whole page."""
+        first = self._consumer.poll(POLL_S)
+        return [] if first is None else [first, *self._consumer.consume(PAGE, 0)]
 
     def _hand_out(self, messages: Sequence[Message]) -> None:
         records: dict[int, list[RequestRecord]] = {}

@@ -125,6 +125,7 @@ class DispatchSlot:
             await self._record([Change(entry, told(entry)) for entry in lost])
             _log.error("messages whose outcome nobody knows", slot=self.partition, count=len(lost))
         self.ready = True
+        _log.info("ledger read", slot=self.partition, messages=len(ledger))
         self._observer.taken_over(self.partition)
 
     async def _round(self) -> None:

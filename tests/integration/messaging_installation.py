@@ -1,0 +1,223 @@
+"""What messaging runs in, for tests: a broker, a Redis, a mailbox, the stages before it played by hand, and messaging as real processes."""
+
+import email
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from deploy.local.mail import MailCatcher
+from deploy.local.ports import HOST, free_port
+from deploy.local.process import Process
+from deploy.local.settings import PROJECT
+from deploy.local.topics import TopicSettings, ensure
+from services.messaging.adapters.gate import REBUILDING, UPSTREAM
+from services.messaging.adapters.requests import GROUP
+from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_CHANGED_DECODER, MessageChanged, MessageRequested, MessageStatus
+from shared.contracts.headers import CAUSE, Cause, header
+from shared.contracts.journey_blob import Consent, Fact, Person, encode_person
+from shared.contracts.ledger import LEDGER_DECODER, OPEN, LedgerEntry
+from shared.contracts.redis_keys import meta_key, state_key
+from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
+from shared.runtime.envelope import Entry, close_entry
+
+DEADLINE_S = 60.0
+
+
+def until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
+    """The first true answer of `holds`; raises AssertionError if there is none in time."""
+    end = time.monotonic() + deadline_s
+    while True:
+        answer = holds()
+        if answer:
+            return answer
+        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
+        time.sleep(0.05)
+
+
+def request(name: str, number: int, **changes: Any) -> MessageRequested:
+    """Message `number` of test `name`, to a person of its own."""
+    now = time.time_ns() // 1_000_000
+    base = MessageRequested(
+        dispatch_id=f"{abs(hash_of(name)):016x}{number:016x}",
+        entry_id=f"{number:032x}",
+        journey="keep_important",
+        journey_version=1,
+        step="steps[0]",
+        profile_id=f"u:{name}-{number}",
+        channel="email",
+        template="keep_important",
+        message_class="marketing",
+        requested_at=now,
+        expires_at=now + 3600_000,
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+def hash_of(name: str) -> int:
+    """A number of 64 bits that stays the same from run to run."""
+    return int.from_bytes(name.encode().ljust(8, b"\0")[-8:], "big")
+
+
+class Installation:
+    """One broker and one Redis, given; a mailbox and processes of messaging, made here. Close it at the end."""
+
+    def __init__(self, bootstrap: str, redis_url: str, folder: Path) -> None:
+        self.bootstrap, self.redis_url, self.folder = bootstrap, redis_url, folder
+        self.redis = redis.Redis.from_url(redis_url)
+        self.smtp_port = free_port()
+        self.mail = MailCatcher(folder / "mail", self.smtp_port, folder / "mail.log")
+        self.processes: list[Process] = []
+        ensure(AdminClient({"bootstrap.servers": bootstrap, "log_level": 2}), TOPICS, TopicSettings(kafka_bootstrap=bootstrap))
+        self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2", "log_level": 2})
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.resume()
+            process.kill()
+        self.mail.stop()
+        self.redis.close()
+
+    def process(self, **settings: str) -> Process:
+        """A process of messaging, not yet started. `settings`: further RAPPORT_ variables, in lower case."""
+        port = free_port()
+        env = {
+            "RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap,
+            "RAPPORT_REDIS_URL": self.redis_url,
+            "RAPPORT_SMTP_URL": f"smtp://{HOST}:{self.smtp_port}",
+            "RAPPORT_MAIL_FROM": "Shop <shop@example.com>",
+            "RAPPORT_HEALTH_PORT": str(port),
+            "RAPPORT_SESSION_TIMEOUT_S": "2",
+            "RAPPORT_MESSAGING_PARTS": "dispatcher",
+            "RAPPORT_DEFINITIONS_DIR": str(PROJECT / "deploy" / "definitions"),
+            "RAPPORT_PROVIDER_RETRY_FIRST_SECONDS": "0.2",
+            "RAPPORT_PROVIDER_RETRY_LONGEST_SECONDS": "1",
+            "RAPPORT_RETRY_FIRST_SECONDS": "0.5",
+        } | {f"RAPPORT_{name.upper()}": value for name, value in settings.items()}
+        number = len(self.processes)
+        argv = [sys.executable, "-m", "services.messaging.main"]
+        made = Process(f"messaging-{number}", argv, self.folder / f"{number}.log", env, PROJECT, f"http://{HOST}:{port}/readyz")
+        self.processes.append(made)
+        return made
+
+    def upstream_is_caught_up(self, stages: Iterable[str] = UPSTREAM) -> None:
+        for stage in stages:
+            for partition in range(PARTITIONS):
+                self.redis.hset(meta_key(stage, partition), REBUILDING, "0")
+
+    def know(self, profile_id: str, email_address: str | None, consent: bool = True) -> None:
+        """Put a person where journeys would keep them."""
+        fact = None if email_address is None else Fact(1, "m", "s", json.dumps(email_address).encode())
+        person = Person(email=fact, consents={"email": Consent(1, "m", "s", consent)})
+        entry: Entry[Person] = Entry()
+        entry.state = person
+        self.redis.set(state_key("journeys", profile_id), close_entry(entry, encode_person(person)))
+
+    def ask(self, requests: Iterable[MessageRequested]) -> None:
+        """Put requests where journeys would, and their people too."""
+        for one in requests:
+            self.know(one.profile_id, f"{one.profile_id.partition(':')[2]}@example.com")
+            self._producer.produce(MESSAGE_REQUESTED, CHANGE_ENCODER.encode(one), one.profile_id.encode(), slot(one.profile_id))
+        assert self._producer.flush(30) == 0
+
+    def produce(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], partition: int | None = None) -> None:
+        self._producer.produce(topic, value, key.encode(), slot(key) if partition is None else partition, headers=headers)
+        assert self._producer.flush(30) == 0
+
+    def read(self, topic: str) -> list[Any]:
+        """Every committed record of a topic."""
+        settings = {
+            "bootstrap.servers": self.bootstrap,
+            "group.id": "test",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "log_level": 2,
+        }
+        consumer = Consumer(settings)
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+        records: list[Any] = []
+        ended: set[int] = set()
+        end = time.monotonic() + DEADLINE_S
+        while len(ended) < PARTITIONS:
+            assert time.monotonic() < end, f"cannot read {topic}"
+            for message in consumer.consume(1000, 0.05):
+                if message.error() is None:
+                    records.append(message)
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+        consumer.close()
+        return records
+
+    def ledger(self, wanted: Iterable[MessageRequested]) -> dict[str, LedgerEntry]:
+        """The last entry of each of these messages."""
+        asked = {one.dispatch_id for one in wanted}
+        entries = (LEDGER_DECODER.decode(record.value()) for record in self.read(DISPATCH_RECORDED))
+        return {entry.dispatch_id: entry for entry in entries if entry.dispatch_id in asked}
+
+    def settled(self, wanted: Iterable[MessageRequested]) -> bool:
+        wanted = list(wanted)
+        ledger = self.ledger(wanted)
+        return len(ledger) == len(wanted) and not any(entry.status in OPEN for entry in ledger.values())
+
+    def told(self, wanted: Iterable[MessageRequested]) -> list[MessageChanged]:
+        """What message.changed says of these messages, after dropping repeats by cause as its readers do; there must be none to drop."""
+        asked = {one.dispatch_id for one in wanted}
+        seen: dict[tuple[int, str], tuple[int, int]] = {}
+        found = []
+        for record in self.read(MESSAGE_CHANGED):
+            raw = header(record.headers(), CAUSE)
+            assert raw is not None
+            cause = Cause.decode(raw)
+            lane = (record.partition(), cause.lane)
+            assert (cause.offset, cause.nth) > seen.get(lane, (-1, -1)), "a reader would drop this"
+            seen[lane] = (cause.offset, cause.nth)
+            change = MESSAGE_CHANGED_DECODER.decode(record.value())
+            if change.dispatch_id in asked:
+                found.append(change)
+        return found
+
+    def mails(self) -> Counter[str]:
+        """Dispatch id -> how many e-mails came that carry it."""
+        found: Counter[str] = Counter()
+        for path in (self.folder / "mail").glob("[!.]*.eml"):
+            match = re.fullmatch(r"<([0-9a-f]{32})@example\.com>", str(email.message_from_bytes(path.read_bytes())["Message-ID"]))
+            assert match is not None
+            found[match.group(1)] += 1
+        return found
+
+    def committed(self) -> Mapping[int, int]:
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": GROUP, "enable.auto.commit": False, "log_level": 2})
+        found = consumer.committed([TopicPartition(MESSAGE_REQUESTED, partition) for partition in range(PARTITIONS)], timeout=10)
+        consumer.close()
+        return {where.partition: max(where.offset, 0) for where in found}
+
+    def balance(self, wanted: Iterable[MessageRequested]) -> dict[str, int]:
+        """Check that every message is accounted for, and answer how they ended."""
+        wanted = list(wanted)
+        ledger, mails = self.ledger(wanted), self.mails()
+        ended = {change.dispatch_id: change.status for change in self.told(wanted) if change.status not in OPEN}
+        for one in wanted:
+            entry, mailed = ledger[one.dispatch_id], mails[one.dispatch_id]
+            assert ended[one.dispatch_id] is entry.status
+            match entry.status:
+                case MessageStatus.SENT:
+                    assert mailed == 1, entry
+                case MessageStatus.UNKNOWN:
+                    assert mailed <= 1, entry
+                case _:
+                    assert mailed == 0, entry
+        finals = Counter(change.dispatch_id for change in self.told(wanted) if change.status not in OPEN)
+        assert set(finals.values()) == {1}, "each end is told once"
+        return dict(Counter(entry.status.value for entry in ledger.values()))

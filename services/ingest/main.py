@@ -1,18 +1,18 @@
 """Ingest: the tracking API on one port. `python -m services.ingest.main`; settings.py says what it reads from the environment."""
 
+import asyncio
 import gc
 import os
 import signal
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from services.ingest.adapters.keyring import Keyring
 from services.ingest.adapters.log_writer import LogWriter, counting_failures
+from services.ingest.adapters.server import serve
 from services.ingest.adapters.tracking import Tracking
 from services.ingest.app import IngestApp, build
 from services.ingest.domain.circuit import Circuit
@@ -24,6 +24,7 @@ from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
 from shared.runtime.logs import configure_logs
 
+FIRST_SECONDS = 5.0
 _log = structlog.get_logger()
 
 
@@ -58,6 +59,9 @@ def create() -> IngestApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         keys.start(keys_changed)
         writer.start()
+        # Of several processes on one port each should take its first request when it can answer it; but an outage must be
+        # told as a 503, not as a refused connection.
+        await asyncio.gather(writer.wait(FIRST_SECONDS), asyncio.to_thread(keys.wait, FIRST_SECONDS))
         # What is there now stays: the collector need not walk it again. Requests make no cycles, so it may run seldom.
         gc.collect()
         gc.freeze()
@@ -71,32 +75,5 @@ def create() -> IngestApp:
     return build(settings, tracking, keyring, readiness, metrics, lifespan)
 
 
-def main() -> None:
-    """Serve until SIGTERM or SIGINT; then stop listening, answer what is under way, flush."""
-    settings = Settings()
-    if settings.ingest_processes > 1:
-        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="rapport-ingest-metrics-"))
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
-    uvicorn.run(
-        "services.ingest.main:create",
-        factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=settings.ingest_processes,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
-        backlog=4096,
-    )
-
-
 if __name__ == "__main__":
-    main()
+    serve("services.ingest.main:create", Settings())

@@ -24,7 +24,7 @@ class KeyTopic:
     def __init__(self, bootstrap: str, client_id: str, kind: KeyKind) -> None:
         self.kind = kind
         self.keys: dict[str, KeyChanged] = {}
-        self.read_to_end = False
+        self._reached_end = threading.Event()
         self.skipped = 0
         """Records that could not be read."""
         self._on_change: Callable[[], None] = lambda: None
@@ -49,6 +49,15 @@ class KeyTopic:
             for _ in range(2)
         )
         self._thread = threading.Thread(target=self._follow, name="key-topic", daemon=True)
+
+    @property
+    def read_to_end(self) -> bool:
+        """Whether the topic has been read to its end once."""
+        return self._reached_end.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until `read_to_end`; returns it."""
+        return self._reached_end.wait(seconds)
 
     def start(self, on_change: Callable[[], None]) -> None:
         """Begin to follow. `on_change` is called by the follower's thread after a record was taken in."""
@@ -87,7 +96,7 @@ class KeyTopic:
                 self._on_change()
             elif error.code() == KafkaError._PARTITION_EOF:
                 self._next = message.offset()
-                self.read_to_end = True
+                self._reached_end.set()
 
     def _take(self, key: Any, value: Any) -> None:
         if value is None:

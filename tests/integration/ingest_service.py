@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -64,15 +64,20 @@ class Ingest:
     def __init__(self, kafka: Process, folder: Path, **settings: Any) -> None:
         self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
         topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
-        self.source = f"source-{uuid.uuid4().hex[:8]}"
-        self.write_key = keys.create(self.bootstrap, KeyKind.WRITE, self.source).secret
+        self.new_source()
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
         env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_PORT": str(self.port)}
         env |= {f"RAPPORT_{name.upper()}": str(value) for name, value in settings.items()}
         argv = [sys.executable, "-m", "services.ingest.main"]
         self.process = Process("ingest", argv, folder / f"ingest-{self.port}.log", env, PROJECT, f"{self.url}/readyz")
+
+    def new_source(self) -> Self:
+        """From now on send and read as a new source with a write key of its own."""
+        self.source = f"source-{uuid.uuid4().hex[:8]}"
+        self.write_key = keys.create(self.bootstrap, KeyKind.WRITE, self.source).secret
         self._from = self._ends()
+        return self
 
     def basic(self) -> dict[str, str]:
         return {"authorization": "Basic " + base64.b64encode(f"{self.write_key}:".encode()).decode()}

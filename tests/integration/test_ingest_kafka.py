@@ -1,6 +1,7 @@
 """Ingest on a real broker: what was answered 200 is in the log, whatever stops; where a record goes; keys followed live."""
 
 import concurrent.futures
+import functools
 import json
 import threading
 import uuid
@@ -29,15 +30,24 @@ def ingest(kafka: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield service
 
 
-@pytest.fixture
-def own_kafka(kafka: Process, tmp_path: Path) -> Iterator[Kafka]:
-    """A broker of this test alone: it may be paused and killed. (`kafka` says whether there can be one.)"""
-    with Kafka(tmp_path / "kafka", free_port(), tmp_path / "kafka.log") as broker:
+@pytest.fixture(scope="module")
+def own_kafka(kafka: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """A broker of this module alone: it may be paused and killed. (`kafka` says whether there can be one.)"""
+    folder = tmp_path_factory.mktemp("own-kafka")
+    with Kafka(folder / "kafka", free_port(), folder / "kafka.log") as broker:
         yield broker
 
 
 def track(message_id: str, **fields: Any) -> dict[str, Any]:
     return {"type": "track", "event": "E", "anonymousId": f"a-{message_id}", "messageId": message_id} | fields
+
+
+def _is_taken(ingest: Ingest, message_id: str) -> bool:
+    return ingest.post({"batch": [track(message_id)]}).status_code == 200
+
+
+def _more_than(acknowledged: list[str], count: int) -> bool:
+    return len(acknowledged) > count
 
 
 def ids() -> Iterator[str]:
@@ -98,7 +108,7 @@ def test_ids_answered_200_are_a_subset_of_ids_in_kafka_when_ingest_is_killed(kaf
         senders = [pool.submit(_send_until, stop, ingest, ids(), acknowledged) for _ in range(4)]
         try:
             for round_ in range(1, 4):
-                wait_until("more is acknowledged", lambda goal=round_ * 400: len(acknowledged) > goal)
+                wait_until("more is acknowledged", functools.partial(_more_than, acknowledged, round_ * 400))
                 ingest.process.kill()
                 ingest.process.start()
                 ingest.process.wait_ready()
@@ -115,7 +125,7 @@ def test_ids_answered_200_are_a_subset_of_ids_in_kafka_when_ingest_is_killed(kaf
 
 
 def test_a_paused_kafka_means_fast_503s_and_no_loss(own_kafka: Kafka, tmp_path: Path) -> None:
-    with running(own_kafka, tmp_path, stall_seconds=0.5, delivery_timeout_seconds=8) as ingest:
+    with running(own_kafka, tmp_path, stall_seconds=0.5, delivery_timeout_seconds=4) as ingest:
         sent = [uuid.uuid4().hex for _ in range(5)]
         assert ingest.post({"batch": [track(sent[0])]}).status_code == 200
         own_kafka.pause()
@@ -126,12 +136,12 @@ def test_a_paused_kafka_means_fast_503s_and_no_loss(own_kafka: Kafka, tmp_path: 
             assert all(answer.headers["retry-after"].isdigit() for answer in answers)
             assert {answer.json()["code"] for answer in answers} == {"kafka_unavailable"}
             # At once, not after a wait for Kafka: the client would hang up before the delivery timeout.
-            assert {ingest.post({"batch": [track(sent[1])]}, seconds=5).status_code for _ in range(100)} == {503}
+            assert {ingest.post({"batch": [track(sent[1])]}, seconds=3).status_code for _ in range(100)} == {503}
             assert httpx.get(f"{ingest.url}/readyz").status_code == 503
         finally:
             own_kafka.resume()
         for one in sent:
-            wait_until("the retry is taken", lambda body={"batch": [track(one)]}: ingest.post(body).status_code == 200)
+            wait_until("the retry is taken", functools.partial(_is_taken, ingest, one))
         wait_until("ready again", lambda: httpx.get(f"{ingest.url}/readyz").status_code == 200)
         assert {one.event.message_id for one in ingest.logged()} == set(sent)
 

@@ -19,7 +19,10 @@ class KeyStore(Protocol):
     """shared.adapters.key_topic.KeyTopic, or a fake of it."""
 
     keys: dict[str, KeyChanged]
-    read_to_end: bool
+
+    @property
+    def read_to_end(self) -> bool:
+        """Whether the topic has been read to its end once."""
 
     def caught_up(self, seconds: float) -> bool:
         """Whether all that was in the topic at the call has been read. Blocks up to `seconds`."""

@@ -44,10 +44,16 @@ class LogWriter:
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
         self.topic_seen = False
+        self._answered = asyncio.Event()
 
     @property
     def available(self) -> bool:
         return self.topic_seen and not self._circuit.is_open
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until Kafka has answered once, but no longer than that."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._answered.wait(), seconds)
 
     def start(self) -> None:
         """Begin to watch Kafka."""
@@ -104,6 +110,7 @@ class LogWriter:
                 _log.error("wrong_partitions", topic=EVENT_RECEIVED, found=found, needed=PARTITIONS)
             if found is not None:
                 self.topic_seen = found == PARTITIONS
+                self._answered.set()
             self._change(functools.partial(self._circuit.probed, found == PARTITIONS, self._producer.waiting_seconds()))
             await asyncio.sleep(QUIET_PROBE_SECONDS if self.available else OPEN_PROBE_SECONDS)
 

@@ -117,7 +117,7 @@ def _accept(call: Call, extra: dict[str, Raw], frame: Frame, kind: EventType | N
     found: dict[str, str] = {}
     sent_at_counts = frame.sent_at_counts
     if context is not ABSENT and (kind is EventType.IDENTIFY or _WORTH_A_LOOK(context)):
-        view = _look_into(context)
+        view = wire.decode_context(context)
         if isinstance(view.library, dict) and view.library.get("name") in _FROZEN_SENT_AT:
             sent_at_counts = False
         found = external_ids.normalised(external_ids.from_context(view), frame.external_kinds, frame.phone_region)
@@ -211,10 +211,6 @@ def _together(base: Raw, over: Raw) -> Raw:
     if base is ABSENT:
         return over
     return base if over is ABSENT else wire.merged(base, over)
-
-
-def _look_into(context: Raw) -> wire.ContextView:
-    return wire.decode_context(context)
 
 
 def _of_kind(call: Call, kind: EventType, user_id: str | None, frame: Frame) -> tuple[str | None, str | None, str | None]:

@@ -1,5 +1,6 @@
 """The corrected time of an event (tracking-api, "Time"). Everything in epoch milliseconds, UTC."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,6 +12,8 @@ LATEST: Final = 7_258_118_400_000
 """2200-01-01."""
 _SECONDS_BELOW: Final = 100_000_000_000
 """A number below this is in seconds: as milliseconds it would lie before March 1973."""
+_NEAR_ISO: Final = re.compile(r"(\d{4})-(\d\d?)-(\d\d?)(?:[T ](\d\d?):(\d\d)(:[\d.]+)?)? ?(?:Z|UTC|GMT|[+]00:?00)?").fullmatch
+"""Only times in UTC are guessed at."""
 _ZERO_YEAR: Final = "0001-"
 """Go's zero time: the field was never set."""
 
@@ -26,7 +29,7 @@ def parse_time(value: str | int | float | bool | None) -> int | None:
         text = value.strip()
         if text.startswith(_ZERO_YEAR):
             return None
-        when = datetime.fromisoformat(text)
+        when = _read(text)
         ms = ((when if when.tzinfo is not None else when.replace(tzinfo=UTC)) - _EPOCH) // _MS
     elif isinstance(value, bool):
         raise ValueError("true and false are no times")
@@ -37,6 +40,19 @@ def parse_time(value: str | int | float | bool | None) -> int | None:
     if not EARLIEST <= ms <= LATEST:
         raise ValueError("out of range")
     return ms
+
+
+def _read(text: str) -> datetime:
+    """ISO 8601, and its near misses that documentation and clients are full of: 2015-2-02T0:30:08Z, 2015-02-02 00:30 UTC."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        near = _NEAR_ISO(text)
+        if near is None:
+            raise
+        year, month, day, hour, minute, rest = near.groups()
+        clock = f"T{hour:0>2}:{minute}{rest or ''}" if hour else ""
+        return datetime.fromisoformat(f"{year}-{month:0>2}-{day:0>2}{clock}")
 
 
 def event_time(received_at: int, original: int | None, sent_at: int | None, sent_at_counts: bool) -> int:

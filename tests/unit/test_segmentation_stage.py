@@ -21,6 +21,7 @@ from shared.definitions.segment import Segment
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
+from shared.runtime.stage import Step
 from shared.testing.fakes import FakeLog, FakeRedis
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
@@ -173,6 +174,40 @@ async def test_a_late_event_counts_where_it_belongs() -> None:
     world.tick(NOON + DAY)
     await world.run()
     assert world.told()[-1] == ("u:1", "twice", LEFT, 20_001 * DAY)
+
+
+@pytest.mark.parametrize("aggregate", [{}, {"count": {"gte": 1}}, {"sum": {"of": "p", "gte": 5}}, {"min": {"of": "p", "gte": 5}}])
+async def test_an_event_ahead_of_the_clock_is_seen_at_once(aggregate: dict[str, Any]) -> None:
+    world = World(segment("now", {"did": ORDER, "within": "5m", **aggregate}))
+    world.tick(NOON - 1)
+    world.event("u:1", ORDER, NOON, p=5)
+    await world.run()
+    assert world.told() == [("u:1", "now", ENTERED, NOON)]
+
+
+async def test_a_late_event_cannot_enter_before_the_last_leaving() -> None:
+    world = World(segment("buyers", BOUGHT))
+    world.tick(NOON)
+    world.event("u:1", ORDER, NOON - 29 * DAY)
+    border = NOON + DAY
+    world.tick(border + HOUR)
+    world.event("u:1", ORDER, NOON - DAY, message_id="late")
+    await world.run()
+    assert world.told() == [("u:1", "buyers", transition, at) for transition, at in (
+        (ENTERED, NOON - 29 * DAY), (LEFT, border), (ENTERED, border)
+    )]  # fmt: skip
+
+
+def test_an_event_that_comes_before_its_timer_is_folded_after_it() -> None:
+    stage = SegmentationStage(compile_plan([segment("buyers", BOUGHT)], "UTC"))
+    step = Step(stage.name, EVENT_RESOLVED, 0)
+    step.key, step.now = "u:1", NOON
+    state = stage.empty("u:1")
+    for at in (NOON, NOON + 40 * DAY):
+        step.now = at
+        state = stage.fold(state, SeenEvent("track", "m", "web", at, at, ORDER), step)
+    changes = [SEGMENT_CHANGED_DECODER.decode(output.value or b"") for output in step.outputs]
+    assert [(one.transition, one.at) for one in changes] == [(ENTERED, NOON), (LEFT, NOON + 30 * DAY), (ENTERED, NOON + 40 * DAY)]
 
 
 async def test_nothing_is_decided_before_all_clocks_have_been_read() -> None:

@@ -38,7 +38,14 @@ class Money(msgspec.Struct, array_like=True, gc=False):
     @property
     def net(self) -> Decimal:
         """Ordered less returned, exactly."""
-        return Decimal(f"{int(self.ordered) - int(self.returned)}E-4")
+        return Decimal(self.net_text)
+
+    @property
+    def net_text(self) -> str:
+        """`net` as a decimal number with four places."""
+        net = int(self.ordered) - int(self.returned)
+        whole, rest = divmod(abs(net), 10_000)
+        return f"{'-' if net < 0 else ''}{whole}.{rest:04}"
 
 
 class Touch(msgspec.Struct, array_like=True, frozen=True, order=True, gc=False):
@@ -97,9 +104,9 @@ class Profile(msgspec.Struct, array_like=True):
     @property
     def user_id(self) -> str | None:
         """The user id to show: the last aliased to, else the one there is (the smallest, should it be more)."""
-        aliased = self.facts(SHOWN_USER).get("")
-        if aliased is not None:
-            return msgspec.json.decode(aliased[0], type=str)
+        for said in self.said:
+            if SHOWN_USER in said.facts:
+                return msgspec.json.decode(said.facts[SHOWN_USER], type=str)
         return min(self.user_ids, default=None)
 
     @property

@@ -5,8 +5,11 @@ from types import MappingProxyType
 from typing import Final
 
 from shared.definitions.consent import ConsentPolicy
+from shared.definitions.identity import Identity
 from shared.definitions.journey import Journey
 from shared.definitions.models import Definition
 from shared.definitions.segment import Segment
 
-KINDS: Final[Mapping[str, type[Definition]]] = MappingProxyType({model.kind: model for model in (Segment, Journey, ConsentPolicy)})
+KINDS: Final[Mapping[str, type[Definition]]] = MappingProxyType(
+    {model.kind: model for model in (Segment, Journey, ConsentPolicy, Identity)}
+)

@@ -75,21 +75,23 @@ def arrival(context: bytes, at: int, message_id: str) -> Arrival:
 
 def _touch(view: _Context, at: int, message_id: str) -> Touch | None:
     """A campaign, or a referrer that is not of the site itself."""
-    campaign = view.campaign or _Campaign()
-    source, medium, name = _text(campaign.source), _text(campaign.medium), _text(campaign.name)
-    term, content = _text(campaign.term), _text(campaign.content)
-    referrer = ""
-    if view.referrer is not None:
-        referrer = _text(view.referrer.url) or _text(view.referrer.link)
-    if not referrer and view.page is not None:
-        referrer = _text(view.page.referrer)
-        if referrer and _host(referrer) == _host(_text(view.page.url)):
-            referrer = ""
-    if referrer == _DIRECT:
-        referrer = ""
-    if not (source or medium or name or term or content or referrer):
-        return None
-    return Touch(at, message_id, source, medium, name, term, content, referrer)
+    referrer = _referrer(view)
+    campaign = view.campaign
+    if campaign is None:
+        return Touch(at, message_id, referrer=referrer) if referrer else None
+    said = (_text(campaign.source), _text(campaign.medium), _text(campaign.name), _text(campaign.term), _text(campaign.content), referrer)
+    return Touch(at, message_id, *said) if any(said) else None
+
+
+def _referrer(view: _Context) -> str:
+    """The page that led here, if it is of another site; empty if none did."""
+    if view.referrer is not None and (said := _text(view.referrer.url) or _text(view.referrer.link)):
+        return said
+    page = view.page
+    if page is None or not page.referrer or page.referrer == _DIRECT:
+        return ""
+    said = _text(page.referrer)
+    return "" if _host(said) == _host(_text(page.url)) else said
 
 
 def _device(view: _Context, at: int) -> tuple[str, Device] | None:

@@ -57,7 +57,7 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
 
     def _publish(self, state: Profile, step: Step, merged_into: str | None = None) -> None:
         """`version` is the number of events: it only grows, and the last word of a loser comes after all its others."""
-        net = {code: str(money.net) for code, money in state.money.items()}
+        net = {code: money.net_text for code, money in state.money.items()}
         currency = state.currency
         change = ProfileChanged(
             profile_id=step.key,

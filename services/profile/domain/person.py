@@ -43,7 +43,10 @@ class ResolvedEvent(msgspec.Struct, frozen=True, gc=False):
     @property
     def at(self) -> int:
         """When it happened, epoch ms: never before 1970, nor after it was received."""
-        return min(max(self.timestamp, 0), self.received_at)
+        at = self.timestamp
+        if at > self.received_at:
+            at = self.received_at
+        return at if at > 0 else 0
 
     @property
     def counted_as(self) -> str:

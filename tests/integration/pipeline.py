@@ -1,0 +1,265 @@
+"""The stateful services on real Kafka and Redis, fed with the demo's events, and the same events through the same stages in memory."""
+
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+import redis
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+
+from deploy.demo.messages import calls
+from deploy.demo.replay import SLICE
+from deploy.demo.retail import read_invoices, read_rows
+from deploy.local.ports import free_port
+from deploy.local.process import Process
+from deploy.local.settings import PROJECT
+from services.messaging.domain.planning import plans
+from services.messaging.journeys import Journeys
+from services.profile.domain.folder import FolderStage
+from services.profile.domain.resolver import ResolverStage
+from services.segmentation.domain.compiler import compile_plan
+from services.segmentation.domain.stage import SegmentationStage
+from shared.contracts.digest import Stored, lines
+from shared.contracts.events import EVENT_ENCODER, EventType, ReceivedEvent
+from shared.contracts.headers import CAUSE, KIND, header
+from shared.contracts.redis_keys import TAGS
+from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.topics import EVENT_RECEIVED
+from shared.definitions.files import load
+from shared.definitions.journey import Journey
+from shared.definitions.segment import Segment
+from shared.definitions.template import load_templates
+from shared.runtime.envelope import peek
+from shared.runtime.meta import Meta
+from shared.testing.scene import Scene
+from tests.integration.counting_ledger import wait_until
+
+DEFINITIONS = PROJECT / "deploy" / "definitions"
+SERVICES = ("profile", "segmentation", "messaging")
+
+
+def demo_events(count: int, now: datetime) -> list[tuple[str, bytes]]:
+    """The demo's last `count` calls before `now`, as ingest would key and publish them."""
+    with SLICE.open("rb"):
+        every = list(calls(read_invoices(read_rows(SLICE)), 0))
+    shift = now - every[-1].at
+    return [_received(call.body, call.at + shift) for call in islice(every, max(0, len(every) - count), None)]
+
+
+def _received(body: dict[str, object], at: datetime) -> tuple[str, bytes]:
+    ms = int(at.timestamp() * 1000)
+    traits = body.get("traits", {})
+    assert isinstance(traits, dict)
+    anonymous, user = body.get("anonymousId"), body.get("userId")
+    event = ReceivedEvent(
+        type=EventType(str(body["type"])),
+        message_id=str(body["messageId"]),
+        source_id="shop",
+        timestamp=ms,
+        received_at=ms,
+        original_timestamp=ms,
+        anonymous_id=None if anonymous is None else str(anonymous),
+        user_id=None if user is None else str(user),
+        event=str(body["event"]) if "event" in body else None,
+        name=str(body["name"]) if "name" in body else None,
+        ids={"email": str(traits["email"])} if "email" in traits else {},
+        properties=msgspec.Raw(json.dumps(body.get("properties", {})).encode()),
+        traits=msgspec.Raw(json.dumps(traits).encode()),
+        context=msgspec.Raw(json.dumps(body.get("context", {})).encode()),
+    )
+    return f"a:{anonymous}" if anonymous is not None else f"u:{user}", EVENT_ENCODER.encode(event)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """`lost`: events that no resolved record names; `doubled`: resolved records beyond one a cause, which readers drop."""
+
+    sent: int
+    resolved: int
+    lost: int
+    doubled: int
+
+    def __str__(self) -> str:
+        return " ".join(f"{name}={value}" for name, value in vars(self).items())
+
+
+class Pipeline:
+    """Topics, and workers that come and go. One broker and one Redis of its own."""
+
+    def __init__(self, kafka: Process, redis_server: Process, folder: Path, smtp_url: str = "smtp://127.0.0.1:9") -> None:
+        self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
+        self.redis_url: str = redis_server.url  # type: ignore[attr-defined]
+        self.sent: list[tuple[str, bytes]] = []
+        self._smtp_url = smtp_url
+        self._folder = folder
+        self.waiting_for = ""
+        self._runs: Counter[str] = Counter()
+        self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
+        made = Process(
+            "topics", [sys.executable, "-m", "deploy.local.topics"], folder / "topics.log", {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap}
+        )
+        made.start()
+        wait_until("topics", lambda: not made.alive)
+        assert made.returncode == 0, made.log_tail()
+
+    def worker(self, service: str, failpoint: str = "", **settings: str) -> Process:
+        """A service's process, not started."""
+        self._runs[service] += 1
+        port = free_port()
+        env = {
+            "KAFKA_BOOTSTRAP": self.bootstrap,
+            "REDIS_URL": self.redis_url,
+            "SMTP_URL": self._smtp_url,
+            "HEALTH_PORT": str(port),
+            "SESSION_TIMEOUT_S": "2",
+            "FAILPOINT": failpoint,
+            **{name.upper(): value for name, value in settings.items()},
+        }
+        log = self._folder / f"{service}-{self._runs[service]}.log"
+        argv = [sys.executable, "-m", f"services.{service}.main"]
+        variables = {f"RAPPORT_{name}": value for name, value in env.items()}
+        return Process(service, argv, log, variables, PROJECT, f"http://127.0.0.1:{port}/readyz")
+
+    def send(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Append events to event.received; returns when all are durable."""
+        for key, value in events:
+            while True:
+                try:
+                    self._producer.produce(EVENT_RECEIVED, key=key, value=value, partition=slot(key))
+                    break
+                except BufferError:
+                    self._producer.poll(0.1)
+        assert self._producer.flush(60) == 0
+        self.sent.extend(events)
+
+    def client(self) -> "redis.Redis":
+        return redis.Redis.from_url(self.redis_url)
+
+    def metas(self, stage: str) -> list[Meta]:
+        with self.client() as client:
+            found = [client.hgetall(f"{{{TAGS[stage]}:{p}}}:m") for p in range(PARTITIONS)]
+        return [Meta.decode({name.decode(): value.decode() for name, value in fields.items()}) for fields in found]
+
+    def wait_settled(self, deadline_s: float = 90.0) -> None:
+        """Return once every stage has applied all that stands in its inputs but clock records."""
+        try:
+            wait_until("every stage has applied everything", self._settled, deadline_s)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {self.waiting_for}") from error
+
+    def _settled(self) -> bool:
+        try:
+            for stage in stages():
+                fences = [meta.fences for meta in self.metas(stage.name)]
+                for topic in stage.inputs:
+                    ends = self._ends(topic)
+                    if any(fences[p].get(topic, 0) < ends[p] for p in range(PARTITIONS)):
+                        self.waiting_for = f"{stage.name} on {topic}: {[fences[p].get(topic, 0) for p in range(PARTITIONS)]} of {ends}"
+                        return False
+        except redis.RedisError:
+            return False
+        return True
+
+    def _ends(self, topic: str) -> list[int]:
+        """Per partition, the offset after the last record that is no clock record."""
+        ends = [0] * PARTITIONS
+        for message in self.log(topic):
+            if header(message.headers() or (), KIND) != b"clock":
+                ends[message.partition() or 0] = (message.offset() or 0) + 1
+        return ends
+
+    def log(self, topic: str) -> list[Message]:
+        """Every record of a topic."""
+        settings = {"bootstrap.servers": self.bootstrap, "group.id": "ledger", "enable.partition.eof": True}
+        consumer = Consumer(settings | {"enable.auto.commit": False})
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        out: list[Message] = []
+        ended = 0
+        while ended < PARTITIONS:
+            for message in consumer.consume(10_000, timeout=0.1):
+                error = message.error()
+                if error is None:
+                    out.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended += 1
+                else:
+                    raise AssertionError(str(error))
+        consumer.close()
+        return out
+
+    def stored(self) -> list[Stored]:
+        """What each stage knows under each key that has not moved away."""
+        found = []
+        with self.client() as client:
+            for stage, tag in TAGS.items():
+                keys = [key.decode() for key in client.scan_iter(f"{{{tag}:*}}:s:*", count=5000)]
+                for start in range(0, len(keys), 5000):
+                    page = keys[start : start + 5000]
+                    with client.pipeline(transaction=False) as pipe:
+                        for key in page:
+                            pipe.zrange(key.replace(":s:", ":x:", 1), 0, -1, withscores=True)
+                        sides = pipe.execute()
+                    for key, raw, side in zip(page, client.mget(page), sides, strict=True):
+                        winner, _, blob = peek(raw)
+                        if winner is None:
+                            found.append(Stored(stage, key.split(":s:", 1)[1], blob, [(score, member) for member, score in side]))
+        return found
+
+    def figures(self) -> Figures:
+        resolved = [message for message in self.log("rapport.event.resolved.v1") if header(message.headers() or (), KIND) is None]
+        causes = Counter(header(message.headers() or (), CAUSE) for message in resolved)
+        return Figures(len(self.sent), len(causes), len(self.sent) - len(causes), len(resolved) - len(causes))
+
+    def assert_equals_undisturbed(self) -> Figures:
+        """The stored state equals that of the same events through the same stages in memory, where nothing ever fails."""
+        figures = self.figures()
+        print(figures)  # noqa: T201 - the ledger of the run
+        now = min(meta.now for meta in self.metas("segmentation"))
+        assert now > 0
+        expected, found = set(undisturbed(self.sent, now)), set(lines(self.stored()))
+        different = sorted(expected ^ found)
+        assert not different, f"{figures}: {len(different)} lines differ, first: {different[:4]!r}"
+        assert figures.lost == 0, figures
+        return figures
+
+
+def stages() -> tuple[ResolverStage, FolderStage, SegmentationStage, Journeys]:
+    """The stages as the services' main.py make them of the definitions that ship."""
+    templates = load_templates(DEFINITIONS, "en")
+    plan = compile_plan([one.definition for one in load(DEFINITIONS, Segment)], "UTC")
+    return (
+        ResolverStage(),
+        FolderStage(),
+        SegmentationStage(plan),
+        Journeys(plans(load(DEFINITIONS, Journey), templates), templates.person_names),
+    )
+
+
+def undisturbed(events: Sequence[tuple[str, bytes]], now: int) -> list[bytes]:
+    """The lines of the digest after `events` and the clock at `now` (epoch ms)."""
+    scene = Scene(*stages())
+    for key, value in events:
+        scene.log.append(EVENT_RECEIVED, key, value)
+    scene.settle()
+    scene.tick(now)
+    scene.settle()
+    return list(scene.lines())
+
+
+def shuffled(events: Sequence[tuple[str, bytes]], seed: int) -> list[tuple[str, bytes]]:
+    """The same events in another order of arrival."""
+    out = list(events)
+    random.Random(seed).shuffle(out)
+    return out
+
+
+def in_an_hour_of_today() -> datetime:
+    """The present, in whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)

@@ -1,0 +1,60 @@
+"""Profile, segmentation and journeys on real Kafka and Redis, killed at named points while events flow."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local.kafka import Kafka
+from deploy.local.ports import free_port
+from deploy.local.process import Process
+from tests.integration.counting_ledger import wait_until
+from tests.integration.pipeline import SERVICES, Pipeline, demo_events, in_an_hour_of_today
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
+
+KILLS = [
+    ("profile", "resolver.after_commit:3"),
+    ("profile", "folder.before_commit:4"),
+    ("segmentation", "segmentation.after_commit:5"),
+    ("messaging", "journeys.before_ack:3"),
+    ("profile", "log.mid_publication:6"),
+    ("segmentation", "log.mid_publication:2"),
+    ("messaging", "journeys.after_commit:2"),
+    ("profile", "resolver.before_ack:5"),
+    ("profile", "folder.after_commit:2"),
+    ("segmentation", "segmentation.before_commit:2"),
+]
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[Process]:
+    """A broker of this test alone: the product's topics are its own."""
+    with Kafka(tmp_path / "kafka", free_port(), tmp_path / "kafka.log") as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def pipeline(own_kafka: Process, fresh_redis: Process, tmp_path: Path) -> Pipeline:
+    return Pipeline(own_kafka, fresh_redis, tmp_path)
+
+
+def test_ten_kills_over_all_workers_end_in_the_undisturbed_state(pipeline: Pipeline) -> None:
+    events = demo_events(20_000, in_an_hour_of_today())
+    running = {service: pipeline.worker(service) for service in SERVICES}
+    for process in running.values():
+        process.start()
+    share = len(events) // len(KILLS) + 1
+    for n, (service, failpoint) in enumerate(KILLS):
+        running[service].kill()
+        doomed = running[service] = pipeline.worker(service, failpoint)
+        doomed.start()
+        pipeline.send(events[n * share : (n + 1) * share])
+        wait_until(f"kill {n} at {failpoint}", lambda doomed=doomed: not doomed.alive, 90)  # type: ignore[misc]
+        assert doomed.returncode == -9, doomed.log_tail()
+        running[service] = pipeline.worker(service)
+        running[service].start()
+    pipeline.wait_settled()
+    pipeline.assert_equals_undisturbed()
+    for process in running.values():
+        process.stop()

@@ -131,7 +131,10 @@ class Installation:
         assert self._producer.flush(30) == 0
 
     def produce(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], partition: int | None = None) -> None:
+        """Put one record where it belongs; it is there after `flush`."""
         self._producer.produce(topic, value, key.encode(), slot(key) if partition is None else partition, headers=headers)
+
+    def flush(self) -> None:
         assert self._producer.flush(30) == 0
 
     def read(self, topic: str) -> list[Any]:

@@ -1,9 +1,9 @@
 """A journey file: what a person enters on, how often, and the steps that follow."""
 
 import hashlib
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from shared.definitions.durations import DAY_MS, Duration
 from shared.definitions.models import Definition, Part, canonical, wrong
@@ -11,6 +11,7 @@ from shared.definitions.segment import Name, Titles
 
 MAX_STEPS: Final = 50
 DEFAULT_EXPIRY: Final = Duration(DAY_MS)
+LONGEST_CAP: Final = Duration(31 * DAY_MS)
 
 
 class Enter(Part):
@@ -50,6 +51,12 @@ class Caps(Part):
     per: Duration
     messages: Annotated[int, Field(ge=1, le=1000, strict=True)]
     class_: Literal["marketing"] = Field("marketing", alias="class")
+
+    @model_validator(mode="after")
+    def _is_remembered(self) -> Self:
+        if self.per > LONGEST_CAP:
+            raise wrong(f"expected at most {LONGEST_CAP}: sent messages are counted so long (found {self.per})")
+        return self
 
 
 _HEADS: Final = ("send", "wait", "exit")

@@ -5,9 +5,10 @@ from typing import Final
 
 from shared.contracts.changes import MessageRequested, MessageStatus
 from shared.contracts.ledger import OPEN, LedgerEntry
+from shared.definitions.journey import LONGEST_CAP
 
-CAP_MEMORY_MS: Final = 31 * 24 * 3600 * 1000
-"""What was sent so long ago no cap looks at (a cap's window may be at most so long)."""
+CAP_MEMORY_MS: Final = LONGEST_CAP.ms
+"""What was sent so long ago no cap looks at."""
 COUNTED: Final = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.SENDING})
 """States that take a place under a cap."""
 

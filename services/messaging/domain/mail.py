@@ -22,11 +22,12 @@ class Sender:
     @classmethod
     def parse(cls, text: str) -> "Sender":
         """`shop@example.com` or `The Shop <shop@example.com>`. Raises ValueError."""
-        name, _, rest = text.rpartition("<")
-        spec = rest.removesuffix(">").strip() if name or text.startswith("<") else text.strip()
-        address = address_of(spec)
+        name, bracket, rest = text.rpartition("<")
+        if bracket and not rest.endswith(">"):
+            raise ValueError(f"{text!r} is no sender such as Shop <shop@example.com>")
+        address = address_of(rest.removesuffix(">").strip())
         if address is None:
-            raise ValueError(f"{text!r} is no sender such as shop@example.com")
+            raise ValueError(f"{text!r} is no sender such as Shop <shop@example.com>")
         return cls(Address(name.strip().strip('"'), address.username, address.domain))
 
     @property

@@ -1,0 +1,160 @@
+"""Journey, template and consent files: what they mean, and what is said about wrong ones."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.settings import PROJECT
+from services.messaging.domain.admission import Rules
+from services.messaging.domain.planning import plans
+from shared.contracts.journey_blob import SendStep, WaitStep
+from shared.definitions.consent import ConsentPolicy
+from shared.definitions.durations import DAY_MS
+from shared.definitions.files import load
+from shared.definitions.journey import Journey
+from shared.definitions.template import Templates, load_templates
+from shared.definitions.yaml_text import DefinitionError
+
+SHIPPED = PROJECT / "deploy" / "definitions"
+HEAD = "---\ntemplate: hello\nchannel: email\nclass: {}\nlocale: {}\nsubject: Hello\n---\n"
+JOURNEY = """\
+journey: greet
+title: {zh: 问候, en: Greet}
+enter: {on: segment.entered, segment: important}
+once_per: 90d
+caps: {per: 7d, messages: 2}
+steps:
+  - send: {channel: email, template: hello, expires: 2d}
+  - wait: 3d
+  - send: {channel: email, template: hello}
+  - exit
+  - wait: 1d
+"""
+
+
+def problems(folder: Path) -> list[str]:
+    """Everything that is wrong in `folder`."""
+    try:
+        plans(load(folder, Journey), load_templates(folder))
+    except DefinitionError as error:
+        return [str(problem) for problem in error.problems]
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "greet.yaml").write_text(JOURNEY)
+    (tmp_path / "hello.en.liquid").write_text(HEAD.format("marketing", "en") + "Hello {{ person.firstName | default: 'you' }}\n")
+    return tmp_path
+
+
+def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
+    [plan] = plans(load(folder, Journey), load_templates(folder))["important"]
+    assert (plan.journey, plan.segment, plan.guard) == ("greet", "important", 90 * DAY_MS)
+    assert plan.steps == (
+        SendStep("steps[0]", "email", "hello", "marketing", 2 * DAY_MS, 2, 7 * DAY_MS),
+        WaitStep("steps[1]", 3 * DAY_MS),
+        SendStep("steps[2]", "email", "hello", "marketing", DAY_MS, 2, 7 * DAY_MS),
+    )
+
+
+def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> None:
+    (folder / "hello.en.liquid").write_text(HEAD.format("transactional", "en") + "Hello\n")
+    [plan] = plans(load(folder, Journey), load_templates(folder))["important"]
+    assert isinstance(plan.steps[0], SendStep)
+    assert plan.steps[0].cap_messages == 0
+
+
+def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Path) -> None:
+    def version(text: str) -> int:
+        (folder / "greet.yaml").write_text(text)
+        return load(folder, Journey)[0].definition.version
+
+    first = version(JOURNEY)
+    assert version(JOURNEY.replace("en: Greet", "en: Say hello") + "# a comment\n") == first
+    assert (
+        len({first, *(version(JOURNEY.replace(*change)) for change in (("3d", "4d"), ("90d", "80d"), ("messages: 2", "messages: 3")))}) == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (("template: hello}", "template: bye}"), "greet.yaml:9: steps[2].send.template: there is no template 'bye'"),
+        (("wait: 3d", "wait: 3"), "greet.yaml:8: steps[1].wait: expected a duration such as 30d, 12h or 45m (found 3)"),
+        (("wait: 3d", "linger: 3d"), "greet.yaml:8: steps[1]: expected a step that is one of send, wait, exit"),
+        (
+            ("channel: email, template: hello}", "channel: fax, template: hello}"),
+            "greet.yaml:9: steps[2].send.channel: input should be 'email'",
+        ),
+        (("segment.entered", "event.seen"), "greet.yaml:3: enter.on: input should be 'segment.entered'"),
+        (("per: 7d", "per: 40d"), "greet.yaml:5: caps: expected at most 31d: sent messages are counted so long (found 40d)"),
+        (("once_per: 90d", "once_pre: 90d"), "greet.yaml:4: once_pre: unknown key 'once_pre' (did you mean 'once_per'?)"),
+    ],
+)
+def test_what_is_wrong_in_a_journey_is_said_with_file_and_line(folder: Path, change: tuple[str, str], said: str) -> None:
+    (folder / "greet.yaml").write_text(JOURNEY.replace(*change))
+    assert [problem for problem in problems(folder) if problem.startswith(said)], problems(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("a.en.liquid", "Hello", "a.en.liquid:1: expected front matter between two lines `---`"),
+        ("bye.en.liquid", HEAD.format("marketing", "en"), "bye.en.liquid:2: template: the file must be called hello.en.liquid"),
+        ("hello.zh.liquid", HEAD.format("spam", "zh"), "hello.zh.liquid:4: class: input should be 'marketing' or 'transactional'"),
+        (
+            "hello.zh.liquid",
+            HEAD.format("transactional", "zh"),
+            "hello.zh.liquid:2: class: channel and class must be those of hello.en.liquid",
+        ),
+        ("hello.zh.liquid", HEAD.format("marketing", "zh") + "Hi\n{% if %}", "hello.zh.liquid:9: no valid Liquid"),
+        (
+            "hello.zh.liquid",
+            HEAD.format("marketing", "zh") + "Hi\n{{ user.name }}",
+            "hello.zh.liquid:9: user: expected one of now, person, segment",
+        ),
+        ("hello.zh.liquid", HEAD.format("marketing", "zh") + "{{ person.x | shout }}", "hello.zh.liquid:8: shout: is no filter of Liquid"),
+        (
+            "hello.zh.liquid",
+            HEAD.format("marketing", "zh") + "{% include 'a' %}",
+            "hello.zh.liquid:8: include: a template cannot include others",
+        ),
+        ("hello.zh.liquid", HEAD.format("marketing", "zh").replace("Hello", '"{{ x }}"'), "hello.zh.liquid:6: x: expected one of"),
+        ("bye.en.html.liquid", "<p>", "bye.en.html.liquid:1: has no text part beside it"),
+    ],
+)
+def test_what_is_wrong_in_a_template_is_said_with_file_and_line(folder: Path, name: str, text: str, said: str) -> None:
+    (folder / name).write_text(text)
+    assert [problem for problem in problems(folder) if problem.startswith(said)], problems(folder)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("zh-CN", "zh"), ("zh_TW", "zh"), ("ZH", "zh"), ("en", "en"), ("fr", "en"), (None, "en"), ("", "en"), ("../x", "en")],
+)
+def test_the_locale_is_the_persons_else_the_installations(folder: Path, wanted: str | None, found: str) -> None:
+    (folder / "hello.zh.liquid").write_text(HEAD.format("marketing", "zh") + "你好\n")
+    picked = load_templates(folder).pick("hello", wanted)
+    assert picked is not None
+    assert picked.head.locale == found
+
+
+def test_without_the_installations_locale_there_is_still_a_message(folder: Path) -> None:
+    picked = load_templates(folder, default_locale="fr").pick("hello", "de")
+    assert picked is not None
+    assert Templates([]).pick("hello", "en") is None
+
+
+def test_templates_name_the_traits_they_need(folder: Path) -> None:
+    (folder / "hello.en.html.liquid").write_text("{% for tag in person.tags %}{{ tag }}{% endfor %}{{ person['plan'] }}")
+    assert load_templates(folder).person_names == {"firstName", "tags", "plan"}
+
+
+def test_what_ships_is_well_and_needs_a_yes_for_marketing() -> None:
+    templates = load_templates(SHIPPED)
+    assert {plan.journey for found in plans(load(SHIPPED, Journey), templates).values() for plan in found} == {"keep_important"}
+    assert {locale: one.html is not None for locale, one in templates.of("keep_important").items()} == {"en": True, "zh": True}
+    [policy] = load(SHIPPED, ConsentPolicy)
+    assert Rules.of(policy.definition) == Rules({"email": "opt_in"})
+    assert Rules.of(None) == Rules({})

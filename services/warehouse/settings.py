@@ -1,0 +1,30 @@
+"""What the warehouse reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class MigrationSettings(BaseSettings):
+    """Where the tables are."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
+
+    clickhouse_url: SecretStr = Field(description="http://user:password@host:port of ClickHouse")
+
+
+class Settings(MigrationSettings):
+    """Bytes, seconds, records."""
+
+    kafka_bootstrap: str = Field(description="host:port of Kafka brokers, comma-separated")
+    host: str = Field("127.0.0.1", description="address the health port listens on")
+    health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
+    log_level: str = Field("INFO", description="least level of a log line")
+    group_prefix: str = Field("rapport", description="the consumer group is <prefix>-warehouse")
+    session_timeout_s: float = Field(10.0, gt=0, description="seconds without a heartbeat after which Kafka gives partitions to others")
+    warehouse_flush_seconds: float = Field(0.25, gt=0, description="age at which a chunk is written, however few its records")
+    warehouse_inserts_per_second: float = Field(
+        16.0, gt=0, description="so many inserts a second when live: chunks wait longer where more partitions are busy"
+    )
+    warehouse_chunk_records: int = Field(20_000, ge=1, description="records at which a chunk of one partition is written")
+    warehouse_chunk_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="bytes at which a chunk of one partition is written")
+    warehouse_buffer_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="bytes of all chunks at which the largest is written")

@@ -1,0 +1,87 @@
+"""ClickHouse over its HTTP interface, for those who write: statements, and inserts that can be repeated."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import httpx
+
+TRANSIENT: Final = frozenset({159, 202, 203, 209, 210, 241, 242, 243, 252, 319, 394, 425, 439, 999})
+"""Codes after which the same insert may well succeed: timeout, too busy, network, memory, read-only, no space, too many parts, ..."""
+
+Settings = Mapping[str, str | int]
+
+
+class StoreAway(Exception):
+    """ClickHouse does not answer, or cannot now: whether an insert was applied is not known."""
+
+
+class StoreRefused(Exception):
+    """ClickHouse says no, and would say so again. `code` is of its error list."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ClickHouse:
+    """One server, by `http://user:password@host:port`. Calls block; a thread may use it at a time."""
+
+    def __init__(self, url: str, timeout_s: float = 120.0) -> None:
+        """`timeout_s`: how long an answer may take. Connects at the first call."""
+        parts = urlsplit(url)
+        self.user = unquote(parts.username or "default")
+        self.password = unquote(parts.password or "")
+        base = f"{parts.scheme}://{parts.hostname}:{parts.port or 8123}"
+        headers = {"X-ClickHouse-User": self.user, "X-ClickHouse-Key": self.password}
+        self._http = httpx.Client(base_url=base, headers=headers, timeout=httpx.Timeout(timeout_s, connect=3.0))
+
+    def command(self, sql: str, settings: Settings | None = None) -> str:
+        """Run a statement; its answer as text. Raises StoreAway, StoreRefused."""
+        return self._post(dict(settings or {}), sql.encode()).text
+
+    def rows(self, sql: str, parameters: Mapping[str, str | int] | None = None) -> list[dict[str, Any]]:
+        """The rows of a SELECT, with {name:Type} parameters. Raises StoreAway, StoreRefused."""
+        told = {f"param_{name}": value for name, value in (parameters or {}).items()}
+        answer = self._post(told | {"default_format": "JSON", "output_format_json_quote_64bit_integers": 0}, sql.encode())
+        rows: list[dict[str, Any]] = answer.json()["data"]
+        return rows
+
+    def insert(self, into: str, form: str, data: bytes, token: str) -> None:
+        """Insert `data` in format `form` into `into` (table and columns), once however often it is called with this `token`.
+
+        The table must keep tokens (`non_replicated_deduplication_window`). Raises StoreAway: it may or may not have been
+        applied, so repeat it; StoreRefused: it was not.
+        """
+        settings: dict[str, str | int] = {
+            "query": f"INSERT INTO {into} FORMAT {form}",
+            "insert_deduplication_token": token,
+            "async_insert": 0,
+            "max_partitions_per_insert_block": 0,  # old events of many months are no mistake
+            "type_json_skip_duplicated_paths": 1,  # nor is a key said twice
+        }
+        self._post(settings, data)
+
+    def ping(self) -> bool:
+        """Whether it answers."""
+        try:
+            return self._http.get("/ping", timeout=3.0).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._http.close()
+
+    def _post(self, parameters: Mapping[str, str | int], body: bytes) -> httpx.Response:
+        try:
+            answer = self._http.post("/", params=dict(parameters), content=body)
+        except httpx.HTTPError as error:
+            raise StoreAway(f"{type(error).__name__}: {error}") from error
+        told = answer.headers.get("x-clickhouse-exception-code")
+        if told is None and answer.status_code == 200:
+            return answer
+        code = int(told or 0)
+        if code in TRANSIENT or (not told and answer.status_code >= 500):
+            raise StoreAway(f"{answer.status_code}: {answer.text[:300].strip()}")
+        raise StoreRefused(code, answer.text[:500].strip())

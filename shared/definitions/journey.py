@@ -1,12 +1,13 @@
 """A journey file: what a person enters on, how often, and the steps that follow."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from shared.definitions.durations import DAY_MS, Duration
-from shared.definitions.models import Definition, Part, canonical, wrong
+from shared.definitions.models import Definition, Part, Reference, canonical, wrong
 from shared.definitions.segment import Name, Titles
 
 MAX_STEPS: Final = 50
@@ -100,6 +101,9 @@ class Journey(Definition):
     once_per: Duration | None = None
     caps: Caps | None = None
     steps: Annotated[tuple[JourneyStep, ...], BeforeValidator(_some_steps)]
+
+    def references(self) -> Sequence[Reference]:
+        return [Reference(("enter", "segment"), "segment", self.enter.segment)]
 
     @property
     def version(self) -> int:

@@ -80,6 +80,17 @@ def test_check_names_every_problem_and_fails(tmp_path: Path) -> None:
     assert "2 problems" in output
 
 
+def test_a_journey_on_a_segment_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(SEGMENT)
+    (tmp_path / "j.yaml").write_text(
+        "journey: hello\ntitle: {zh: 好, en: Hello}\nenter: {on: segment.entered, segment: buyer}\n"
+        "steps:\n  - send: {channel: email, template: hello}\n"
+    )
+    code, output = rapport("check", str(tmp_path))
+    assert code == 1
+    assert "j.yaml:3: enter.segment: there is no segment 'buyer'; there are buyers" in output
+
+
 def test_an_unknown_time_zone_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(SEGMENT)
     code, output = rapport("test", str(tmp_path), "--timezone", "Mars/Olympus")

@@ -144,7 +144,7 @@ async def test_silence_is_noticed_without_an_event() -> None:
     assert world.told() == [("a:1", "quiet", ENTERED, NOON + 30 * MINUTE)]
 
 
-async def test_an_event_that_no_rule_asks_for_leaves_no_state() -> None:
+async def test_an_event_that_no_rule_asks_for_changes_nothing_of_a_person() -> None:
     world = World(segment("buyers", BOUGHT), segment("known", KNOWN))
     world.tick(NOON)
     world.event("a:1", "Cart Viewed", NOON)

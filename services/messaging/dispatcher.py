@@ -56,7 +56,9 @@ class Dispatcher:
             settings.provider_retry_first_seconds,
             settings.provider_retry_longest_seconds,
         )
-        self._habits = Habits(settings.dispatch_batch, settings.dispatch_lease_seconds, patience=patience)
+        self._habits = Habits(
+            settings.dispatch_batch, settings.dispatch_lease_seconds, fenced_pause_s=settings.session_timeout_s, patience=patience
+        )
         self._breaker = Breaker(patience)
         sender = Sender.parse(settings.mail_from)
         self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)

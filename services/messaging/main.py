@@ -13,6 +13,7 @@ from services.messaging.settings import Settings
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.files import load
 from shared.definitions.journey import Journey
+from shared.definitions.segment import Segment
 from shared.definitions.template import load_templates
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.worker import run
@@ -23,7 +24,8 @@ def main() -> int:
     try:
         settings = Settings()
         templates = load_templates(settings.definitions_dir, settings.default_locale)
-        journeys = plans(load(settings.definitions_dir, Journey), templates)
+        segments = {one.definition.name for one in load(settings.definitions_dir, Segment)}
+        journeys = plans(load(settings.definitions_dir, Journey), templates, segments)
         policies = load(settings.definitions_dir, ConsentPolicy)
     except (ValidationError, DefinitionError) as error:
         sys.stderr.write(f"messaging cannot start:\n{error}\n")

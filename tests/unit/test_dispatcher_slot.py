@@ -228,7 +228,7 @@ class World:
             Breaker(self.patience),
             self.clock,
             Observer(),
-            Habits(batch=4, lease_s=5.0, gate_pause_s=0.001, gather_s=0.0, patience=self.patience),
+            Habits(batch=4, lease_s=5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience),
             lambda: number in self.wanted,
         )
         slot.receive(self.records[from_offset:])
@@ -251,7 +251,7 @@ class World:
             if holds():
                 return True
             self.clock.now += seconds
-            slot.stop()  # wakes it
+            slot.wake()
             return False
 
         await self.until(look)
@@ -448,7 +448,7 @@ async def test_a_message_that_cannot_be_sent_in_time_expires(world: World) -> No
     slot = world.start()
     await world.until(lambda: bool(world.ledger.told))
     world.clock.now += 3601
-    slot.stop()
+    slot.wake()
     await world.settle(slot)
     await world.stop(slot)
     assert world.status(1) == ("expired", "too_late")
@@ -462,7 +462,7 @@ async def test_consent_withdrawn_while_a_message_waits_is_heeded(world: World) -
     await world.until(lambda: bool(world.ledger.told))
     world.people.people["u:1"] = Known("u:1", person(consents={"email": Consent(2, "m", "s", False)}))
     world.clock.now += 11
-    slot.stop()
+    slot.wake()
     await world.settle(slot)
     await world.stop(slot)
     assert world.status(1) == ("suppressed", "no_consent")
@@ -541,7 +541,7 @@ async def test_a_person_in_the_middle_of_a_merge_is_waited_for(world: World) -> 
     assert world.status(1) == ("claimed", "held_up")
     world.people.people["u:1"] = Known("u:winner", person(email="win@example.com"))
     world.clock.now += 1
-    slot.stop()
+    slot.wake()
     await world.settle(slot)
     await world.stop(slot)
     assert world.ledger.last()[f"{1:032x}"].profile_id == "u:winner"

@@ -12,6 +12,7 @@ from shared.definitions.consent import ConsentPolicy
 from shared.definitions.durations import DAY_MS
 from shared.definitions.files import load
 from shared.definitions.journey import Journey
+from shared.definitions.segment import Segment
 from shared.definitions.template import Templates, load_templates
 from shared.definitions.yaml_text import DefinitionError
 
@@ -35,7 +36,7 @@ steps:
 def problems(folder: Path) -> list[str]:
     """Everything that is wrong in `folder`."""
     try:
-        plans(load(folder, Journey), load_templates(folder))
+        plans(load(folder, Journey), load_templates(folder), {"important"})
     except DefinitionError as error:
         return [str(problem) for problem in error.problems]
     return []
@@ -49,7 +50,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
-    [plan] = plans(load(folder, Journey), load_templates(folder))["important"]
+    [plan] = plans(load(folder, Journey), load_templates(folder), {"important"})["important"]
     assert (plan.journey, plan.segment, plan.guard) == ("greet", "important", 90 * DAY_MS)
     assert plan.steps == (
         SendStep("steps[0]", "email", "hello", "marketing", 2 * DAY_MS, 2, 7 * DAY_MS),
@@ -60,7 +61,7 @@ def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
 
 def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> None:
     (folder / "hello.en.liquid").write_text(HEAD.format("transactional", "en") + "Hello\n")
-    [plan] = plans(load(folder, Journey), load_templates(folder))["important"]
+    [plan] = plans(load(folder, Journey), load_templates(folder), {"important"})["important"]
     assert isinstance(plan.steps[0], SendStep)
     assert plan.steps[0].cap_messages == 0
 
@@ -89,6 +90,7 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
         ),
         (("segment.entered", "event.seen"), "greet.yaml:3: enter.on: input should be 'segment.entered'"),
         (("per: 7d", "per: 40d"), "greet.yaml:5: caps: expected at most 31d: sent messages are counted so long (found 40d)"),
+        (("segment: important", "segment: other"), "greet.yaml:3: enter.segment: there is no segment 'other'"),
         (("once_per: 90d", "once_pre: 90d"), "greet.yaml:4: once_pre: unknown key 'once_pre' (did you mean 'once_per'?)"),
     ],
 )
@@ -153,7 +155,8 @@ def test_templates_name_the_traits_they_need(folder: Path) -> None:
 
 def test_what_ships_is_well_and_needs_a_yes_for_marketing() -> None:
     templates = load_templates(SHIPPED)
-    assert {plan.journey for found in plans(load(SHIPPED, Journey), templates).values() for plan in found} == {"keep_important"}
+    segments = {one.definition.name for one in load(SHIPPED, Segment)}
+    assert {plan.journey for found in plans(load(SHIPPED, Journey), templates, segments).values() for plan in found} == {"keep_important"}
     assert {locale: one.html is not None for locale, one in templates.of("keep_important").items()} == {"en": True, "zh": True}
     [policy] = load(SHIPPED, ConsentPolicy)
     assert Rules.of(policy.definition) == Rules({"email": "opt_in"})

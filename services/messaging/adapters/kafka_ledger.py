@@ -159,7 +159,8 @@ def _read_ledger(bootstrap: str, partition: int) -> Read:
             for message in (first, *consumer.consume(READ_PAGE, timeout=0)):
                 error = message.error()
                 if error is None:
-                    entries.append(LEDGER_DECODER.decode(message.value()))
+                    if message.value() is not None:
+                        entries.append(LEDGER_DECODER.decode(message.value()))
                     position = message.offset() + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     position = message.offset()

@@ -15,12 +15,13 @@ import structlog
 from services.messaging.dispatch.decide import Decision, Desk, End, Go, Wait, claim
 from services.messaging.dispatch.ports import Change, Clock, Gate, LedgerLog, Observer, Provider
 from services.messaging.dispatch.queue import Item, Queue
+from services.messaging.dispatch.records import dead_letter, state_of, told
 from services.messaging.domain.ledger import CAP_MEMORY_MS, Ledger, entry_of
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.patience import Breaker, Patience
 from services.messaging.domain.reasons import Reason
-from shared.contracts.changes import MESSAGE_REQUESTED_DECODER, MessageChanged, MessageStatus
-from shared.contracts.failed import FailedRecord, FailureReason
+from shared.contracts.changes import MESSAGE_REQUESTED_DECODER, MessageStatus
+from shared.contracts.failed import FailedRecord
 from shared.contracts.ledger import LedgerEntry
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
@@ -31,11 +32,16 @@ _log = structlog.get_logger("dispatcher")
 
 @dataclass(frozen=True)
 class Habits:
-    """`batch`: most messages under way at once in a slot. `lease_s`: a provider call must begin so soon after `sending` was recorded."""
+    """`batch`: most messages under way at once in a slot. `lease_s`: a provider call must begin so soon after `sending` was recorded.
+
+    `fenced_pause_s`: who was overtaken waits so long before it takes over in turn; Kafka's group will have told it by then if the slot
+    is another's now.
+    """
 
     batch: int = 32
     lease_s: float = 5.0
     gate_pause_s: float = 0.5
+    fenced_pause_s: float = 10.0
     gather_s: float = 0.02
     patience: Patience = field(default_factory=Patience)
 
@@ -64,6 +70,7 @@ class DispatchSlot:
         self._breaker, self._clock, self._observer, self._habits = breaker, clock, observer, habits
         self._wanted = wanted
         self._news = asyncio.Event()
+        self._leaving = asyncio.Event()
 
     def receive(self, records: Sequence[Record]) -> None:
         """Records of the slot's partition, in order."""
@@ -75,13 +82,13 @@ class DispatchSlot:
                 request = MESSAGE_REQUESTED_DECODER.decode(record.value or b"")
                 bytes.fromhex(request.dispatch_id)
             except (msgspec.DecodeError, ValueError) as error:
-                undecodable.append(_dead_letter(record, error, self._clock.wall_ms()))
+                undecodable.append(dead_letter(record, error, self._clock.wall_ms()))
                 continue
             if not self.queue.add(Item(request, record.offset, request.profile_id)):
                 self._observer.duplicate()
                 self.queue.skip(record.offset)
         self._dead = [*self._dead, *undecodable]
-        self._news.set()
+        self.wake()
 
     _dead: Sequence[FailedRecord] = ()
 
@@ -97,15 +104,21 @@ class DispatchSlot:
             except Fenced:
                 _log.warning("slot taken by another process", slot=self.partition)
                 self.ready = False
-                await asyncio.sleep(self._habits.gate_pause_s)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._leaving.wait(), self._habits.fenced_pause_s)
             except (StoreAway, LogAway) as away:
                 _log.warning("waiting for a server", slot=self.partition, detail=str(away))
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
 
-    def stop(self) -> None:
-        """Wake `run` so that it looks at `wanted`."""
+    def wake(self) -> None:
+        """Let `run` look at what it has, and whether it is wanted."""
         self._news.set()
+
+    def stop(self) -> None:
+        """It is no longer wanted: `run` ends when it has settled what is under way."""
+        self._leaving.set()
+        self.wake()
 
     def close(self) -> None:
         """Let go of the ledger."""
@@ -269,7 +282,7 @@ class DispatchSlot:
         ended: list[Item] = []
         freed: list[Item] = []
         for item, go, outcome in outcomes:
-            status, reason, provider_id = _state(outcome)
+            status, reason, provider_id = state_of(outcome)
             entry = self._entry(item, status, reason, provider_id)
             changes.append(Change(entry, told(entry, go.to_masked)))
             if isinstance(outcome, Deferred):
@@ -339,49 +352,3 @@ class DispatchSlot:
         for item in items:
             item.recorded = None
             self.queue.put_back(item)
-
-
-def _state(outcome: Outcome) -> tuple[MessageStatus, Reason | None, str | None]:
-    match outcome:
-        case Sent(provider_message_id=provider_id):
-            return MessageStatus.SENT, None, provider_id
-        case Failed(reason=reason):
-            return MessageStatus.FAILED, reason, None
-        case Unknown(reason=reason):
-            return MessageStatus.UNKNOWN, reason, None
-        case Deferred(reason=reason):
-            return MessageStatus.CLAIMED, reason, None
-
-
-def told(entry: LedgerEntry, to_masked: str | None = None) -> MessageChanged:
-    """What others hear of an entry."""
-    return MessageChanged(
-        dispatch_id=entry.dispatch_id,
-        entry_id=entry.entry_id,
-        journey=entry.journey,
-        step=entry.step,
-        profile_id=entry.profile_id,
-        channel=entry.channel,
-        template=entry.template,
-        status=entry.status,
-        at=entry.at,
-        reason=entry.reason,
-        provider=entry.provider,
-        provider_message_id=entry.provider_message_id,
-        to_masked=to_masked,
-    )
-
-
-def _dead_letter(record: Record, error: Exception, now_ms: int) -> FailedRecord:
-    return FailedRecord(
-        stage="dispatcher",
-        topic=record.topic,
-        partition=record.partition,
-        offset=record.offset,
-        reason=FailureReason.UNDECODABLE,
-        detail=f"{type(error).__name__}: {error}"[:2000],
-        failed_at=now_ms,
-        key=record.key,
-        value=record.value,
-        headers=list(record.headers),
-    )

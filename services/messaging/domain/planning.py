@@ -1,6 +1,6 @@
 """From journey files to plans: steps laid out in order, each with the key that its messages' ids are made of."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import assert_never
 
 from services.messaging.domain.passages import Plan
@@ -11,13 +11,15 @@ from shared.definitions.template import Templates
 from shared.definitions.yaml_text import DefinitionError, Problem
 
 
-def plans(journeys: Iterable[Defined[Journey]], templates: Templates) -> dict[str, list[Plan]]:
-    """Segment -> the journeys that its entering starts. Raises DefinitionError where a step names a template that is not there."""
+def plans(journeys: Iterable[Defined[Journey]], templates: Templates, segments: Container[str]) -> dict[str, list[Plan]]:
+    """Segment -> the journeys that its entering starts. Raises DefinitionError where one names what is not there."""
     found: dict[str, list[Plan]] = {}
     problems: list[Problem] = []
     for one in journeys:
         journey = one.definition
         problems += _unknown_templates(one, templates)
+        if journey.enter.segment not in segments:
+            problems.append(one.document.problem(("enter", "segment"), f"there is no segment {journey.enter.segment!r}"))
         if not problems:
             guard = journey.once_per.ms if journey.once_per else 0
             plan = Plan(journey.name, journey.version, journey.enter.segment, guard, _laid_out(journey, templates))

@@ -1,0 +1,56 @@
+"""What is written down: the ledger's state for an outcome, what others are told, a request that cannot be read."""
+
+from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
+from services.messaging.domain.reasons import Reason
+from shared.contracts.changes import MessageChanged, MessageStatus
+from shared.contracts.failed import FailedRecord, FailureReason
+from shared.contracts.ledger import LedgerEntry
+from shared.runtime.stage import Record
+
+
+def state_of(outcome: Outcome) -> tuple[MessageStatus, Reason | None, str | None]:
+    """The ledger's state, why, and the provider's own id of the message."""
+    match outcome:
+        case Sent(provider_message_id=provider_id):
+            return MessageStatus.SENT, None, provider_id
+        case Failed(reason=reason):
+            return MessageStatus.FAILED, reason, None
+        case Unknown(reason=reason):
+            return MessageStatus.UNKNOWN, reason, None
+        case Deferred(reason=reason):
+            return MessageStatus.CLAIMED, reason, None
+
+
+def told(entry: LedgerEntry, to_masked: str | None = None) -> MessageChanged:
+    """What others hear of an entry."""
+    return MessageChanged(
+        dispatch_id=entry.dispatch_id,
+        entry_id=entry.entry_id,
+        journey=entry.journey,
+        step=entry.step,
+        profile_id=entry.profile_id,
+        channel=entry.channel,
+        template=entry.template,
+        status=entry.status,
+        at=entry.at,
+        reason=entry.reason,
+        provider=entry.provider,
+        provider_message_id=entry.provider_message_id,
+        to_masked=to_masked,
+    )
+
+
+def dead_letter(record: Record, error: Exception, now_ms: int) -> FailedRecord:
+    """A request that cannot be read, whole."""
+    return FailedRecord(
+        stage="dispatcher",
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        reason=FailureReason.UNDECODABLE,
+        detail=f"{type(error).__name__}: {error}"[:2000],
+        failed_at=now_ms,
+        key=record.key,
+        value=record.value,
+        headers=list(record.headers),
+    )

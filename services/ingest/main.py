@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import os
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -17,7 +16,7 @@ from services.ingest.adapters.tracking import Tracking
 from services.ingest.app import IngestApp, build
 from services.ingest.domain.circuit import Circuit
 from services.ingest.metrics import METRICS, Metrics
-from services.ingest.settings import Settings
+from services.ingest.settings import external_kinds, read_settings
 from shared.adapters.kafka_producer import AcknowledgedProducer
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
@@ -30,7 +29,7 @@ _log = structlog.get_logger()
 
 def create() -> IngestApp:
     """One process's application, wired to Kafka when its lifespan begins."""
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings.log_level, "ingest")
     metrics = Metrics(Registry("ingest", METRICS))
     keys = KeyTopic(settings.kafka_bootstrap, "rapport-ingest-keys", KeyKind.WRITE)
@@ -38,17 +37,18 @@ def create() -> IngestApp:
     producer = AcknowledgedProducer(
         settings.kafka_bootstrap,
         "rapport-ingest",
-        on_failure=counting_failures(metrics, lambda: os.kill(os.getpid(), signal.SIGTERM)),
+        # A fatal error leaves nothing to drain: what was in flight fails, and SDKs send it again to the restarted process.
+        on_failure=counting_failures(metrics, lambda: os._exit(1)),
         delivery_timeout_ms=int(settings.delivery_timeout_seconds * 1000),
         max_queued_bytes=settings.max_queued_bytes,
     )
     writer = LogWriter(producer, Circuit(settings.stall_seconds), metrics)
-    tracking = Tracking(settings, keyring, writer, metrics)
+    tracking = Tracking(settings, keyring, writer, metrics, external_kinds(settings))
 
     def readiness() -> dict[str, str | None]:
         return {
             "kafka": None if writer.available else "events cannot be stored now",
-            "write_keys": None if keys.read_to_end else "not read to the end yet",
+            "write_keys": keys.trouble,
         }
 
     def keys_changed() -> None:
@@ -76,4 +76,4 @@ def create() -> IngestApp:
 
 
 if __name__ == "__main__":
-    serve("services.ingest.main:create", Settings())
+    serve("services.ingest.main:create", read_settings())

@@ -1,10 +1,15 @@
 """What ingest reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pydantic import Field, SecretStr
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.ingest.domain.limits import Limits
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
+from shared.definitions.files import load
+from shared.definitions.identity import Identity
+from shared.definitions.yaml_text import DefinitionError
 
 
 class Settings(BaseSettings):
@@ -27,7 +32,7 @@ class Settings(BaseSettings):
     max_queued_bytes: int = Field(64 * 1024 * 1024, ge=1024 * 1024, description="waiting for Kafka at most; beyond it callers get 429")
     drain_seconds: float = Field(10.0, gt=0, description="SIGTERM: requests under way get so long")
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code")
-    external_kinds: tuple[str, ...] = Field(DEFAULT_EXTERNAL_KINDS, description="kinds of external id that identify, strongest first")
+    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of definition files; identity is read at the start")
     public_url: str | None = Field(None, description="URL under which SDKs reach this service; default: what the request says")
     internal_token: SecretStr | None = Field(None, description="lets the query service replay rejected events; without it nobody can")
 
@@ -38,3 +43,24 @@ class Settings(BaseSettings):
             event_bytes=self.max_event_bytes,
             events=self.max_batch_events,
         )
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Ends it with a sentence that names each one that is missing or wrong; values are not told."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        told = (f"RAPPORT_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors(include_input=False))
+        raise SystemExit("ingest cannot start: " + "; ".join(told)) from None
+
+
+def external_kinds(settings: Settings) -> tuple[str, ...]:
+    """The kinds of external id that identify, strongest first: what identity.yaml says, else the default; the resolver reads the same.
+
+    Ends the process with a sentence if the file is wrong.
+    """
+    try:
+        found = load(settings.definitions_dir, Identity)
+    except DefinitionError as error:
+        raise SystemExit(f"ingest cannot start: {error}") from None
+    return found[0].definition.kinds if found else DEFAULT_EXTERNAL_KINDS

@@ -55,6 +55,13 @@ class KeyTopic:
         """Whether the topic has been read to its end once."""
         return self._reached_end.is_set()
 
+    @property
+    def trouble(self) -> str | None:
+        """Why the keys cannot be relied on; None if they can."""
+        if not self.read_to_end:
+            return "the key topic has not been read to its end yet"
+        return None if self._thread.is_alive() else "the key topic is no longer followed"
+
     def wait(self, seconds: float) -> bool:
         """Wait until `read_to_end`; returns it."""
         return self._reached_end.wait(seconds)

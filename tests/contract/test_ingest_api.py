@@ -9,8 +9,10 @@ from typing import Any
 
 import httpx
 import pytest
+from confluent_kafka import KafkaError
 
 from services.ingest.adapters.answers import GIF
+from services.ingest.adapters.log_writer import counting_failures
 from shared.testing.producers import Broker
 from tests.contract.ingest_rig import BASIC, KEY, Rig
 
@@ -316,6 +318,16 @@ async def test_a_key_above_its_rate_is_told_to_wait() -> None:
     problem(response, 429, "rate_limited")
     assert int(response.headers["retry-after"]) >= 1
     assert len(rig.events()) == 10
+
+
+async def test_a_failed_delivery_is_counted_and_a_fatal_one_ends_the_process(rig: Rig) -> None:
+    ended: list[bool] = []
+    failed = counting_failures(rig.metrics, lambda: ended.append(True))
+    failed(KafkaError(KafkaError._MSG_TIMED_OUT))
+    assert ended == []
+    failed(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
+    assert ended == [True]
+    assert "rapport_ingest_produce_errors_total 2.0" in (await rig.client.get("/metrics")).text
 
 
 async def test_pixels_are_taken_from_their_address(rig: Rig) -> None:

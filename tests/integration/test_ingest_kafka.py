@@ -3,6 +3,7 @@
 import concurrent.futures
 import functools
 import json
+import socket
 import threading
 import uuid
 from collections import Counter
@@ -15,7 +16,7 @@ import pytest
 
 from deploy.cli import keys
 from deploy.local.kafka import Kafka
-from deploy.local.ports import free_port
+from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from shared.contracts.control import KeyKind
 from shared.contracts.slots import slot
@@ -84,6 +85,39 @@ def test_a_query_key_may_not_write(ingest: Ingest) -> None:
     made = keys.create(ingest.bootstrap, KeyKind.QUERY, "reader")
     answer = httpx.post(f"{ingest.url}/v1/track", content=b"{}", headers={"authorization": f"Bearer {made.secret}"})
     assert answer.status_code == 401
+
+
+def _raw(ingest: Ingest, payload: bytes) -> bytes:
+    """What comes back for these bytes until the service hangs up or has nothing more to say (we send no more)."""
+    with socket.create_connection((HOST, ingest.port), timeout=20) as connection:
+        connection.sendall(payload)
+        connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+        return answer
+
+
+def test_broken_requests_neither_hang_nor_break_the_service(ingest: Ingest) -> None:
+    key = ingest.basic()["authorization"].encode()
+    head = b"POST /v1/batch HTTP/1.1\r\nhost: x\r\nauthorization: " + key + b"\r\n"
+    whole = head + b"content-length: 13\r\n\r\n" + b'{"batch": []}'
+    for payload in (
+        b"",
+        b"\0" * 1000,
+        b"GET\r\n\r\n",
+        b"POST /v1/batch HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+        b"POST /v1/b\xff\xfe HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n",
+        head + b"content-length: 100\r\n\r\n{",
+        head + b"transfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+        head + b"transfer-encoding: chunked\r\n\r\n5\r\n{\r\n",
+        head + b"content-length: 4\r\ncontent-encoding: gzip\r\n\r\n\x1f\x8b\x08\x00",
+        whole * 3,
+    ):
+        answer = _raw(ingest, payload)
+        assert b"HTTP/1.1 5" not in answer, (payload, answer)
+    assert ingest.post({"batch": [track(uuid.uuid4().hex)]}).status_code == 200
+    assert "Traceback" not in ingest.process.log_tail(200)
 
 
 def _send_until(stop: threading.Event, ingest: Ingest, source: Iterator[str], acknowledged: list[str]) -> None:

@@ -213,6 +213,12 @@ def test_an_unusable_trait_is_kept_but_identifies_nobody(traits: dict[str, Any])
     assert json.loads(bytes(event.traits)) == traits
 
 
+def test_a_kind_of_the_installations_own_identifies_by_its_name() -> None:
+    call = {"type": "identify", "traits": {"loyalty_card": 4711, "email": "a@b.c"}}
+    event = taken(call, external_kinds=("loyalty_card", "phone"))
+    assert event.ids == {"loyalty_card": "4711"}
+
+
 def test_the_phone_region_of_the_installation_completes_a_number() -> None:
     call = {"type": "identify", "userId": "u", "traits": {"phone": "138 1234 5678"}}
     assert taken(call).ids == {}

@@ -17,7 +17,6 @@ from services.ingest.adapters import answers
 from services.ingest.adapters.keyring import Keyring, Source
 from services.ingest.adapters.tracking import Tracking
 from services.ingest.domain import writekeys
-from services.ingest.domain.accept import Frame
 from services.ingest.domain.bodies import take_batch, take_item, take_single
 from services.ingest.domain.paths import kind_of
 from services.ingest.domain.reasons import Reason, Refusal, Refused
@@ -126,14 +125,8 @@ def replay(settings: Settings, tracking: Tracking) -> APIRouter:
             rejected = REJECTED_DECODER.decode(value)
         except msgspec.DecodeError as error:
             raise Refused(400, Reason.INVALID_FIELD, f"the body is no rejected event: {error}") from None
-        frame = Frame(
-            source_id=rejected.source_id,
-            received_at=min(rejected.received_at, time.time_ns() // 1_000_000),
-            new_id=replayed_message_id(value),
-            limits=settings.limits(),
-            external_kinds=settings.external_kinds,
-            phone_region=settings.phone_region,
-        )
+        received_at = min(rejected.received_at, time.time_ns() // 1_000_000)
+        frame = tracking.frame(rejected.source_id, received_at, replayed_message_id(value))
         kind = kind_of(rejected.path)
         if kind is not None:
             taken = take_single(rejected.original, frame, kind)

@@ -6,7 +6,7 @@ and handing it to librdkafka together.
 
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,6 +26,7 @@ from services.ingest.metrics import Metrics
 from services.ingest.settings import Settings
 from shared.adapters.kafka_producer import Record
 from shared.contracts.events import EventType, RejectedEvent
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED
 
 _log = structlog.get_logger()
@@ -42,10 +43,17 @@ def random_message_id() -> str:
 class Tracking:
     """Answers every path of paths.TRACKING."""
 
-    def __init__(self, settings: Settings, keyring: Keyring, writer: LogWriter, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        keyring: Keyring,
+        writer: LogWriter,
+        metrics: Metrics,
+        external_kinds: tuple[str, ...] = DEFAULT_EXTERNAL_KINDS,
+    ) -> None:
         self._settings, self._keyring, self._writer, self._metrics = settings, keyring, writer, metrics
         self._limits: Limits = settings.limits()
-        self.draining = False
+        self._external_kinds = external_kinds
 
     def answers(self, path: str) -> bool:
         """Whether `path` is one of the tracking API."""
@@ -125,13 +133,17 @@ class Tracking:
 
     def _frame(self, source: Source, headers: dict[bytes, bytes]) -> Frame:
         retried = any(headers.get(name, b"0").strip() not in (b"0", b"") for name in _RETRY_HEADERS)
+        return self.frame(source.source_id, time.time_ns() // 1_000_000, random_message_id, sent_at_counts=not retried)
+
+    def frame(self, source_id: str, received_at: int, new_id: Callable[[], str], *, sent_at_counts: bool = True) -> Frame:
+        """What holds for all calls of one request."""
         return Frame(
-            source_id=source.source_id,
-            received_at=time.time_ns() // 1_000_000,
-            new_id=random_message_id,
+            source_id=source_id,
+            received_at=received_at,
+            new_id=new_id,
             limits=self._limits,
-            sent_at_counts=not retried,
-            external_kinds=self._settings.external_kinds,
+            sent_at_counts=sent_at_counts,
+            external_kinds=self._external_kinds,
             phone_region=self._settings.phone_region,
         )
 
@@ -169,6 +181,3 @@ class Tracking:
             self._metrics.rejected[rejection.reason].inc()
         for name, count in frame.unusable.items():
             self._metrics.unusable_ids.labels(name).inc(count)
-
-
-Route = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -124,7 +124,7 @@ def _accept(call: Call, extra: dict[str, Raw], frame: Frame, kind: EventType | N
         if kind is EventType.IDENTIFY and not is_null(view.traits) and is_object(view.traits):
             traits = _together(view.traits, traits)
     if kind is EventType.IDENTIFY and traits is not ABSENT:
-        by_trait = external_ids.normalised(external_ids.from_traits(traits), frame.external_kinds, frame.phone_region)
+        by_trait = external_ids.normalised(external_ids.from_traits(traits, frame.external_kinds), frame.external_kinds, frame.phone_region)
         found = by_trait | found
     previous_id, group_id, event = _of_kind(call, kind, user_id, frame)
     key = _key(kind, anonymous_id, user_id, previous_id, found, frame)

@@ -30,10 +30,10 @@ def from_context(view: wire.ContextView) -> Iterator[tuple[str, Any]]:
                     yield str(entry.get("type", "")), entry.get("id")
 
 
-def from_traits(traits: msgspec.Raw) -> Iterator[tuple[str, Any]]:
+def from_traits(traits: msgspec.Raw, kinds: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """(name, value) of each trait that is named like a kind of external id."""
     for name, value in wire.decode_fields(traits).items():
-        if _kind(name) is not None:
+        if name in kinds or _kind(name) in kinds:
             yield name, msgspec.json.decode(value)
 
 
@@ -41,8 +41,8 @@ def normalised(found: Iterator[tuple[str, Any]], kinds: Sequence[str], region: s
     """Kind -> value of the usable ones of `kinds`; the first of a kind holds."""
     result: dict[str, str] = {}
     for name, value in found:
-        kind = _kind(name) or name
-        if kind not in kinds or kind in result or isinstance(value, bool) or not isinstance(value, str | int):
+        kind = name if name in kinds else _kind(name)
+        if kind is None or kind not in kinds or kind in result or isinstance(value, bool) or not isinstance(value, str | int):
             continue
         usable = ids.normalise(kind, str(value), region)
         if usable is not None and len(usable) <= 254:

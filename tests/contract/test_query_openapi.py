@@ -15,8 +15,8 @@ from tests.query_fakes import FULL, READ, World
 AT = 1_780_000_000_000
 EVENT = {
     "message_id": "m1", "source_id": "web", "type": "track", "event": "Order Completed", "profile_id": "u:1", "user_id": "1",
-    "anonymous_id": "", "timestamp_ms": AT, "original_ms": AT, "sent_ms": None, "received_ms": AT, "properties": '{"revenue":1}',
-    "traits": "{}", "context": {"ip": "10.0.0.1"}, "partition": 1, "offset": 5,
+    "anonymous_id": "", "timestamp_ms": AT, "original_ms": AT, "sent_ms": None, "received_ms": AT, "name": "",
+    "raw": '{"properties":{"revenue":1},"context":{"ip":"10.0.0.1"}}', "partition": 1, "offset": 5,
 }  # fmt: skip
 MESSAGE = {
     "dispatch_id": "d", "journey": "j", "step": "s", "profile_id": "u:1", "channel": "email", "template": "t", "status": "sent",

@@ -105,7 +105,7 @@ async def test_the_answer_has_utc_instants_and_totals() -> None:
     world.history.canned["timeseries"] = [{"bucket": "2026-03-02", "group": "", "value": "10.5000"}]
     body = BODY | {"measure": "sum", "property": "revenue", "time_zone": "Asia/Shanghai"}
     (one,) = (await world.post("queries/timeseries", body)).json()["data"]
-    assert (one["total"], one["points"][0]) == ("10.5000", {"at": "2026-02-28T16:00:00.000Z", "value": "0"})
+    assert (one["total"], one["points"][0]) == ("10.5000", {"at": "2026-02-28T16:00:00.000Z", "value": "0.0000"})
     world.history.away = True
     answer = await world.post("queries/timeseries", BODY)
     assert (answer.status_code, answer.json()["code"]) == (503, "history_unavailable")

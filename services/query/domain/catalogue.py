@@ -25,7 +25,7 @@ class Interval(StrEnum):
 
 
 class NumericProperty(StrEnum):
-    """Properties that can be summed."""
+    """Properties that can be summed. `revenue` is `total` where an event says no revenue."""
 
     REVENUE = "revenue"
     TOTAL = "total"
@@ -42,8 +42,6 @@ class Grouping(StrEnum):
     """What a series can be split by."""
 
     SOURCE_ID = "source_id"
-    TYPE = "type"
-    EVENT = "event"
     CURRENCY = "currency"
     AFFILIATION = "affiliation"
     COUPON = "coupon"
@@ -66,7 +64,7 @@ class Grouping(StrEnum):
     LIBRARY = "library"
 
 
-COLUMNS: Final = frozenset({Grouping.SOURCE_ID, Grouping.TYPE, Grouping.EVENT})
+COLUMNS: Final = frozenset({Grouping.SOURCE_ID, Grouping.CURRENCY})
 """Groupings that are columns of their own."""
 
 CONTEXT_PATHS: Final = {

@@ -23,6 +23,7 @@ class Question:
 
 _MS: Final = "toUnixTimestamp64Milli"
 _PERSON: Final = "profile_id = {person:String} OR profile_id IN (SELECT loser FROM rapport.canonical_ids WHERE canonical = {person:String})"
+"""Everybody who is this person now. The view knows a merge as soon as its row is in; the dictionary would follow later."""
 
 
 def events(person: str, type_: str | None, event: str | None, after: Key | None, limit: int) -> Question:
@@ -36,9 +37,9 @@ def events(person: str, type_: str | None, event: str | None, after: Key | None,
     return Question(
         "events",
         f"""
-        SELECT message_id, source_id, type, event, profile_id, user_id, anonymous_id,
+        SELECT message_id, source_id, type, event, name, profile_id, user_id, anonymous_id,
             {_MS}(timestamp) AS timestamp_ms, {_MS}(original_timestamp) AS original_ms, {_MS}(sent_at) AS sent_ms,
-            {_MS}(received_at) AS received_ms, properties, traits, context, _partition AS partition, _offset AS offset
+            {_MS}(received_at) AS received_ms, raw, _partition AS partition, _offset AS offset
         FROM rapport.events FINAL
         {where}
         ORDER BY timestamp DESC, _partition DESC, _offset DESC
@@ -62,8 +63,7 @@ def messages(person: str | None, status: str | None, journey: str | None, after:
                 argMax(provider_message_id, at) AS provider_message_id, argMax(to_masked, at) AS to_masked,
                 any(journey) AS journey, any(step) AS step, argMax(profile_id, at) AS profile_id, any(channel) AS channel,
                 any(template) AS template, {_MS}(max(at)) AS at_ms
-            FROM rapport.messages FINAL
-            {inner}
+            FROM (SELECT * FROM rapport.messages FINAL {inner})
             GROUP BY dispatch_id
         )
         {outer}
@@ -113,12 +113,18 @@ def conflicts(after: Key | None, limit: int) -> Question:
 
 
 def flushed() -> Question:
-    """When rows last reached the events, and how many there are."""
+    """When rows last reached the tables, and how many events there are.
+
+    The parts that inserts made tell it; minutes after the last one, when all are merged, it is the time of that merge.
+    """
     return Question(
         "flushed",
         """
-        SELECT toUnixTimestamp(max(modification_time)) * 1000 AS flushed_ms, sum(rows) AS events
-        FROM system.parts WHERE database = 'rapport' AND table = 'events' AND active
+        SELECT toUnixTimestamp(if(inserted > 0, inserted, changed)) * 1000 AS flushed_ms, events FROM (
+            SELECT maxIf(modification_time, level = 0) AS inserted, max(modification_time) AS changed,
+                sumIf(rows, active AND table = 'events') AS events
+            FROM system.parts WHERE database = 'rapport' AND table IN ('events', 'segment_transitions', 'messages', 'profiles')
+        )
         """,
         {},
     )
@@ -131,10 +137,14 @@ _BUCKET: Final = {
     Interval.MONTH: "toString(toDate(toStartOfMonth(timestamp, {zone:String})))",
 }
 
+_MERGED: Final = "LEFT ANY JOIN rapport.canonical_ids AS moved ON moved.loser = profile_id"
+_CANONICAL: Final = "if(moved.canonical = '', profile_id, moved.canonical)"
+
 
 def timeseries(asked: SeriesAsked) -> Question:
     """Rows (bucket, group, value) of the largest groups; a group's size is its measure over the whole time."""
-    value = _value(asked.measure, asked.of)
+    value = _value(asked.measure)
+    merged, person = ("", "''") if asked.measure is not Measure.UNIQUE_PEOPLE else (_MERGED, _CANONICAL)
     group = "''" if asked.group_by is None else _group(asked.group_by)
     chosen = f"SELECT bucket, group, {value} AS value FROM chosen"
     if asked.group_by is not None:
@@ -143,8 +153,9 @@ def timeseries(asked: SeriesAsked) -> Question:
         "timeseries",
         f"""
         WITH chosen AS (
-            SELECT {_BUCKET[asked.interval]} AS bucket, {group} AS group, {_person()} AS person, {_number(asked.of)} AS number
+            SELECT {_BUCKET[asked.interval]} AS bucket, {group} AS group, {_number(asked.of)} AS number, {person} AS person
             FROM rapport.events FINAL
+            {merged}
             WHERE type = 'track' AND event = {{event:String}}
                 AND timestamp >= fromUnixTimestamp64Milli({{start:Int64}}) AND timestamp < fromUnixTimestamp64Milli({{end:Int64}})
         )
@@ -161,7 +172,7 @@ def timeseries(asked: SeriesAsked) -> Question:
     )
 
 
-def _value(measure: Measure, of: NumericProperty | None) -> str:
+def _value(measure: Measure) -> str:
     match measure:
         case Measure.COUNT:
             return "count()"
@@ -184,11 +195,6 @@ def _after(after: Key | None) -> dict[str, Any] | None:
     return None if after is None else {f"a{at}": value for at, value in enumerate(after)}
 
 
-def _person() -> str:
-    """The person of an event, merges resolved."""
-    return "dictGetOrDefault('rapport.canonical', 'canonical', profile_id, profile_id)"
-
-
 def _group(grouping: Grouping) -> str:
     """The grouping's value as text, empty where there is none."""
     if grouping in COLUMNS:
@@ -202,4 +208,6 @@ def _number(of: NumericProperty | None) -> str:
     """The property as an exact decimal, read from its text; 0 where it is none."""
     if of is None:
         return "toDecimal128(0, 4)"
+    if of is NumericProperty.REVENUE:
+        return "toDecimal128(ifNull(revenue, 0), 4)"
     return f"toDecimal128OrZero(ifNull(toString(properties.{of.value}), ''), 4)"

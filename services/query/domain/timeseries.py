@@ -13,6 +13,7 @@ from services.query.domain.reasons import Code, Refused
 
 MOST_BUCKETS: Final = 5_000
 MOST_POINTS: Final = 50_000
+EXACT: Final = Decimal("0.0001")
 
 
 @dataclass(frozen=True)
@@ -58,15 +59,17 @@ def check(asked: SeriesAsked) -> None:
 def series(asked: SeriesAsked, rows: Sequence[Mapping[str, Any]]) -> list[Series]:
     """Every group's points, buckets without events as 0, the largest group first. A row: `bucket` (its label), `group`, `value`."""
     every = list(labels(asked.start, asked.end, asked.interval, asked.zone))
+    nothing = EXACT * 0 if asked.measure is Measure.SUM else Decimal(0)
     by_group: dict[str | None, dict[str, Decimal]] = {} if asked.group_by else {None: {}}
     for row in rows:
         group = str(row["group"]) if asked.group_by else None
-        by_group.setdefault(group, {})[str(row["bucket"])] = Decimal(str(row["value"]))
+        value = Decimal(str(row["value"]))
+        by_group.setdefault(group, {})[str(row["bucket"])] = value.quantize(EXACT) if asked.measure is Measure.SUM else value
     found = [
         Series(
             group,
             tuple(
-                Point(begins(label, asked.interval, asked.zone), values.get(label, Decimal(0)))
+                Point(begins(label, asked.interval, asked.zone), values.get(label, nothing))
                 for label in sorted({*every, *values}, key=lambda label: begins(label, asked.interval, asked.zone))
             ),
         )

@@ -33,7 +33,8 @@ class EventShape(BaseModel):
     message_id: str
     source_id: str
     type: str
-    event: str | None = Field(description="the event's name; a page's or screen's")
+    event: str | None = Field(description="a track event's name")
+    name: str | None = Field(description="a page's or screen's name")
     profile_id: str = Field(description="the profile that it came to; merges may have moved it on")
     user_id: str | None
     anonymous_id: str | None
@@ -193,20 +194,29 @@ def router(parts: Parts) -> APIRouter:
     return routes
 
 
-def _json(value: Any) -> Any:
-    return msgspec.json.decode(value) if isinstance(value, str) and value else value or {}
+_CONTENTS: Final = ("properties", "traits", "context")
+
+
+def _contents(raw: str) -> dict[str, Any]:
+    """Properties, traits and context as the client sent them; empty where the record was no JSON."""
+    try:
+        whole = msgspec.json.decode(raw, type=dict[str, Any])
+    except msgspec.DecodeError:
+        whole = {}
+    return {name: whole.get(name, {}) for name in _CONTENTS}
 
 
 def _event(row: Row, clear: bool) -> EventShape:
-    contents = {name: _json(row[name]) for name in ("properties", "traits", "context")}
+    contents = _contents(row["raw"])
     return EventShape(
         message_id=row["message_id"],
         source_id=row["source_id"],
         type=row["type"],
         event=row["event"] or None,
+        name=row["name"] or None,
         profile_id=shown_id(row["profile_id"], clear),
-        user_id=_id(row["user_id"], clear),
-        anonymous_id=_id(row["anonymous_id"], clear),
+        user_id=_id(row["user_id"] or None, clear),
+        anonymous_id=_id(row["anonymous_id"] or None, clear),
         timestamp=instant(row["timestamp_ms"]),
         original_timestamp=instant_or_none(row["original_ms"]),
         sent_at=instant_or_none(row["sent_ms"]),

@@ -174,9 +174,11 @@ class Tracking:
             raise refusal
 
     def _count(self, taken: Taken, frame: Frame) -> None:
-        received = self._metrics.received
+        by_kind: dict[EventType, int] = {}
         for event in taken.accepted:
-            received[event.type].inc()
+            by_kind[event.type] = by_kind.get(event.type, 0) + 1
+        for kind, count in by_kind.items():  # an inc() costs ten times what counting here does
+            self._metrics.received[kind].inc(count)
         for rejection, _ in taken.rejected:
             self._metrics.rejected[rejection.reason].inc()
         for name, count in frame.unusable.items():

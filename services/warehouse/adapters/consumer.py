@@ -1,0 +1,154 @@
+"""The log by a plain confluent-kafka consumer: whole batches out, offsets with metadata in."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from services.warehouse.domain.progress import Progress, UnreadableProgressError, decode
+from services.warehouse.domain.rows import Record
+from services.warehouse.ports import Assigned, LogAway, Place, Rebalance
+
+QUEUE_KILOBYTES: Final = 32 * 1024
+CALL_SECONDS: Final = 5.0
+PATIENCE_SECONDS: Final = 60.0
+
+_log = structlog.get_logger("warehouse.log")
+
+
+class LogConsumer:
+    """A member of one consumer group over `topics`. One thread."""
+
+    def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_timeout_s: float, rebalance: Rebalance) -> None:
+        self._rebalance = rebalance
+        self._changed = False
+        self._paused = False
+        self._next: dict[Place, int] = {}
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": group,
+                "client.id": group,
+                "enable.auto.commit": False,
+                "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "range",
+                "session.timeout.ms": int(session_timeout_s * 1000),
+                "heartbeat.interval.ms": int(session_timeout_s * 1000 / 4),
+                "allow.auto.create.topics": False,
+                "queued.max.messages.kbytes": QUEUE_KILOBYTES,
+                "error_cb": _on_error,
+                "logger": None,
+            }
+        )
+        self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+
+    def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
+        assigned = [self._begin(consumer, committed) for committed in self._committed(consumer, partitions)]
+        consumer.assign([TopicPartition(one.place.topic, one.place.partition, one.progress.next) for one in assigned])
+        self._next = {one.place: one.progress.next for one in assigned}
+        self._changed, self._paused = True, False
+        self._rebalance.assigned(assigned)
+
+    def _committed(self, consumer: Any, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                told: list[TopicPartition] = consumer.committed(partitions, timeout=CALL_SECONDS)
+                failed = next((one.error for one in told if one.error), None)
+                if failed is None:
+                    return told
+                raise KafkaException(failed)
+            except KafkaException as away:
+                if time.monotonic() > end:
+                    raise LogAway(f"committed offsets are not told: {away}") from away
+
+    def _begin(self, consumer: Any, committed: TopicPartition) -> Assigned:
+        place = Place(committed.topic, committed.partition)
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                low, _ = consumer.get_watermark_offsets(committed, timeout=CALL_SECONDS)
+                break
+            except KafkaException as away:
+                if time.monotonic() > end:
+                    raise LogAway(f"the start of {place} is not told: {away}") from away
+        if committed.offset == OFFSET_INVALID:
+            return Assigned(place, Progress(low), 0)
+        try:
+            progress = decode(committed.offset, committed.metadata or "")
+        except UnreadableProgressError as foreign:
+            _log.error(
+                "a commit that is not ours: going on at its offset", topic=place.topic, partition=place.partition, detail=str(foreign)
+            )
+            progress = Progress(committed.offset)
+        return Assigned(place, progress, max(0, low - progress.next))
+
+    def _on_revoke(self, consumer: Any, _: list[TopicPartition]) -> None:
+        self._next = {}
+        self._changed = True
+        self._rebalance.revoked()
+
+    def read(self, most: int, seconds: float) -> list[tuple[Place, Record]]:
+        """As Log.read."""
+        return self._taken(self._consumer.consume(most, seconds))
+
+    def keep_alive(self, seconds: float) -> list[tuple[Place, Record]]:
+        """As Log.keep_alive."""
+        if not self._paused:
+            self._consumer.pause(self._consumer.assignment())
+            self._paused = True
+        message = self._consumer.poll(seconds)
+        return self._taken([message] if message is not None else [])
+
+    def resume(self) -> None:
+        """As Log.resume."""
+        if self._paused:
+            self._consumer.resume(self._consumer.assignment())
+            self._paused = False
+
+    def _taken(self, messages: list[Message]) -> list[tuple[Place, Record]]:
+        changed, self._changed = self._changed, False
+        if changed and messages:  # some may be of the assignment before: all are read again
+            self._consumer.assign([TopicPartition(place.topic, place.partition, offset) for place, offset in self._next.items()])
+            return []
+        read = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                _on_error(error)
+                continue
+            record = Record(message.offset(), message.timestamp()[1], message.key() or b"", message.value() or b"", message.headers() or ())
+            read.append((Place(message.topic(), message.partition()), record))
+        return read
+
+    def commit(self, progress: Mapping[Place, Progress]) -> None:
+        """As Log.commit."""
+        offsets = [TopicPartition(place.topic, place.partition, one.next, metadata=one.encode()) for place, one in progress.items()]
+        try:
+            told = self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as refused:
+            raise LogAway(str(refused)) from refused
+        failed = next((one.error for one in told or () if one.error), None)
+        if failed is not None:
+            raise LogAway(str(failed))
+
+    def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
+        """As Log.waiting."""
+        behind: dict[str, int] = {}
+        for place, offset in progress.items():
+            _, high = self._consumer.get_watermark_offsets(TopicPartition(place.topic, place.partition), cached=True)
+            behind[place.topic] = behind.get(place.topic, 0) + max(0, high - offset)
+        return behind
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+
+
+def _on_error(error: KafkaError) -> None:
+    if error.fatal():
+        raise LogAway(str(error))
+    _log.warning("Kafka says", detail=str(error))

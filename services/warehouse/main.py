@@ -1,0 +1,73 @@
+"""Warehouse: every record of five topics into ClickHouse, exactly once. `python -m services.warehouse.main`; see settings.py."""
+
+import asyncio
+import logging
+import signal
+import sys
+
+import structlog
+from pydantic import ValidationError
+
+from services.warehouse.adapters.consumer import LogConsumer
+from services.warehouse.adapters.tables import ClickHouseTables
+from services.warehouse.domain.chunk import Limits
+from services.warehouse.domain.rows import TOPICS
+from services.warehouse.loader import Loader
+from services.warehouse.metrics import METRICS, WarehouseMetrics
+from services.warehouse.settings import Settings
+from shared.adapters.clickhouse import ClickHouse
+from shared.adapters.health import HealthServer
+from shared.adapters.prometheus import Registry
+from shared.runtime.logs import configure_logs
+
+_log = structlog.get_logger("warehouse")
+
+
+async def serve(settings: Settings) -> None:
+    """Until SIGTERM or SIGINT. Raises what the loader cannot go on after."""
+    registry = Registry("warehouse", METRICS)
+    metrics = WarehouseMetrics(registry)
+    store = ClickHouse(settings.clickhouse_url.get_secret_value())
+    loader = Loader(
+        ClickHouseTables(store),
+        metrics,
+        Limits(settings.warehouse_chunk_records, settings.warehouse_chunk_bytes),
+        settings.warehouse_buffer_bytes,
+        settings.warehouse_flush_seconds,
+        settings.warehouse_inserts_per_second,
+    )
+    group = f"{settings.group_prefix}-warehouse"
+    log = LogConsumer(settings.kafka_bootstrap, group, TOPICS, settings.session_timeout_s, loader.rebalance())
+
+    def readiness() -> dict[str, str | None]:
+        return {"kafka": None if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason}
+
+    health = HealthServer(settings.host, settings.health_port, readiness, registry.collectors)
+    await health.start()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, loader.stop)
+    _log.info("started", group=group)
+    try:
+        await asyncio.to_thread(loader.run, log)
+    finally:
+        await asyncio.to_thread(log.close)
+        store.close()
+        await health.stop()
+    _log.info("stopped")
+
+
+def main() -> int:
+    """Code 2: a setting cannot be used, said in plain words."""
+    try:
+        settings = Settings()
+        configure_logs(settings.log_level, "warehouse")
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each insert
+    except (ValidationError, ValueError) as error:
+        sys.stderr.write(f"warehouse cannot start:\n{error}\n")
+        return 2
+    asyncio.run(serve(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -48,7 +48,7 @@ class Dispatcher:
         settings = self._settings
         self._redis = connect(settings.redis_url)
         self._observer = Metrics(registry)
-        server = SmtpServer.parse(settings.smtp_url, settings.smtp_connect_seconds, settings.smtp_reply_seconds)
+        server = SmtpServer.parse(settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds)
         self._provider = SmtpProvider(server, settings.smtp_connections)
         patience = Patience(
             settings.retry_first_seconds,

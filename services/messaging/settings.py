@@ -1,10 +1,10 @@
 """What messaging reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
-from pydantic_settings import NoDecode
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.messaging.adapters.smtp import SmtpServer
 from services.messaging.domain.mail import Sender
@@ -16,12 +16,14 @@ Part = Literal["journeys", "dispatcher"]
 class Settings(RuntimeSettings):
     """Seconds where a length of time is meant. What the runtime reads stands in shared/runtime/settings.py."""
 
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore", hide_input_in_errors=True)  # an URL may hold a password
+
     messaging_parts: Annotated[frozenset[Part], NoDecode] = Field(
         frozenset({"journeys", "dispatcher"}), min_length=1, description="what this process runs: journeys, dispatcher, or both"
     )
     definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of journeys, templates and the consent file")
     default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
-    smtp_url: str = Field("smtp://127.0.0.1:8025", description="smtp[s]://[user:password@]host[:port] that takes e-mail")
+    smtp_url: SecretStr = Field(SecretStr("smtp://127.0.0.1:8025"), description="smtp[s]://[user:password@]host[:port] that takes e-mail")
     smtp_connections: int = Field(4, ge=1, le=100, description="most connections to the SMTP server at once")
     smtp_connect_seconds: float = Field(10.0, gt=0, description="the SMTP server must take a connection within")
     smtp_reply_seconds: float = Field(30.0, gt=0, description="the SMTP server must answer a command, or the content, within")
@@ -33,6 +35,12 @@ class Settings(RuntimeSettings):
     provider_retry_first_seconds: float = Field(1.0, gt=0, description="pause after a provider was found to be away; it doubles")
     provider_retry_longest_seconds: float = Field(60.0, gt=0, description="longest such pause")
 
+    @model_validator(mode="after")
+    def _lease_ends_before_others_may_take_over(self) -> Self:
+        if self.dispatch_lease_seconds >= self.session_timeout_s:
+            raise ValueError("RAPPORT_DISPATCH_LEASE_SECONDS must be less than RAPPORT_SESSION_TIMEOUT_S")
+        return self
+
     @field_validator("messaging_parts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -40,8 +48,8 @@ class Settings(RuntimeSettings):
 
     @field_validator("smtp_url")
     @classmethod
-    def _is_smtp(cls, value: str) -> str:
-        SmtpServer.parse(value)
+    def _is_smtp(cls, value: SecretStr) -> SecretStr:
+        SmtpServer.parse(value.get_secret_value())
         return value
 
     @field_validator("mail_from")

@@ -98,6 +98,7 @@ class Installation:
             "RAPPORT_MAIL_FROM": "Shop <shop@example.com>",
             "RAPPORT_HEALTH_PORT": str(port),
             "RAPPORT_SESSION_TIMEOUT_S": "2",
+            "RAPPORT_DISPATCH_LEASE_SECONDS": "1",
             "RAPPORT_MESSAGING_PARTS": "dispatcher",
             "RAPPORT_DEFINITIONS_DIR": str(PROJECT / "deploy" / "definitions"),
             "RAPPORT_PROVIDER_RETRY_FIRST_SECONDS": "0.2",

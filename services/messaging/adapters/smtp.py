@@ -6,7 +6,7 @@ knows, and SMTP has no way to ask.
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
@@ -29,7 +29,7 @@ class SmtpServer:
     port: int
     tls: bool
     user: str | None
-    password: str | None
+    password: str | None = field(repr=False)
     connect_s: float = 10.0
     reply_s: float = 30.0
 

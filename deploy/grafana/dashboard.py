@@ -13,7 +13,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_models
 from grafana_foundation_sdk.models import dashboard as models
 
-from deploy.grafana.panels import ROWS, Chart, Figure, Query
+from deploy.grafana.panels import ROWS
+from deploy.grafana.shapes import Chart, Figure, Query
 
 UID: Final = "rapport"
 DATASOURCE_UID: Final = "rapport-prometheus"

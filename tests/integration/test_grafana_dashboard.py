@@ -13,7 +13,8 @@ import yaml
 from prometheus_client import Counter, Gauge, generate_latest
 
 from deploy.grafana.dashboard import DATASOURCE_UID, PATH, UID, build
-from deploy.grafana.panels import ROWS, Query
+from deploy.grafana.panels import ROWS
+from deploy.grafana.shapes import Query
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT

@@ -171,7 +171,7 @@ class MemoryKeys:
 
     def __init__(self) -> None:
         self.keys: dict[str, KeyChanged] = {}
-        self.read_to_end = True
+        self.trouble: str | None = None
         self.certain = True
 
     def caught_up(self, seconds: float) -> bool:

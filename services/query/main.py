@@ -20,7 +20,7 @@ from services.query.adapters.sealing import Sealer
 from services.query.app import QueryApp, build
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
-from services.query.settings import Settings
+from services.query.settings import Settings, read_settings
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
@@ -62,7 +62,7 @@ def create(settings: Settings) -> QueryApp:
 
 def main() -> None:
     """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
-    settings = Settings()
+    settings = read_settings()
     configure_logs(settings.log_level, "query")
     try:
         app = create(settings)

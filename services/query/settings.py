@@ -5,7 +5,7 @@ import secrets
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).parents[2]
@@ -13,7 +13,7 @@ PROJECT = Path(__file__).parents[2]
 
 def _level(value: str) -> str:
     if value.upper() not in logging.getLevelNamesMapping():
-        raise ValueError(f"{value!r} is no level (DEBUG, INFO, WARNING, ERROR)")
+        raise ValueError("is no level (DEBUG, INFO, WARNING, ERROR)")
     return value.upper()
 
 
@@ -42,3 +42,12 @@ class Settings(BaseSettings):
     query_rows: int = Field(100_000, ge=1000, description="one question to ClickHouse may give so many rows")
     query_memory_mb: int = Field(256, ge=64, description="one question to ClickHouse may use so much memory")
     drain_seconds: float = Field(10.0, gt=0, description="SIGTERM: requests under way get so long")
+
+
+def read_settings() -> Settings:
+    """The settings of this process. Ends it with a sentence that names each one that is missing or wrong; values are not told."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        told = (f"RAPPORT_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors(include_input=False))
+        raise SystemExit("query cannot start: " + "; ".join(told)) from None

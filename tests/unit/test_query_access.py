@@ -36,7 +36,7 @@ async def test_a_key_is_answered_for_what_it_is(key: str | None, path: str, stat
 
 async def test_before_the_keys_have_been_read_nobody_is_refused_for_good() -> None:
     world = World()
-    world.query_keys.read_to_end = False
+    world.query_keys.trouble = "not read to the end yet"
     for key in (FULL, "qk_stranger"):
         answer = await world.get("segments", key)
         assert (answer.status_code, answer.json()["code"]) == (503, "keys_not_read")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from services.query.domain.segments import KnownSegment
 from shared.definitions.files import load
+from shared.definitions.models import plain_mapping
 from shared.definitions.segment import Segment
 
 
@@ -16,7 +17,7 @@ def known_segments(folder: Path) -> tuple[KnownSegment, ...]:
             one.definition.title.zh,
             one.definition.title.en,
             one.definition.description,
-            one.definition.when.model_dump(mode="json", by_alias=True, exclude_none=True),
+            plain_mapping(one.document.data)["when"],
             one.text,
         )
         for one in load(folder, Segment)

@@ -20,8 +20,8 @@ class KeyStore(Protocol):
     keys: dict[str, KeyChanged]
 
     @property
-    def read_to_end(self) -> bool:
-        """Whether the topic has been read to the end that it had when following began."""
+    def trouble(self) -> str | None:
+        """Why the keys cannot be relied on (not read to the end yet, no longer followed); None if they can."""
 
     def caught_up(self, seconds: float) -> bool:
         """Whether all that was in the topic at the call has been read. Blocks up to `seconds`."""
@@ -38,8 +38,9 @@ class KeyAccess:
 
     async def access(self, secret: str) -> Access:
         """What the key may do. Raises Refused: 401 if it is certainly not good, 503 if that is not certain."""
-        if not self._store.read_to_end:
-            raise _not_read("the query keys have not been read yet")
+        trouble = self._store.trouble
+        if trouble is not None:
+            raise _not_read(trouble)
         hashed = key_hash(secret)
         record = self._store.keys.get(hashed)
         if record is None:

@@ -76,8 +76,9 @@ def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["keys"])
 
     def everything() -> list[KeyChanged]:
-        if not all(store.read_to_end for store in parts.stores.values()):
-            raise Refused(503, Code.KEYS_NOT_READ, "the keys have not been read yet", retry_after=RETRY_SECONDS)
+        for store in parts.stores.values():
+            if store.trouble is not None:
+                raise Refused(503, Code.KEYS_NOT_READ, store.trouble, retry_after=RETRY_SECONDS)
         found = [record for store in parts.stores.values() for record in list(store.keys.values())]
         return sorted(found, key=lambda record: (record.created_at, record.hash))
 

@@ -135,7 +135,7 @@ def health(parts: Parts) -> APIRouter:
         redis, clickhouse = await asyncio.gather(parts.space.answers(), parts.history.answers())
         needed = {
             "redis": None if redis else "does not answer",
-            "query_keys": None if all(store.read_to_end for store in parts.stores.values()) else "not read to the end yet",
+            "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
         }
         ready = all(reason is None for reason in needed.values())
         told = {name: reason or "ok" for name, reason in needed.items()} | {"clickhouse": "ok" if clickhouse else "does not answer"}

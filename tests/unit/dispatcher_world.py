@@ -1,0 +1,267 @@
+"""A partition of requests, a ledger, a provider, and processes that come and go, in memory: for tests of the dispatcher's slot."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from email.headerregistry import Address
+from pathlib import Path
+
+import msgspec
+
+from services.messaging.dispatch.decide import Desk
+from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Read
+from services.messaging.dispatch.slot import DispatchSlot, Habits
+from services.messaging.domain.admission import Rules
+from services.messaging.domain.mail import Sender
+from services.messaging.domain.outcome import Deferred, Outcome, Sent, Unknown
+from services.messaging.domain.patience import Breaker, Patience
+from services.messaging.domain.reasons import Reason
+from shared.contracts.changes import CHANGE_ENCODER, MessageChanged, MessageRequested
+from shared.contracts.failed import FailedRecord
+from shared.contracts.journey_blob import Consent, Fact, Person
+from shared.contracts.ledger import LedgerEntry
+from shared.contracts.topics import MESSAGE_REQUESTED
+from shared.definitions.template import Templates, load_templates
+from shared.runtime.ports import Fenced, LogAway, StoreAway
+from shared.testing.fakes import FakeRecord
+
+NOW = 1_700_000_000_000
+HOUR = 3600 * 1000
+YES = {"email": Consent(1, "m", "s", True)}
+
+
+def person(email: str | None = "ann@example.com", consents: dict[str, Consent] | None = None) -> Person:
+    fact = None if email is None else Fact(1, "m", "s", msgspec.json.encode(email))
+    return Person(email=fact, consents=YES if consents is None else consents)
+
+
+def request(number: int, **changes: object) -> MessageRequested:
+    base = MessageRequested(
+        dispatch_id=f"{number:032x}",
+        entry_id="e",
+        journey="keep",
+        journey_version=1,
+        step="steps[0]",
+        profile_id=f"u:{number}",
+        channel="email",
+        template="hello",
+        message_class="marketing",
+        requested_at=NOW,
+        expires_at=NOW + HOUR,
+        person={"firstName": msgspec.Raw(b'"Ann"')},
+    )
+    return msgspec.structs.replace(base, **changes)
+
+
+@dataclass
+class FakeClock:
+    now: float = 0.0
+
+    def wall_ms(self) -> int:
+        return NOW + int(self.now * 1000)
+
+    def steady_s(self) -> float:
+        return self.now
+
+
+@dataclass
+class SharedLedger:
+    """The log behind all owners: the last to take over is the one who may write."""
+
+    entries: list[LedgerEntry] = field(default_factory=list)
+    told: list[MessageChanged] = field(default_factory=list)
+    letters: list[FailedRecord] = field(default_factory=list)
+    owner: int = 0
+    away: int = 0
+    transactions: int = 0
+
+    def last(self) -> dict[str, LedgerEntry]:
+        return {entry.dispatch_id: entry for entry in self.entries}
+
+
+class FakeLedger:
+    def __init__(self, shared: SharedLedger) -> None:
+        self.shared = shared
+        self.me = -1
+
+    async def take_over(self) -> Read:
+        self.shared.owner += 1
+        self.me = self.shared.owner
+        return Read(list(self.shared.entries), len(self.shared.entries))
+
+    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
+        await asyncio.sleep(0)
+        if self.shared.owner != self.me:
+            raise Fenced("another")
+        if self.shared.away:
+            self.shared.away -= 1
+            raise LogAway("Kafka is away")
+        self.shared.transactions += 1
+        self.shared.entries += [change.entry for change in changes]
+        self.shared.told += [change.told for change in changes if change.told is not None]
+        self.shared.letters += failed
+
+    def close(self) -> None:
+        self.me = -1
+
+
+@dataclass
+class FakeProvider:
+    """Answers by script: outcomes per dispatch id, used up one by one, else Sent."""
+
+    name: str = "fake"
+    got: list[str] = field(default_factory=list)
+    content: dict[str, bytes] = field(default_factory=dict)
+    to: list[Address] = field(default_factory=list)
+    script: dict[str, list[Outcome]] = field(default_factory=dict)
+    before: Callable[[], None] = lambda: None
+    hold: asyncio.Event | None = None
+
+    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+        self.before()
+        if self.hold is not None:
+            await self.hold.wait()
+        if not may_begin():
+            return Deferred(Reason.HELD_UP, "late")
+        outcomes = self.script.get(mail.dispatch_id)
+        outcome = outcomes.pop(0) if outcomes else Sent()
+        if isinstance(outcome, Sent | Unknown):
+            self.got.append(mail.dispatch_id)
+            self.content[mail.dispatch_id] = mail.content
+            self.to.append(mail.to)
+        return outcome
+
+
+@dataclass
+class FakePeople:
+    people: dict[str, Known | None] = field(default_factory=dict)
+    away: bool = False
+
+    async def read(self, profile_ids: Sequence[str]) -> dict[str, Known | None]:
+        if self.away:
+            raise StoreAway("Redis is away")
+        return {asked: self.people.get(asked, Known(asked, person())) for asked in profile_ids}
+
+
+@dataclass
+class FakeCaps:
+    places: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
+    marks: set[int] = field(default_factory=set)
+
+    async def kept(self, partition: int) -> bool:
+        return partition in self.marks
+
+    async def restore(self, partition: int, entries: Iterable[LedgerEntry]) -> None:
+        for entry in entries:
+            self.places.setdefault((entry.profile_id, entry.message_class), {})[entry.dispatch_id] = entry.at
+        self.marks.add(partition)
+
+    async def claim(self, wanted: Sequence[Claim]) -> list[bool]:
+        return [self._claim(one) for one in wanted]
+
+    def _claim(self, one: Claim) -> bool:
+        places = self.places.setdefault((one.profile_id, one.message_class), {})
+        taken = sum(at > one.at - one.per for key, at in places.items() if key != one.dispatch_id)
+        if one.limit and taken >= one.limit:
+            return False
+        places[one.dispatch_id] = one.at
+        return True
+
+    async def release(self, places: Sequence[Claim]) -> None:
+        for one in places:
+            self.places.get((one.profile_id, one.message_class), {}).pop(one.dispatch_id, None)
+
+
+@dataclass
+class FakeGate:
+    reason: str | None = None
+    asked: int = 0
+
+    async def closed(self) -> str | None:
+        self.asked += 1
+        return self.reason
+
+
+def write_templates(folder: Path) -> Templates:
+    """`hello` makes do without a name, `needs` cannot do without a plan."""
+    subject = "\"Hi {{{{ person.firstName | default: 'you' }}}}\""
+    head = f"---\ntemplate: {{}}\nchannel: email\nclass: marketing\nlocale: en\nsubject: {subject}\n---\n"
+    (folder / "hello.en.liquid").write_text(head.format("hello") + "Hello {{ person.firstName | default: 'you' }}\n")
+    (folder / "needs.en.liquid").write_text(head.format("needs") + "Your {{ person.plan }}\n")
+    return load_templates(folder)
+
+
+class World:
+    """A partition of requests, a ledger, and the processes that come and go."""
+
+    def __init__(self, templates: Templates) -> None:
+        self.clock = FakeClock()
+        self.ledger = SharedLedger()
+        self.provider = FakeProvider()
+        self.people = FakePeople()
+        self.caps = FakeCaps()
+        self.gate = FakeGate()
+        self.rules = Rules({})
+        self.templates = templates
+        self.records: list[FakeRecord] = []
+        self.patience = Patience(10.0, 100.0, 1.0, 8.0, failures=3)
+        self.wanted: set[int] = set()
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def ask(self, *requests: MessageRequested | bytes) -> None:
+        for one in requests:
+            value = one if isinstance(one, bytes) else CHANGE_ENCODER.encode(one)
+            self.records.append(FakeRecord(MESSAGE_REQUESTED, 0, len(self.records), NOW, b"u:1", value))
+
+    def start(self, *, from_offset: int = 0) -> DispatchSlot:
+        """A new process; its slot gets every record from its committed offset on."""
+        desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
+        number = len(self.tasks)
+        slot = DispatchSlot(
+            0,
+            FakeLedger(self.ledger),
+            desk,
+            self.gate,
+            self.provider,
+            Breaker(self.patience),
+            self.clock,
+            Observer(),
+            Habits(batch=4, lease_s=5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience),
+            lambda: number in self.wanted,
+        )
+        slot.receive(self.records[from_offset:])
+        self.wanted.add(number)
+        self.tasks.append(asyncio.create_task(slot.run()))
+        return slot
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not holds():
+                for task in self.tasks:
+                    if task.done():
+                        task.result()
+                await asyncio.sleep(0.001)
+
+    async def as_time_goes_by(self, slot: DispatchSlot, seconds: float, holds: Callable[[], bool]) -> None:
+        """Let `seconds` pass at each look until `holds`."""
+
+        def look() -> bool:
+            if holds():
+                return True
+            self.clock.now += seconds
+            slot.wake()
+            return False
+
+        await self.until(look)
+
+    async def settle(self, slot: DispatchSlot) -> None:
+        await self.until(lambda: slot.queue.position == len(self.records))
+
+    async def stop(self, slot: DispatchSlot) -> None:
+        self.wanted.clear()
+        slot.stop()
+        await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
+
+    def status(self, number: int) -> tuple[str, str | None]:
+        entry = self.ledger.last()[f"{number:032x}"]
+        return entry.status.value, entry.reason

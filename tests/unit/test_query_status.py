@@ -4,7 +4,7 @@ from typing import Any
 
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import PARTITIONS
-from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, FOLDER_REPLAYED
 from tests.query_fakes import World
 
 NOW = 1_780_000_000_000
@@ -69,3 +69,13 @@ async def test_whatever_is_away_is_said_and_the_rest_is_answered() -> None:
     answer = (await world.get("system/status")).json()
     assert (answer["rebuilding"], answer["stages"], answer["warehouse"]["lag_records"]) == (None, [], None)
     assert not any(store["answers"] for store in answer["stores"].values())
+
+
+async def test_a_topic_that_no_slot_has_a_fence_for_is_not_waited_for() -> None:
+    world = World()
+    started(world, fence=10)
+    world.log.put(FOLDER_REPLAYED, 0, b"", NOW)
+    assert [one["topic"] for one in (await stage(world, "folder"))["inputs"]] == [EVENT_RESOLVED]
+    assert (await stage(world, "folder"))["lag_records"] == 0
+    world.space.hash[meta_key("folder", 0)][f"f|{FOLDER_REPLAYED}"] = "0"
+    assert (await stage(world, "folder"))["lag_records"] == 1

@@ -63,7 +63,7 @@ def standing(
     Clock records that change nothing are acked but not fenced (an idle system stays idle), so a slot has come as far as the greater of
     both; while it rebuilds only the fence counts.
     """
-    read = inputs(stage)
+    read = _read(stage, metas, acked)
     lags: dict[Where, int] = {}
     for where in partitions(read):
         topic, partition = where
@@ -72,6 +72,7 @@ def standing(
         if not meta.rebuilding:
             come = max(come, acked.get(where, 0))
         lags[where] = max(0, ends.get(where, 0) - max(come, starts.get(where, 0)))
+    started = any(meta.stored for meta in metas) or any(acked.get(where) for where in lags)
     slots = [
         SlotStanding(
             partition,
@@ -85,10 +86,16 @@ def standing(
     ]
     return StageStanding(
         stage=stage,
-        started=any(meta.stored for meta in metas) or any(acked.get(where) for where in lags),
+        started=started,
         rebuilding=any(slot.rebuilding for slot in slots),
         clock=min(slot.clock for slot in slots),
         lag=sum(lags.values()),
         inputs=[InputStanding(topic, sum(lags[topic, partition] for partition in range(PARTITIONS))) for topic in read],
         slots=slots,
     )
+
+
+def _read(stage: str, metas: Sequence[Meta], acked: Mapping[Where, int]) -> tuple[str, ...]:
+    """The topics that the stage reads: a slot has a fence for each one from its takeover on. Before that, those of the table."""
+    fenced = {topic for meta in metas for topic in meta.fences} | {topic for topic, _ in acked}
+    return tuple(topic for topic in inputs(stage) if topic in fenced) if fenced else inputs(stage)

@@ -88,7 +88,8 @@ class World:
         return [MESSAGE_REQUESTED_DECODER.decode(record.value or b"") for record in self.log.records(MESSAGE_REQUESTED)]
 
     def person(self, who: str) -> Person:
-        return decode_person(peek(self.redis.states("journeys")[who])[2])
+        raw = self.redis.states("journeys").get(who)
+        return Person() if raw is None else decode_person(peek(raw)[2])
 
 
 async def test_who_enters_the_segment_is_asked_a_message_for() -> None:

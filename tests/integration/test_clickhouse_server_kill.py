@@ -66,6 +66,21 @@ def test_what_was_acknowledged_is_there_after_any_end(server: ClickHouse, end: s
     assert ask(server, "SELECT count() FROM plain") == "6"
 
 
+def test_databases_without_tables_come_back_and_what_is_made_in_them_later_stays(server: ClickHouse) -> None:
+    ask(server, "CREATE DATABASE empty")
+    for nth in range(3):
+        server.kill()
+        restart(server)
+        for table in ("default.t", "empty.t"):
+            ask(server, f"CREATE TABLE {table} (a UInt64) ENGINE = MergeTree ORDER BY a")
+            ask(server, f"INSERT INTO {table} VALUES ({nth})")
+        server.kill()
+        restart(server)
+        for table in ("default.t", "empty.t"):
+            assert ask(server, f"SELECT a FROM {table}") == str(nth)
+            ask(server, f"DROP TABLE {table}{' SYNC' if nth else ''}")
+
+
 def test_sigterm_ends_it_with_code_zero_and_within_its_drain(server: ClickHouse) -> None:
     began = time.monotonic()
     server.stop(20)

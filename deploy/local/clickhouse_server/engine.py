@@ -63,10 +63,16 @@ class Engine:
 
     def _plain_default_database(self) -> None:
         """chDB lays the database `default` over the files of this machine: SELECT * FROM `/any/file`. Here it is only itself."""
-        kept = (self._data / "metadata" / "default.sql").exists()
+        metadata = self._data / "metadata"
+        kept = any((metadata / "default").glob("*.sql"))
         with self.connect() as connection:
             connection.run(b"DETACH DATABASE default", "Null")
-            connection.run(b"ATTACH DATABASE default" if kept else b"CREATE DATABASE default ENGINE = Atomic", "Null")
+            if kept:
+                connection.run(b"ATTACH DATABASE default", "Null")
+                return
+            for leftover in ("default.sql", "default.sql.tmp", "default"):  # an empty one cannot be attached: it is made anew
+                (metadata / leftover).unlink(missing_ok=True)
+            connection.run(b"CREATE DATABASE default ENGINE = Atomic", "Null")
 
     def _facts(self) -> Facts:
         with self.connect() as connection:

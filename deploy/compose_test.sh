@@ -38,4 +38,4 @@ fi
 echo "building the image of Rapport"
 docker compose build --quiet
 
-RAPPORT_REQUIRE_ALL=1 "$python" -m pytest -m needs_docker --timeout 900 -v tests/e2e/test_compose.py
+RAPPORT_REQUIRE_ALL=1 "$python" -m pytest -m needs_docker --timeout 900 -v -x tests/e2e/test_compose.py

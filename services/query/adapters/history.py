@@ -71,6 +71,8 @@ class ClickHouseHistory:
                     query_retries=0,
                     compress=False,
                 )
+                # Sent as they are: to a user who may only read the server calls settings read-only, but lets them be lowered.
+                self._client.valid_transport_settings = self._client.valid_transport_settings | self._settings.keys()
             return self._client
 
     def _read(self, question: Question, error: ClickHouseError) -> Exception:

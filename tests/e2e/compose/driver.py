@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Final
@@ -40,8 +40,8 @@ class System:
     ingest: str
     query: str
     clickhouse: str
-    write_key: str = ""
-    query_key: str = ""
+    write_key: str = field(default="", repr=False)
+    query_key: str = field(default="", repr=False)
 
     def compose(self, *arguments: str, seconds: float = 300, check: bool = True) -> str:
         """What `docker compose ...` says. Raises AssertionError when it fails."""

@@ -56,7 +56,7 @@ class Journeys(Stage[Person, Item]):
             case SegmentChanged(transition=Transition.ENTERED):
                 self._enter(state, item)
             case _:
-                pass
+                step.unchanged = True
         return state
 
     def _enter(self, state: Person, change: SegmentChanged) -> None:

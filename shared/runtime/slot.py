@@ -252,7 +252,8 @@ class Slot(Generic[S, R]):
         await self._rebuilt()
 
     def _batch(self, topic: str) -> Batch[S, R]:
-        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
+        moved_upto = self.position[self.stage.moved] if self.stage.moved else 0
+        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get, moved_upto)
         batch.earliest_timer = self._first_due
         return batch
 

@@ -69,7 +69,7 @@ class Step:
 
     `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
     record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
-    that name.
+    that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored.
     """
 
     __slots__ = (
@@ -87,6 +87,7 @@ class Step:
         "partition",
         "sides",
         "topic",
+        "unchanged",
     )
 
     def __init__(self, stage: str, topic: str, partition: int) -> None:
@@ -99,6 +100,7 @@ class Step:
         self.now = 0
         self.key = ""
         self.held = False
+        self.unchanged = False
         self.merged_from: str | None = None
         self.origin: tuple[str, int, int] | None = None
         self.outputs: list[Output] = []

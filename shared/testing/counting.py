@@ -20,11 +20,12 @@ class Tally(msgspec.Struct, array_like=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """`add` to the total; `sleep_until` sets the timer; `boom` raises."""
+    """`add` to the total; `sleep_until` sets the timer; `boom` raises; `nothing` changes nothing."""
 
     add: int = 0
     sleep_until: int = 0
     boom: bool = False
+    nothing: bool = False
 
 
 class Counting(Stage[Tally, Item]):
@@ -56,6 +57,9 @@ class Counting(Stage[Tally, Item]):
         return msgspec.msgpack.encode(state)
 
     def fold(self, state: Tally, item: Item, step: Step) -> Tally:
+        if item.nothing:
+            step.unchanged = True
+            return state
         state.count += 1
         state.total += item.add
         state.due = item.sleep_until or state.due

@@ -221,6 +221,17 @@ async def test_a_replayed_dead_letter_is_applied_once() -> None:
     assert (world.tally("u:1").count, world.tally("u:1").total) == (1, 5)
 
 
+async def test_a_record_that_changes_nothing_stores_nothing() -> None:
+    world = World()
+    world.put("u:1", add=0, nothing=True)
+    await world.run()
+    assert world.redis.states("folder") == {}
+    assert world.redis.slots["folder", slot("u:1")].fields[f"f|{IN}"] == "1"
+    world.put("u:1", add=2)
+    await world.run()
+    assert (world.tally("u:1").count, world.tally("u:1").total) == (1, 2)
+
+
 async def test_a_repeated_cause_is_dropped() -> None:
     world = World()
     for cause in (b"up|x|0|5|0", b"up|x|0|5|1", b"up|x|0|5|0", b"up|x|0|4|9", b"up|x|1|4|0"):

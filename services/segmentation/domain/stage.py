@@ -72,6 +72,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         event = plan.events.get(_event_name(item))
         traits = plan.read_traits(item.traits) if item.type == "identify" and plan.traits else ()
         if event is None and not traits and self._is_decided(state):
+            step.unchanged = True
             return state  # most events: no rule asks for them
         self._catch_up(state, step)
         at = min(max(item.timestamp, 0), item.received_at)

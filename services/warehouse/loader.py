@@ -135,6 +135,8 @@ class Loader:
 
     def _write(self, places: Sequence[Place]) -> None:
         """Mean, insert, done. Raises Abandoned."""
+        if not places:
+            return
         epoch = self._epoch
         chunks = [(place, self._pending[place].take()) for place in places]
         failpoint("warehouse.before_intent")

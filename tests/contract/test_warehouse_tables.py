@@ -1,0 +1,212 @@
+# ruff: noqa: S608 the names put into statements are made here
+"""The warehouse's tables on a real ClickHouse: what becomes of a record's bytes, and of those nobody expected."""
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from deploy.local.clickhouse import ClickHouse as Server
+from services.warehouse import migrate as migrations
+from services.warehouse.adapters.tables import ClickHouseTables
+from services.warehouse.domain.rows import Record, Table, row
+from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
+from shared.contracts.topics import EVENT_RESOLVED, IDENTITY_CONFLICTED, MESSAGE_CHANGED, PROFILE_CHANGED, SEGMENT_CHANGED
+from tests.contract.waiting import until
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: Server) -> Iterator[ClickHouse]:
+    client = ClickHouse(clickhouse.url)
+    client.command("DROP DATABASE IF EXISTS rapport")
+    migrations.migrate(client, migrations.found())
+    yield client
+    client.close()
+
+
+@pytest.fixture(autouse=True)
+def _empty(store: ClickHouse) -> None:
+    for table in Table:
+        store.command(f"TRUNCATE TABLE rapport.{table.label}")
+
+
+_sent = iter(range(10**9))
+
+
+def put(store: ClickHouse, topic: str, value: Any, key: bytes = b"u:1", kind: bytes | None = None, token: str | None = None) -> bytes:
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    nth = next(_sent)
+    made = row(topic, 3, Record(nth, 1_760_000_000_123, key, raw, [("kind", kind)] if kind else []))
+    assert made is not None
+    ClickHouseTables(store).insert(made.table, made.data, token or f"token-{nth}")
+    return raw
+
+
+EVENT: dict[str, Any] = {
+    "type": "track",
+    "message_id": "m1",
+    "source_id": "shop",
+    "timestamp": 1_760_000_000_001,
+    "received_at": 1_760_000_000_500,
+    "original_timestamp": 1_760_000_000_002,
+    "sent_at": 1_760_000_000_003,
+    "user_id": "1",
+    "anonymous_id": "a1",
+    "event": "Order Completed",
+    "properties": {"revenue": "12.3456", "currency": "GBP", "products": [{"sku": "x", "price": 1.5}]},
+    "context": {"ip": "127.0.0.1", "library": {"name": "js"}},
+    "extra": {"unknown": [1, 2]},
+}
+
+
+def one(store: ClickHouse, sql: str) -> dict[str, Any]:
+    (row,) = store.rows(sql)
+    return row
+
+
+def test_an_event_becomes_columns_and_keeps_its_bytes(store: ClickHouse) -> None:
+    raw = put(store, EVENT_RESOLVED, json.dumps(EVENT, indent=1).encode())
+    found = one(
+        store,
+        "SELECT raw, profile_id, type, event, message_id, source_id, user_id, anonymous_id, toString(revenue) AS revenue, currency, "
+        "toUnixTimestamp64Milli(timestamp) AS t, toUnixTimestamp64Milli(received_at) AS r, "
+        "toUnixTimestamp64Milli(original_timestamp) AS o, toUnixTimestamp64Milli(sent_at) AS s, "
+        "toUnixTimestamp64Milli(_appended_at) AS at, _topic, _partition, toString(day) AS day, "
+        "properties, context, toString(context.library.name) AS library, traits FROM rapport.events",
+    )
+    assert found.pop("raw").encode() == raw
+    assert found.pop("properties") == EVENT["properties"]
+    assert found.pop("context") == EVENT["context"]
+    assert found == {
+        "profile_id": "u:1", "type": "track", "event": "Order Completed", "message_id": "m1", "source_id": "shop", "user_id": "1",
+        "anonymous_id": "a1", "revenue": "12.3456", "currency": "GBP", "t": 1_760_000_000_001, "r": 1_760_000_000_500,
+        "o": 1_760_000_000_002, "s": 1_760_000_000_003, "at": 1_760_000_000_123, "_topic": EVENT_RESOLVED, "_partition": 3,
+        "day": "2025-10-09", "library": "js", "traits": {},
+    }  # fmt: skip
+
+
+def test_absent_times_are_null_and_absurd_ones_do_no_harm(store: ClickHouse) -> None:
+    put(store, EVENT_RESOLVED, {**EVENT, "original_timestamp": None, "sent_at": None})
+    found = one(store, "SELECT original_timestamp, sent_at, toString(day) AS day FROM rapport.events")
+    assert found == {"original_timestamp": None, "sent_at": None, "day": "2025-10-09"}
+    for absurd in (10**17, -(10**17), 2**63 - 1):
+        put(store, EVENT_RESOLVED, {**EVENT, "message_id": str(absurd), "timestamp": absurd, "original_timestamp": absurd})
+    assert one(store, "SELECT count() AS n FROM rapport.events")["n"] == 4
+
+
+@pytest.mark.parametrize(
+    "properties",
+    [
+        '{"a":1,"a":2}', '{"a.b":1,"a":{"b":2}}', "[1]", '"x"', "null", '{"x":[{"a":1},{"a":"s"},3,null]}', '{"":1}',
+        '{"n":123456789012345678901234567890}', '{"a":' * 200 + "1" + "}" * 200, '{"a":"\\ud800"}', '{"a":1e400}', '{"a\\nb":"\\u0000"}',
+    ],
+)  # fmt: skip
+def test_no_json_that_a_client_can_send_stops_an_insert(store: ClickHouse, properties: str) -> None:
+    raw = put(
+        store, EVENT_RESOLVED, json.dumps({**EVENT, "properties": 0}).replace('"properties": 0', f'"properties": {properties}').encode()
+    )
+    found = one(store, "SELECT hex(raw) AS raw, message_id, event FROM rapport.events")
+    assert bytes.fromhex(found["raw"]) == raw
+
+
+@pytest.mark.parametrize("raw", [b"not json", b"\x00\xff\n\t{", b"{", b'{"type":"track"'])
+def test_bytes_that_are_no_json_keep_a_row_of_their_own(store: ClickHouse, raw: bytes) -> None:
+    put(store, EVENT_RESOLVED, raw)
+    put(store, EVENT_RESOLVED, raw)
+    assert [bytes.fromhex(found["raw"]) for found in store.rows("SELECT hex(raw) AS raw FROM rapport.events FINAL")] == [raw, raw]
+
+
+def test_the_same_message_twice_is_one_row_after_the_second_net(store: ClickHouse) -> None:
+    put(store, EVENT_RESOLVED, EVENT)
+    put(store, EVENT_RESOLVED, {**EVENT, "timestamp": EVENT["timestamp"] + 40 * 86_400_000, "sent_at": 1, "received_at": 2})
+    put(store, EVENT_RESOLVED, {**EVENT, "source_id": "other"})
+    found = one(store, "SELECT count() AS n, uniqExact((source_id, message_id)) AS u FROM rapport.events FINAL")
+    assert found == {"n": 2, "u": 2}
+
+
+def test_a_token_is_kept_on_every_table(store: ClickHouse) -> None:
+    for topic in (EVENT_RESOLVED, SEGMENT_CHANGED, MESSAGE_CHANGED, PROFILE_CHANGED, IDENTITY_CONFLICTED):
+        for _ in range(2):
+            put(store, topic, {"same": "row"}, token=f"{topic}:0:1-1")
+    for _ in range(2):
+        put(store, EVENT_RESOLVED, {"loser": "a", "winner": "b", "at": 1}, kind=b"merge", token="merge:0:1-1")
+    for table in Table:
+        assert one(store, f"SELECT count() AS n FROM rapport.{table.label}")["n"] == 1, table
+
+
+def test_transitions_messages_profiles_and_conflicts_have_their_columns(store: ClickHouse) -> None:
+    put(
+        store,
+        SEGMENT_CHANGED,
+        {"profile_id": "u:1", "segment": "vip", "transition": "entered", "at": 1000, "decided_at": 2000, "version": 3, "by_event": "m"},
+    )
+    found = one(
+        store,
+        "SELECT profile_id, segment, transition, version, by_event, toUnixTimestamp64Milli(at) AS at, "
+        "toUnixTimestamp64Milli(decided_at) AS decided "
+        "FROM rapport.segment_transitions FINAL",
+    )
+    assert found == {
+        "profile_id": "u:1",
+        "segment": "vip",
+        "transition": "entered",
+        "version": 3,
+        "by_event": "m",
+        "at": 1000,
+        "decided": 2000,
+    }
+    message = {"dispatch_id": "d", "entry_id": "e", "journey": "j", "step": "s", "profile_id": "u:1", "channel": "email", "template": "t"}
+    for status, at in (("claimed", 1), ("sending", 2), ("sent", 3)):
+        put(store, MESSAGE_CHANGED, {**message, "status": status, "at": at, "provider_message_id": "p"})
+    last = one(
+        store, "SELECT argMax(status, at) AS status, count() AS n, any(journey) AS journey FROM rapport.messages FINAL GROUP BY dispatch_id"
+    )
+    assert last == {"status": "sent", "n": 3, "journey": "j"}
+    profile = {
+        "profile_id": "u:1",
+        "at": 1,
+        "first_seen": 1,
+        "last_seen": 2,
+        "events": 3,
+        "orders": 1,
+        "traits": {"email": "x@example.com"},
+    }
+    for version, revenue in ((2, "99999999999999999999.1234"), (1, "1")):
+        put(store, PROFILE_CHANGED, {**profile, "version": version, "revenue": revenue, "anonymous_ids": ["a", "b"]})
+    kept = one(store, "SELECT version, toString(revenue) AS revenue, anonymous_ids, traits FROM rapport.profiles FINAL")
+    assert kept == {"version": 2, "revenue": "99999999999999999999.1234", "anonymous_ids": ["a", "b"], "traits": {"email": "x@example.com"}}
+    put(store, IDENTITY_CONFLICTED, {"one": "u:1", "two": "u:2", "why": "email", "at": 5})
+    assert one(store, "SELECT one, two, why FROM rapport.identity_conflicts FINAL") == {"one": "u:1", "two": "u:2", "why": "email"}
+
+
+def test_chains_of_merges_resolve_to_their_root(store: ClickHouse) -> None:
+    chain = [f"p{n}" for n in range(30)]
+    for at, (loser, winner) in enumerate(pairwise(chain)):
+        put(store, EVENT_RESOLVED, {"loser": loser, "winner": winner, "at": at}, kind=b"merge", key=loser.encode())
+    put(store, EVENT_RESOLVED, {"loser": "p0", "winner": "p1", "at": 0}, kind=b"merge")  # said twice
+    found = {row["loser"]: row["canonical"] for row in store.rows("SELECT loser, canonical FROM rapport.canonical_ids")}
+    assert found == dict.fromkeys(chain[:-1], "p29")
+    asked = "SELECT dictGetOrDefault('rapport.canonical', 'canonical', {id:String}, {id:String}) AS who"
+    until(lambda: store.rows(asked, {"id": "p0"}) == [{"who": "p29"}])
+    assert store.rows(asked, {"id": "never merged"}) == [{"who": "never merged"}]
+
+
+def test_migrations_run_once_and_a_changed_one_is_an_error(store: ClickHouse) -> None:
+    assert migrations.migrate(store, migrations.found()) == []
+    changed = [migrations.Migration(one.number, one.name, one.text + " ") for one in migrations.found()]
+    with pytest.raises(migrations.MigrationError, match="0001 was changed"):
+        migrations.migrate(store, changed)
+
+
+def test_a_refusal_and_an_absence_are_told_apart(store: ClickHouse) -> None:
+    with pytest.raises(StoreRefused) as refused:
+        store.insert("rapport.nowhere", "CSV", b"1", "t")
+    assert refused.value.code == 60
+    absent = ClickHouse("http://127.0.0.1:1", 1)
+    with pytest.raises(StoreAway):
+        absent.command("SELECT 1")
+    absent.close()

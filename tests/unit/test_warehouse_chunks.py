@@ -1,0 +1,230 @@
+"""The warehouse's calculations: commit metadata, exact amounts, rows, and chunks that replay to the same bytes."""
+
+import json
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from services.warehouse.domain.amounts import Fault, amount
+from services.warehouse.domain.chunk import Chunk, Limits, Pending
+from services.warehouse.domain.progress import LONGEST_BYTES, Progress, Range, UnreadableProgressError, decode
+from services.warehouse.domain.rows import Record, Table, row, token
+from shared.contracts.headers import Cause
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, RESOLVER_REPLAYED, SEGMENT_CHANGED
+
+LANES = st.builds(
+    lambda stage, topic, at: f"{stage}|{topic}|{at}",
+    st.sampled_from(["resolver", "folder"]),
+    st.sampled_from(["a.v1", "b.v1"]),
+    st.integers(0, 7),
+)
+CAUSES = st.dictionaries(LANES, st.tuples(st.integers(0, 2**40), st.integers(0, 99)), max_size=12)
+LIMITS = Limits(records=5, bytes=10_000)
+
+
+@given(st.integers(0, 2**40), st.none() | st.integers(0, 10_000), CAUSES)
+def test_progress_comes_back_from_the_metadata_it_wrote(first: int, length: int | None, causes: dict[str, tuple[int, int]]) -> None:
+    progress = Progress(first, None if length is None else Range(first, first + length), causes)
+    assert decode(first, progress.encode()) == progress
+
+
+def test_the_causes_of_every_lane_there_can_be_fit_the_brokers_limit() -> None:
+    lanes = [
+        Cause("resolver", topic, partition, 10**15, 9).lane
+        for topic in (EVENT_RECEIVED, RESOLVER_REPLAYED)
+        for partition in range(PARTITIONS)
+    ]
+    told = Progress(10**15, Range(10**15, 10**15 + 20_000), dict.fromkeys(lanes, (10**15, 999_999))).encode()
+    assert len(told) < LONGEST_BYTES / 2
+    with pytest.raises(ValueError, match="longer than"):
+        Progress(0, None, {f"s|t{n}|0": (10**15, 0) for n in range(400)}).encode()
+
+
+@pytest.mark.parametrize("metadata", ["intent:5-3", "intent:4-9", "someone else's", "intent:x-y", ";a:b", "intent:5-9;a:1=x.2"])
+def test_foreign_metadata_is_told_and_not_believed(metadata: str) -> None:
+    with pytest.raises(UnreadableProgressError):
+        decode(5, metadata)
+
+
+def test_a_commit_made_by_hand_is_a_plain_position() -> None:
+    assert decode(7, "") == Progress(7)
+
+
+def _event(**properties: object) -> bytes:
+    return json.dumps({"type": "track", "properties": properties}).encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "wanted"),
+    [
+        (_event(revenue="12.3456"), (123_456, None)),
+        (_event(revenue=0.1), (1_000, None)),
+        (b'{"properties":{"revenue":99999999999999.9999}}', (999_999_999_999_999_999, None)),
+        (_event(revenue=" 5 "), (50_000, None)),
+        (_event(revenue="12.34565"), (123_456, None)),
+        (_event(total=7), (70_000, None)),
+        (_event(revenue=None, total="7"), (70_000, None)),
+        (_event(revenue="12 pounds"), (None, Fault.AMOUNT)),
+        (_event(revenue="12 pounds", total=3), (30_000, None)),
+        (_event(revenue={"a": 1}), (None, Fault.AMOUNT)),
+        (_event(revenue=True), (None, Fault.AMOUNT)),
+        (_event(revenue="1e30"), (None, Fault.AMOUNT)),
+        (_event(other="revenue"), (None, None)),
+        (b'{"properties":[{"revenue":1}]}', (None, None)),
+        (b'{"properties":{"re\\u0076enue":"3"}}', (30_000, None)),
+        (b'{"revenue": not json', (None, Fault.UNREADABLE)),
+        (b'"revenue" \xff', (None, Fault.UNREADABLE)),
+    ],
+)
+def test_an_amount_is_exact_or_null_and_told(raw: bytes, wanted: tuple[int | None, Fault | None]) -> None:
+    assert amount(raw) == wanted
+
+
+@given(st.decimals(min_value=Decimal("-99999999999999"), max_value=Decimal("99999999999999"), places=4), st.booleans())
+def test_four_places_survive_as_number_and_as_text(value: Decimal, quoted: bool) -> None:
+    written = f'"{value}"' if quoted else str(value)
+    assume(quoted or "E" not in written)
+    assert amount(f'{{"properties":{{"revenue":{written}}}}}'.encode()) == (int(value * 10_000), None)
+
+
+def _record(offset: int, cause: tuple[int, int] | None = None, kind: bytes | None = None, value: bytes = b"{}") -> Record:
+    told = [] if cause is None else [("cause", Cause("resolver", "in", 0, *cause).encode())]
+    return Record(offset, 1_000 + offset, b"u:1", value, told + ([("kind", kind)] if kind else []))
+
+
+@given(st.binary(min_size=1, max_size=400), st.binary(max_size=200))
+def test_any_bytes_are_one_row_with_the_bytes_as_they_came(value: bytes, key: bytes) -> None:
+    made = row(SEGMENT_CHANGED, 3, Record(9, 8, key, value, []))
+    assert made is not None
+    assert made.table is Table.TRANSITIONS
+    length, at = 0, 0
+    for shift, byte in enumerate(made.data):
+        length |= (byte & 0x7F) << (7 * shift)
+        if byte < 0x80:
+            at = shift + 1
+            break
+    assert made.data[at : at + length] == value
+    assert made.data.endswith(b"\x03\x00" + (9).to_bytes(8, "little") + (8).to_bytes(8, "little"))
+
+
+def test_clocks_and_tombstones_are_no_rows_and_merges_have_a_table() -> None:
+    assert row(EVENT_RESOLVED, 0, _record(0, kind=b"clock", value=b"\x93")) is None
+    assert row(EVENT_RESOLVED, 0, _record(0, value=b"")) is None
+    merged = row(EVENT_RESOLVED, 0, _record(0, kind=b"merge"))
+    assert merged is not None
+    assert merged.table is Table.MERGES
+
+
+def _pending(progress: Progress) -> Pending:
+    return Pending(EVENT_RESOLVED, 0, progress, LIMITS)
+
+
+RECORDS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([None, b"clock", b"merge"]), st.booleans()), min_size=1, max_size=25)
+
+
+LONG_RECORDS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from([None, None, b"merge", b"clock"]), st.booleans()), min_size=30, max_size=50
+)
+
+
+def _log(drawn: list[tuple[int, bytes | None, bool]]) -> list[Record]:
+    """Records whose causes go back now and then, as those of an outbox published twice do."""
+    return [
+        _record(offset, (offset - back if back <= offset else offset, 0) if has else None, kind, f'{{"n":{offset}}}'.encode())
+        for offset, (back, kind, has) in enumerate(drawn)
+    ]
+
+
+def _chunks(pending: Pending, log: list[Record], stop_after: int | None = None) -> list[Chunk]:
+    made: list[Chunk] = []
+    for record in log[pending.next :]:
+        if not pending.add(record, 0):
+            made.append(pending.take())
+            assert pending.add(record, 0)
+        if pending.full:
+            made.append(pending.take())
+        if stop_after is not None and len(made) >= stop_after:
+            break
+    return made
+
+
+@given(LONG_RECORDS, st.integers(0, 2))
+def test_whoever_finds_a_meant_range_makes_the_same_rows_under_the_same_token(drawn: list[tuple[int, bytes | None, bool]], at: int) -> None:
+    """The heart of exactly once: a chunk is a function of the log, of the range and of the causes committed beside it."""
+    log = _log(drawn)
+    made = _chunks(_pending(Progress(0)), log)
+    assume(len(made) > at)
+    meant = made[at].meant()
+    found = decode(meant.next, meant.encode())
+    again = _chunks(_pending(found), log, 1) or [_rest(_pending(found), log)]
+    assert again[0].rows == made[at].rows
+    assert again[0].range == made[at].range
+    assert token("t", 0, *again[0].range) == token("t", 0, *made[at].range)
+    assert again[0].after == made[at].after
+
+
+def _rest(pending: Pending, log: list[Record]) -> Chunk:
+    for record in log[pending.next :]:
+        pending.add(record, 0)
+    return pending.take()
+
+
+@given(RECORDS)
+def test_repeats_are_dropped_whatever_the_chunks(drawn: list[tuple[int, bytes | None, bool]]) -> None:
+    log = _log(drawn)
+    pending = _pending(Progress(0))
+    chunks = [*_chunks(pending, log), pending.take()]
+    rows = b"".join(chunk.rows.get(table, b"") for chunk in chunks for table in (Table.EVENTS, Table.MERGES))
+    highest, wanted = (-1, -1), 0
+    for record in log:
+        cause = next((Cause.decode(value) for name, value in record.headers if name == "cause"), None)
+        if cause is not None and (cause.offset, cause.nth) <= highest:
+            continue
+        highest = highest if cause is None else (cause.offset, cause.nth)
+        wanted += not any(value == b"clock" for _, value in record.headers)
+    assert rows.count(b'{"n":') == wanted
+    assert [chunk.range.first for chunk in chunks[1:]] == [chunk.range.last + 1 for chunk in chunks[:-1]]
+
+
+def test_an_exact_range_is_not_due_before_it_is_whole_nor_by_size() -> None:
+    pending = _pending(Progress(0, Range(0, 9)))
+    for offset in range(9):
+        assert pending.add(_record(offset), 0)
+        assert not pending.full
+        assert not pending.ready
+        assert pending.due_at(1) is None
+    assert pending.add(_record(9), 0)
+    assert pending.full
+    assert pending.take().counts == {Table.EVENTS: 10}
+
+
+def test_a_range_whose_end_left_the_log_is_written_with_what_is_there() -> None:
+    pending = _pending(Progress(0, Range(0, 9)))
+    assert pending.add(_record(3), 0)
+    assert not pending.add(_record(12), 0)
+    chunk = pending.take()
+    assert (chunk.range, chunk.counts) == (Range(0, 9), {Table.EVENTS: 1})
+    assert pending.add(_record(12), 0)
+    assert pending.take().range == Range(10, 12)
+
+
+def test_what_needs_no_row_settles_by_itself_and_rows_do_not() -> None:
+    pending = _pending(Progress(0))
+    assert pending.settle() is None
+    pending.add(_record(0, (5, 0), b"clock"), 0)
+    assert pending.settle() == Progress(1, None, {"resolver|in|0": (5, 0)})
+    assert pending.settle() is None
+    pending.add(_record(1), 2.0)
+    assert pending.settle() is None
+    assert pending.due_at(0.25) == 2.25
+
+
+def test_a_record_read_before_and_a_cause_that_is_none_change_nothing_of_it() -> None:
+    pending = _pending(Progress(5))
+    assert pending.add(_record(4), 0)
+    assert pending.next == 5
+    assert pending.add(Record(5, 0, b"", b"{}", [("cause", b"what")]), 0)
+    assert pending.records == 1

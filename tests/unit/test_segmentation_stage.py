@@ -150,7 +150,7 @@ async def test_an_event_that_no_rule_asks_for_changes_nothing_of_a_person() -> N
     world.event("a:1", "Cart Viewed", NOON)
     world.identify("a:1", NOON, phone="+8613800138000")
     await world.run()
-    assert world.state("a:1") == Membership()
+    assert world.redis.states("segmentation") == {}
     assert world.changes() == []
 
 

@@ -90,6 +90,12 @@ class Scene:
         """All workers die, and others take over."""
         self._slots.clear()
 
+    def take_over(self, partition: int) -> None:
+        """A new worker of each stage takes one slot over, as after a restart: it reads what its group has had before."""
+        for stage in self._stages:
+            self._slots.pop((stage, partition), None)
+            assert finished(self._slot(stage, partition).take_over()), "nobody else wants this slot"
+
     def tick(self, now: int) -> None:
         """Every resolver slot says that it has come to `now`, epoch ms of log-append time."""
         for partition in range(PARTITIONS):

@@ -243,6 +243,13 @@ def test_an_error_within_a_stream_is_marked_and_breaks_it(http: httpx.Client) ->
     assert code(whole) == (500, "395")
 
 
+def test_a_result_held_back_until_its_end_is_whole_however_large(http: httpx.Client) -> None:
+    sql = "SELECT number, repeat('x', 100) FROM numbers(300000) FORMAT TSV"
+    answer = ask(http, sql, wait_end_of_query=1)
+    assert answer.text.count("\n") == 300_000
+    assert json.loads(answer.headers["x-clickhouse-summary"])["read_rows"] == "300000"
+
+
 def test_long_reads_do_not_hold_up_pings_or_writes(http: httpx.Client, table: str) -> None:
     with ThreadPoolExecutor(4) as threads:
         slow = [threads.submit(ask, http, "SELECT sum(sleepEachRow(0.05)) FROM numbers(40) SETTINGS max_block_size = 1") for _ in range(3)]

@@ -161,7 +161,13 @@ def test_beyond_loopback_nobody_enters_without_a_password() -> None:
     with pytest.raises(SystemExit, match="CLICKHOUSE_READER_PASSWORD"):
         users_of({"CLICKHOUSE_PASSWORD": "x"}, "0.0.0.0")
     users_of({"CLICKHOUSE_PASSWORD": "x", "CLICKHOUSE_READER_PASSWORD": "y"}, "0.0.0.0")
-    users_of({}, "127.0.0.1")
+    assert users_of({"CLICKHOUSE_USER": "rapport"}, "127.0.0.1").writer == "rapport"
+
+
+@pytest.mark.parametrize("name", ["reader", "a b", "<x/>", "1x"])
+def test_a_writer_with_an_unusable_name_is_turned_away_at_the_start(name: str) -> None:
+    with pytest.raises(SystemExit, match="CLICKHOUSE_USER"):
+        users_of({"CLICKHOUSE_USER": name}, "127.0.0.1")
 
 
 def _request(query: bytes, user: User, method: str = "POST") -> requests.Request:

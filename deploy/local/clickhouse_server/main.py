@@ -1,27 +1,24 @@
 """Starts the server: `python -m deploy.local.clickhouse_server --data DIR --port N [--host 127.0.0.1]`."""
 
 import argparse
-import contextlib
 import ipaddress
 import logging
 import os
+import re
 import shutil
-import signal
-import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import uvicorn
 
 from deploy.local.clickhouse_server import config
 from deploy.local.clickhouse_server.app import App
 from deploy.local.clickhouse_server.engine import Engine
 from deploy.local.clickhouse_server.errors import ClickHouseError
+from deploy.local.clickhouse_server.serving import listen, serve
 from deploy.local.clickhouse_server.users import READER_SETTINGS, User, Users
 
-LONGEST_DRAIN_SECONDS = 15
+NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
@@ -40,7 +37,10 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def users_of(environment: Mapping[str, str], host: str) -> Users:
     """The users of the environment. Exits when somebody beyond this machine could enter without a password."""
-    writer = User(environment.get("CLICKHOUSE_USER") or "default", environment.get("CLICKHOUSE_PASSWORD", ""))
+    name = environment.get("CLICKHOUSE_USER") or "default"
+    if not NAME.fullmatch(name) or name == "reader":
+        sys.exit(f"not started: CLICKHOUSE_USER={name} must be a plain word, and not `reader`")
+    writer = User(name, environment.get("CLICKHOUSE_PASSWORD", ""))
     reader = User("reader", environment.get("CLICKHOUSE_READER_PASSWORD", ""), readonly=True, limits=READER_SETTINGS)
     local = host == "localhost" or ipaddress.ip_address(host).is_loopback
     if not local and not (writer.password and reader.password):
@@ -48,39 +48,8 @@ def users_of(environment: Mapping[str, str], host: str) -> Users:
     return Users(writer, reader)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn ends by raising the signal again; here the engine must still be closed, and the exit code be 0."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self.handle_exit)
-        yield
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """The listening socket. Exits with a plain sentence when the port is taken."""
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=512)
-    except OSError as taken:
-        sys.exit(f"not started: cannot listen on {host}:{port} ({taken.strerror})")
-
-
-def serve(app: App, listener: socket.socket) -> None:
-    """Serve until a signal says to end."""
-    settings = uvicorn.Config(
-        app,
-        log_level="critical",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_graceful_shutdown=LONGEST_DRAIN_SECONDS,
-    )
-    _Server(settings).run(sockets=[listener])
-
-
 def main() -> None:
-    """Open the data and serve until SIGTERM or SIGINT; requests under way then get LONGEST_DRAIN_SECONDS to end."""
+    """Open the data and serve until SIGTERM or SIGINT; requests under way then get LONGEST_DRAIN_SECONDS (serving.py) to end."""
     given = arguments()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     users = users_of(os.environ, given.host)
@@ -91,7 +60,7 @@ def main() -> None:
     shutil.rmtree(pipes, ignore_errors=True)
     pipes.mkdir(mode=0o700, parents=True)
     try:
-        engine = Engine(given.data.resolve() / "store_root", config.write(own, limits))
+        engine = Engine(given.data.resolve() / "store_root", config.write(own, limits, users.writer))
     except ClickHouseError as failed:
         sys.exit(f"{given.data} could not be opened: {failed.message}")
     with ThreadPoolExecutor(limits.statements, thread_name_prefix="statement") as threads:

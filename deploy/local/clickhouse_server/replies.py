@@ -5,6 +5,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Awaitable, Callable
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final
 
 from deploy.local.clickhouse_server.compression import Coder, Identity, encoder
@@ -14,6 +15,9 @@ from deploy.local.clickhouse_server.formats import content_type
 
 HELD_BYTES: Final = 1 << 20
 """So much of a result is held back before the headers go out, so that an error within it still has its own status."""
+
+MEMORY_BYTES: Final = 16 << 20
+"""A result that is held back as a whole (wait_end_of_query=1) lies in a file from this size on."""
 
 SEND_SECONDS: Final = 60.0
 """A client that takes nothing for so long is given up."""
@@ -26,8 +30,7 @@ class Reply:
 
     def __init__(self, send: Send, facts: Facts, head_only: bool) -> None:
         self._send, self._facts, self._head_only = send, facts, head_only
-        self._held: list[bytes] = []
-        self._held_bytes = 0
+        self._held = SpooledTemporaryFile(max_size=MEMORY_BYTES)  # noqa: SIM115 the reply closes it
         self._started = False
         self._hold_all = False
         self._coder: Coder = Identity()
@@ -46,9 +49,8 @@ class Reply:
         if self._started:
             await self._body(self._coder.feed(data), more=True)
             return
-        self._held.append(data)
-        self._held_bytes += len(data)
-        if self._held_bytes >= HELD_BYTES and not self._hold_all:
+        self._held.write(data)
+        if self._held.tell() >= HELD_BYTES and not self._hold_all:
             await self._start(200, None)
 
     async def finish(self, counts: Counts, nanoseconds: int) -> None:
@@ -64,7 +66,7 @@ class Reply:
         """
         text = error.text(self._facts.version).encode("utf-8", "surrogateescape")
         if not self._started:
-            self._held.clear()
+            self._held.truncate(0)
             self._coder, self._coding, self._format = Identity(), "", None
             await self._start(error.status, None, [(b"x-clickhouse-exception-code", str(error.code).encode())])
             await self._body(text, more=False)
@@ -91,9 +93,10 @@ class Reply:
         if summary:
             headers.append((b"x-clickhouse-summary", summary))
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
-        held, self._held = b"".join(self._held), []
-        if held:
-            await self._body(self._coder.feed(held), more=True)
+        self._held.seek(0)
+        while piece := self._held.read(HELD_BYTES):
+            await self._body(self._coder.feed(piece), more=True)
+        self._held.close()
 
     async def _body(self, data: bytes, more: bool) -> None:
         message = {"type": "http.response.body", "body": b"" if self._head_only else data, "more_body": more}

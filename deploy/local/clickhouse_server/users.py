@@ -36,6 +36,11 @@ class Users:
     def __init__(self, *users: User) -> None:
         self._users = {user.name: user for user in users}
 
+    @property
+    def writer(self) -> str:
+        """The name of the one that may write."""
+        return next(user.name for user in self._users.values() if not user.readonly)
+
     def admit(self, headers: Mapping[bytes, bytes], parameters: Mapping[str, str]) -> User:
         """The user of a request, by X-ClickHouse-User and -Key, Basic auth, or ?user= and ?password=.
 

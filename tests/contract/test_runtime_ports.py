@@ -1,0 +1,120 @@
+"""Store and log as a slot relies on them: the same claims on the fakes and on real Redis and Kafka."""
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from deploy.local.process import Process
+from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.adapters.redis_store import RedisStore, connect
+from shared.contracts.slots import PARTITIONS
+from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
+from shared.runtime.stage import IndexOp, Output
+from shared.testing.fakes import FakeLog, FakeRedis
+
+BACKENDS = ["fake", pytest.param("real", marks=pytest.mark.real)]
+
+
+@pytest.fixture(params=BACKENDS)
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
+    if request.param == "fake":
+        yield FakeRedis().store("folder", 3)
+        return
+    client = connect(request.getfixturevalue("fresh_redis").url)
+    yield RedisStore(client, "folder", 3)
+    await client.aclose()
+
+
+@pytest.fixture(params=BACKENDS)
+async def log(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Log, str]]:
+    topic = f"ports-{uuid4().hex[:8]}"
+    if request.param == "fake":
+        yield FakeLog(page=3), topic
+        return
+    kafka: Process = request.getfixturevalue("kafka")
+    bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    (made,) = admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values()
+    made.result(30)
+    publisher = Publisher(bootstrap, "ports")
+    real = KafkaLog(bootstrap, publisher)
+    yield real, topic
+    real.close_readers()
+    publisher.close()
+
+
+def commit(token: str, seq: int, **changes: object) -> Commit:
+    return Commit(token, seq, {"seq": str(seq)}, changes.pop("states", {}), **changes)  # type: ignore[arg-type]
+
+
+async def test_a_commit_is_read_back_whole(store: StateStore) -> None:
+    assert await store.take_over("one") == ({}, b"")
+    timers = {"b": 20, "a": 20, "c": 10}
+    sides = [("a", 1.0, b"first"), ("a", 2.0, b"second"), ("a", 3.0, b"third")]
+    await store.commit(commit("one", 1, states={"a": b"\x00A", "b": b"B"}, timers=timers, sides=sides, side_cap=2, outbox=b"out"))
+    assert await store.load(["a", "nobody", "b"]) == [b"\x00A", None, b"B"]
+    assert await store.due(20, 10) == ["c", "a", "b"]
+    assert await store.due(20, 2) == ["c", "a"]
+    assert await store.due(9, 10) == []
+    assert await store.first_due() == 10
+    assert await store.sides(["a", "b"]) == [[(2.0, b"second"), (3.0, b"third")], []]
+    assert await store.take_over("two") == ({"seq": "1"}, b"out")
+
+
+async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(store: StateStore) -> None:
+    await store.take_over("one")
+    await store.commit(commit("one", 1, timers={"a": 5}, outbox=b"out", sides=[("a", 1.0, b"x")], indexes=[IndexOp("members:s", "a", 1.0)]))
+    await store.commit(commit("one", 2, timers={"a": 0}, side_drops=["a"], indexes=[IndexOp("members:s", "a", None)]))
+    assert await store.first_due() is None
+    assert await store.sides(["a"]) == [[]]
+    assert (await store.take_over("two"))[1] == b""
+
+
+async def test_an_owner_that_was_overtaken_is_fenced_and_changes_nothing(store: StateStore) -> None:
+    await store.take_over("one")
+    await store.take_over("two")
+    with pytest.raises(Fenced):
+        await store.commit(commit("one", 1, states={"a": b"A"}))
+    assert await store.load(["a"]) == [None]
+    await store.commit(commit("two", 1, states={"a": b"A"}))
+
+
+async def test_a_store_that_went_back_is_noticed(store: StateStore) -> None:
+    with pytest.raises(RolledBack):
+        await store.commit(commit("one", 1))
+    await store.take_over("one")
+    await store.commit(commit("one", 1))
+    with pytest.raises(RolledBack):
+        await store.commit(commit("one", 3))
+    with pytest.raises(RolledBack):
+        await store.commit(commit("one", 1))
+
+
+def output(topic: str, partition: int, value: bytes) -> Output:
+    return Output(topic, partition, b"key", value, [("cause", b"s|t|0|0|0")], 0)
+
+
+async def test_what_is_published_is_read_back_in_order(log: tuple[Log, str]) -> None:
+    port, topic = log
+    ends = await port.publish([output(topic, n % 2, str(n).encode()) for n in range(10)])
+    assert ends == {(topic, 0): 5, (topic, 1): 5}
+    assert await port.bounds([(topic, 0), (topic, 2)]) == {(topic, 0): (0, 5), (topic, 2): (0, 0)}
+    found, at = [], 1
+    while at < 4:
+        records, at = await port.read(topic, 0, at, 4)
+        found += [(record.offset, record.key, record.value, list(record.headers)) for record in records]
+    assert found == [(n, b"key", str(2 * n).encode(), [("cause", b"s|t|0|0|0")]) for n in (1, 2, 3)]
+
+
+async def test_a_range_ends_where_it_is_told_to(log: tuple[Log, str]) -> None:
+    port, topic = log
+    await port.publish([output(topic, 0, b"x")])
+    records, at = await port.read(topic, 0, 0, 1)
+    assert (len(records), at) == (1, 1)
+
+
+async def test_nothing_is_committed_by_an_unknown_group(log: tuple[Log, str]) -> None:
+    port, topic = log
+    assert await port.committed("nobody", [(topic, 1)]) == {(topic, 1): 0}

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Proves docker-compose.yml on whatever engine DOCKER_HOST offers: brings everything up, sends events from outside, breaks each part, looks
 # whether anything was lost (tests/e2e/test_compose.py), and removes all that it made. Exit code 3: there is no engine.
+# Arguments go to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
@@ -38,4 +39,4 @@ fi
 echo "building the image of Rapport"
 docker compose build --quiet
 
-RAPPORT_REQUIRE_ALL=1 "$python" -m pytest -m needs_docker --timeout 900 -v -x tests/e2e/test_compose.py
+RAPPORT_REQUIRE_ALL=1 "$python" -m pytest -m needs_docker --timeout 900 -v -x tests/e2e/test_compose.py "$@"

@@ -143,20 +143,22 @@ def test_a_restart_of_the_broker_is_survived(system: System, sent: list[str]) ->
     told, _ = shopper.communicate(timeout=240)
     assert shopper.returncode == 0, told
     sent += [f"restart-{number}" for number in range(PEOPLE)]
+    within(120, lambda: all(system.healthy(part) for part in SERVICES), lambda: system.compose("ps"))
 
 
 def test_a_second_process_of_a_service_takes_half_and_leaves_again(system: System, sent: list[str]) -> None:
-    system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "profile=2", "profile")
+    system.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", "profile=2", "profile")
     owned = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8090/metrics').read().decode())"
 
     def slots() -> list[float]:
         """Slots of the folder that each of the two processes owns."""
-        texts = (system.compose("exec", "-T", "--index", index, "profile", "python", "-c", owned) for index in ("1", "2"))
+        texts = (system.compose("exec", "-T", "--index", index, "profile", "python", "-c", owned, check=False) for index in ("1", "2"))
         return [float(found[1]) for text in texts if (found := re.search(r'rapport_slots_owned\{stage="folder"\} (\S+)', text))]
 
-    within(60, lambda: slots() == [4.0, 4.0], slots)
+    within(90, lambda: slots() == [4.0, 4.0], lambda: f"{slots()} {system.compose('logs', '--no-color', '--tail', '30', 'profile')}")
     shopped(system, sent, "shared")
-    system.compose("up", "--detach", "--wait", "--no-recreate", "--scale", "profile=1", "profile")
+    system.compose("up", "--detach", "--no-deps", "--no-recreate", "--scale", "profile=1", "profile")
+    within(90, lambda: slots() == [8.0], slots)
 
 
 def test_after_all_crashes_nothing_is_lost_and_nothing_counted_or_mailed_twice(system: System, sent: list[str]) -> None:

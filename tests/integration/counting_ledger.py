@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.ports import free_port
 from deploy.local.process import Process
+from services.query.domain.replaying import Place, replayed
+from shared.contracts.failed import FAILED_DECODER
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import peek
@@ -136,21 +138,36 @@ class CountingRun:
 
     def log(self, topic: str) -> list[tuple[str, bytes, dict[str, bytes]]]:
         """(key, value, headers) of every record of a topic."""
+        return [((m.key() or b"").decode(), m.value() or b"", dict(m.headers() or ())) for m in self._messages(topic)]
+
+    def _messages(self, topic: str) -> list[Message]:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ledger", "enable.partition.eof": True})
         consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-        out: list[tuple[str, bytes, dict[str, bytes]]] = []
+        out: list[Message] = []
         ended = 0
         while ended < PARTITIONS:
             for message in consumer.consume(5000, timeout=0.2):
                 error = message.error()
                 if error is None:
-                    out.append(((message.key() or b"").decode(), message.value() or b"", dict(message.headers() or ())))
+                    out.append(message)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     ended += 1
                 else:
                     raise AssertionError(str(error))
         consumer.close()
         return out
+
+    def replay_dead_letters(self) -> int:
+        """Append every dead letter of this run to its stage's loop topic, as the query API does; answers how many."""
+        replays = 0
+        for message in self._messages(RECORD_FAILED):
+            letter = FAILED_DECODER.decode(message.value() or b"")
+            if letter.topic == self.stage.inputs[0]:
+                again = replayed(letter, Place(message.partition() or 0, message.offset() or 0))
+                self._producer.produce(self.stage.inputs[3], again.value, again.key, again.partition, headers=list(again.headers))
+                replays += 1
+        assert self._producer.flush(60) == 0
+        return replays
 
     def figures(self) -> Figures:
         """Lost and doubled, judged by what states and readers hold: readers drop repeated causes."""

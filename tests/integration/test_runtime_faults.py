@@ -86,6 +86,17 @@ def test_failing_handlers_set_aside_what_fails_and_apply_the_rest(run: CountingR
         wait_until("dead letters", lambda: run.figures().dead_letters == 45)
         figures = run.assert_exactly_once()
         assert (figures.applied, figures.dead_letters) == (1_960, 45)
+    with run.working():  # mended: what failed is replayed, twice over, and counts once
+        for _ in range(2):
+            assert run.replay_dead_letters() >= 45
+        wait_until("40 replays applied", lambda: run.figures().applied >= 2_000)
+        run.send(300)
+        run.wait_applied(count=run.sent + 45)
+        assert run.figures().applied == 2_300
+        assert {key: tally.count - run.sums[key] for key, tally in run.tallies().items() if tally.count != run.sums[key]} == {
+            "u:0": 20,
+            "u:1": 20,
+        }
 
 
 def test_a_deploy_that_fails_everything_halts_before_it_empties_the_log(run: CountingRun) -> None:

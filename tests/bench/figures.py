@@ -1,0 +1,111 @@
+"""All figures of a run, and what they are to be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from tests.bench.hardware import Hardware
+from tests.bench.ingest_alone import Alone
+from tests.bench.latency import MEMBER, PROFILE, ROW, Latency
+from tests.bench.limit import Limit
+from tests.bench.profile_bytes import ProfileBytes
+from tests.bench.sustained import Trial
+
+EVENTS_A_SECOND = 15_000.0
+SEGMENT_P99_S = 0.25
+EVERYTHING_BYTES = 1.5 * 1024**3
+PROFILE_BYTES = 1.2 * 1024
+GATEWAY = {1: 11_800.0, 20: 31_000.0, 100: 39_000.0}
+"""Events a second of a Go gateway over Postgres on a machine of two cores, by events a request; the same closed loop."""
+
+
+@dataclass
+class Figures:
+    """What could be measured. `unmeasured`: what -> why not. Bytes, seconds, events a second, CPU microseconds an event."""
+
+    hardware: Hardware
+    seconds: float
+    without: list[str]
+    cold_start_s: float | None = None
+    sustained: dict[int, Trial] = field(default_factory=dict)
+    latency: dict[str, Latency] = field(default_factory=dict)
+    rss_at_rest: dict[str, int] = field(default_factory=dict)
+    profile_bytes: ProfileBytes | None = None
+    limit: Limit | None = None
+    alone: dict[int, Alone] = field(default_factory=dict)
+    unmeasured: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure: in words, its target in words (empty: none), and whether it is reached (None: no target)."""
+
+    what: str
+    found: str
+    target: str = ""
+    reached: bool | None = None
+
+
+def lines(figures: Figures) -> Iterator[Line]:
+    """What has been measured, beside its target."""
+    if figures.cold_start_s is not None:
+        yield Line("cold start, empty folder to all ready", f"{figures.cold_start_s:.1f} s")
+    yield from _sustained(figures)
+    yield from _latency(figures)
+    yield from _memory(figures)
+    for batch, alone in sorted(figures.alone.items()):
+        how = "single events" if batch == 1 else f"batches of {batch}"
+        target = GATEWAY[batch]
+        what = f"ingest alone, {how} on {alone.connections} connections"
+        yield Line(what, f"{alone.rate:,.0f}/s (p99 {alone.p99_ms:,.0f} ms)", f"> {target:,.0f}/s", alone.rate > target)
+    for what, why in figures.unmeasured.items():
+        yield Line(what, f"not measured: {why}", "", None)
+
+
+def _sustained(figures: Figures) -> Iterator[Line]:
+    for batch, trial in sorted(figures.sustained.items(), reverse=True):
+        what = f"sustained through all stages, batches of {batch}, {trial.seconds:.0f} s"
+        yield Line(what, f"{trial.rate:,.0f}/s", f">= {EVENTS_A_SECOND:,.0f}/s", trial.rate >= EVENTS_A_SECOND)
+        yield Line("  highest lag then", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in trial.lag_s.items()))
+        spent = ", ".join(f"{part} {us:.0f}" for part, us in trial.cpu_us.items() if us >= 0.5)
+        yield Line("  CPU us an event", f"{sum(trial.cpu_us.values()):.0f}: {spent}")
+        yield Line("  CPU us an event of the load itself", f"{trial.load_cpu_us:.0f}")
+    if figures.limit is not None:
+        limit = figures.limit
+        share = max((trial.rate for trial in figures.sustained.values()), default=0.0) / limit.rate
+        yield Line("limit: bare produce and consume, same bytes", f"{limit.rate:,.0f}/s", f"(the system: {share:.0%} of it)")
+
+
+def _latency(figures: Figures) -> Iterator[Line]:
+    names = {
+        "request": "HTTP request answered",
+        PROFILE: "200 to profile visible",
+        MEMBER: "200 to segment member",
+        ROW: "200 to ClickHouse row",
+    }
+    for what, name in names.items():
+        if (found := figures.latency.get(what)) is None:
+            continue
+        told = f"p50 {found.p50 * 1000:,.0f} ms, p99 {found.p99 * 1000:,.0f} ms" + (f", {found.missing} never" if found.missing else "")
+        if what == MEMBER:
+            yield Line(f"{name}, at 1,000/s", told, f"p99 < {SEGMENT_P99_S * 1000:.0f} ms", found.p99 < SEGMENT_P99_S)
+        else:
+            yield Line(f"{name}, at 1,000/s", told)
+
+
+def _memory(figures: Figures) -> Iterator[Line]:
+    most = max((trial.rss for trial in figures.sustained.values()), key=lambda rss: sum(rss.values()), default=figures.rss_at_rest)
+    for when, rss in (("after the demo", figures.rss_at_rest), ("under the load", most)):
+        if rss:
+            told = ", ".join(f"{part} {_mb(size)}" for part, size in sorted(rss.items(), key=lambda one: -one[1]))
+            total = sum(rss.values())
+            yield Line(f"memory (RSS) {when}", f"{_mb(total)} MB: {told}", f"<= {_mb(int(EVERYTHING_BYTES))} MB", total <= EVERYTHING_BYTES)
+    if (weighed := figures.profile_bytes) is not None:
+        median = weighed.profiles.median
+        what = f"Redis bytes a profile, median of {weighed.profiles.keys:,} demo people"
+        yield Line(what, f"{median:,.0f}", f"<= {PROFILE_BYTES:,.0f}", median <= PROFILE_BYTES)
+        for sort, found in weighed.others.items():
+            yield Line(f"  {sort}", f"median {found.median:,.0f}, {found.keys:,} keys, {found.total / 1024**2:.1f} MB")
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1024**2:,.0f}"

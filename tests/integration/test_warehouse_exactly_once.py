@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.clickhouse import ClickHouse
@@ -29,13 +28,12 @@ from services.warehouse.migrate import found, migrate
 from shared.adapters import clickhouse as store
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import Cause
-from shared.contracts.slots import slot
+from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, TOPICS
 
 pytestmark = pytest.mark.real
 GROUP_SESSION_S = "6"
 CHUNK = 300
-bases = count(0, 10**6)  # tests share a broker, so the causes of one must lie behind those of the one before
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +53,32 @@ class House:
     folder: Path
     source: str
     offset: int = 0
-    base: int = field(default_factory=lambda: next(bases))
     running: list[Process] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.producer = Producer({"bootstrap.servers": self.broker.bootstrap, "acks": "all", "linger.ms": 5})
+        self.begin_at_the_end()
         self.migrate()
+
+    def begin_at_the_end(self) -> None:
+        """This test's group starts behind what the tests before it sent."""
+        consumer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": f"{self.source}-warehouse"})
+        ends: list[TopicPartition] = []
+
+        def told() -> bool:
+            """A new topic's leaders are known a moment after its creation."""
+            try:
+                ends[:] = [
+                    TopicPartition(EVENT_RESOLVED, at, consumer.get_watermark_offsets(TopicPartition(EVENT_RESOLVED, at), timeout=10)[1])
+                    for at in range(PARTITIONS)
+                ]
+            except KafkaException:
+                return False
+            return True
+
+        until(told)
+        consumer.commit(offsets=ends, asynchronous=False)
+        consumer.close()
 
     def migrate(self) -> None:
         client = store.ClickHouse(self.server.url)
@@ -89,7 +107,7 @@ class House:
         start = self.offset - many if again else self.offset
         for n in range(start, start + many):
             profile = f"u:{self.source}-{n % 97}"
-            cause = Cause("resolver", EVENT_RECEIVED, n % 8, self.base + n, 0)
+            cause = Cause("resolver", EVENT_RECEIVED, n % 8, n, 0)
             self.producer.produce(
                 EVENT_RESOLVED,
                 json.dumps(self.event(n)).encode(),
@@ -176,7 +194,7 @@ def ready(process: Process) -> bool:
 )
 def test_a_kill_at_any_point_neither_loses_nor_doubles_a_row(house: House, point: str) -> None:
     house.send(4 * CHUNK)
-    doomed = house.warehouse(RAPPORT_FAILPOINT=point)
+    doomed = house.warehouse(RAPPORT_FAILPOINT=point, RAPPORT_WAREHOUSE_CHUNK_RECORDS="40")
     until_dead(doomed)
     assert doomed.returncode == -signal.SIGKILL, doomed.log_tail()
     house.send(2 * CHUNK)
@@ -188,7 +206,9 @@ def test_a_kill_at_any_point_neither_loses_nor_doubles_a_row(house: House, point
 def test_many_kills_in_a_row_still_count_once(house: House) -> None:
     for nth in range(5):
         house.send(CHUNK)
-        doomed = house.warehouse(RAPPORT_FAILPOINT=f"warehouse.after_{('intent', 'insert')[nth % 2]}:{1 + nth % 3}")
+        doomed = house.warehouse(
+            RAPPORT_FAILPOINT=f"warehouse.after_{('intent', 'insert')[nth % 2]}:{1 + nth % 3}", RAPPORT_WAREHOUSE_CHUNK_RECORDS="10"
+        )
         until_dead(doomed)
     house.warehouse()
     house.until_counted(5 * CHUNK)

@@ -26,6 +26,10 @@ class Newest:
         lanes = self._lanes.setdefault(lane, {})
         lanes[where] = max(at, lanes.get(where, -1))
 
+    def upto(self, lane: str) -> int:
+        """The offset after the newest input of `lane` of which something is published, 0 if nothing is."""
+        return max((at >> CAUSE_BITS for at in self._lanes.get(lane, {}).values()), default=-1) + 1
+
     def drop_published(self, outputs: Sequence[Output]) -> Sequence[Output]:
         """Those of `outputs` (all of one lane, in order) that come after the newest cause in their partition."""
         if not outputs:

@@ -155,9 +155,13 @@ class Slot(Generic[S, R]):
             await self._publish_left_over(decode_outbox(raw_outbox))
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
-        for topic, partition in inputs:
-            until = max(committed[topic, partition], self.delivered.get(topic, 0)) if self.fenced else 0
-            await self._read_up_to(topic, min(until, bounds[topic, partition][1]))
+        if self.fenced:
+            # A refold first reads every merge whose blob is published already: nothing may go into that blob now that did not then. What is
+            # sent on instead, though it had gone into it then, the winner knows by `hops`. So the topic of moved blobs comes last.
+            for topic, partition in sorted(inputs, key=lambda where: where[0] == self.stage.moved):
+                end = bounds[topic, partition][1]
+                told = 0 if topic == self.stage.moved else self._newest.upto(f"{self.stage.name}|{topic}|{partition}")
+                await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0), told)))
 
     def _start(self, topic: str, fence: int | None, bounds: tuple[int, int], committed: int) -> int:
         first, end = bounds

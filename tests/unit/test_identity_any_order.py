@@ -125,6 +125,8 @@ def test_a_store_rolled_back_at_any_time_ends_in_the_same_state(events: list[Rec
         if random.random() < 0.1:
             told.redis.restore(backup)
             told.restart()
+            if random.random() < 0.5:
+                told.log.commits.clear()  # Kafka's commits may lag behind by any number of records
     told.redis.restore(backup)
     told.restart()
     for partition in random.sample(range(PARTITIONS), PARTITIONS):

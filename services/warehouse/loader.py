@@ -55,6 +55,7 @@ class Loader:
         self._epoch = 0
         self._held: list[tuple[Place, Record]] = []
         self._settled_at = 0.0
+        self._took_s = 0.0
         self._stop = threading.Event()
         self.joined = False
 
@@ -113,13 +114,14 @@ class Loader:
             due = [place for place, one in self._pending.items() if one.ready]
         if due:
             self._write(due)
+            self._took_s = self._clock() - now
         if now - self._settled_at >= SETTLE_SECONDS:
             self._settle(now)
 
     def _age(self) -> float:
-        """The more partitions are busy the longer their rows wait, so that a trickle does not become a flood of tiny parts."""
+        """Rows wait longer the more partitions are busy and the longer writing takes: no flood of tiny parts, least of all under load."""
         busy = sum(1 for one in self._pending.values() if one.records)
-        return max(self._age_s, min(LONGEST_AGE_SECONDS, busy / self._inserts_s))
+        return max(self._age_s, min(LONGEST_AGE_SECONDS, max(busy / self._inserts_s, self._took_s)))
 
     def _patience(self) -> float:
         ages = [at for one in self._pending.values() if (at := one.due_at(self._age())) is not None]

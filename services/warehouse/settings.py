@@ -23,7 +23,7 @@ class Settings(MigrationSettings):
     session_timeout_s: float = Field(10.0, gt=0, description="seconds without a heartbeat after which Kafka gives partitions to others")
     warehouse_flush_seconds: float = Field(0.25, gt=0, description="age at which a chunk is written, however few its records")
     warehouse_inserts_per_second: float = Field(
-        16.0, gt=0, description="so many inserts a second when live: chunks wait longer where more partitions are busy"
+        8.0, gt=0, description="so many inserts a second when live: chunks wait longer where more partitions are busy"
     )
     warehouse_chunk_records: int = Field(20_000, ge=1, description="records at which a chunk of one partition is written")
     warehouse_chunk_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="bytes at which a chunk of one partition is written")

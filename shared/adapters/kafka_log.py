@@ -213,7 +213,7 @@ class KafkaLog:
     def __init__(self, bootstrap: str, publisher: Publisher) -> None:
         self._bootstrap = bootstrap
         self._publisher = publisher
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "logger": None})
+        self._admin = self._new_admin()
         self._readers: dict[Where, _Reader] = {}
 
     async def publish(self, outputs: Sequence[Output]) -> Mapping[Where, int]:
@@ -233,13 +233,19 @@ class KafkaLog:
         end = self._offsets(partitions, OffsetSpec.latest())
         return {where: (first[where], end[where]) for where in partitions}
 
+    def _new_admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self._bootstrap, "logger": None})
+
     def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
+        admin = self._admin  # held while it is asked: calls run in several threads
         try:
-            asked: dict[TopicPartition, Future[Any]] = self._admin.list_offsets(
+            asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
                 {TopicPartition(topic, partition): spec for topic, partition in partitions}, request_timeout=CALL_TIMEOUT_S
             )
             return {(tp.topic, tp.partition): future.result(CALL_TIMEOUT_S + 1).offset for tp, future in asked.items()}
         except (KafkaException, TimeoutError) as error:
+            # After a broker's restart librdkafka asks with the old leader epoch for ever (FENCED_LEADER_EPOCH): a new client has none.
+            self._admin = self._new_admin()
             raise LogAway(f"cannot ask for offsets: {error}") from error
 
     async def ends(self, partitions: Sequence[Where]) -> dict[Where, int]:

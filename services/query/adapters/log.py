@@ -46,6 +46,7 @@ class KafkaReads:
 
     def __init__(self, bootstrap: str) -> None:
         quiet: dict[str, Any] = {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 500, "log_level": 0}
+        self._quiet = quiet
         self._admin = AdminClient(quiet)
         self._settings = quiet | {
             "group.id": "rapport-query-reader",  # demanded, never used: partitions are assigned by hand
@@ -93,10 +94,13 @@ class KafkaReads:
     def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
         if not partitions:
             return {}
+        admin = self._admin  # held while it is asked: calls run in several threads
         try:
-            asked = self._admin.list_offsets({TopicPartition(*where): spec for where in partitions}, request_timeout=CALL_SECONDS)
+            asked = admin.list_offsets({TopicPartition(*where): spec for where in partitions}, request_timeout=CALL_SECONDS)
             return {(tp.topic, tp.partition): future.result(CALL_SECONDS + 1).offset for tp, future in asked.items()}
         except KafkaException as error:
+            # After a broker's restart librdkafka asks with the old leader epoch for ever (FENCED_LEADER_EPOCH): a new client has none.
+            self._admin = AdminClient(self._quiet)
             raise LogAway(f"Kafka does not tell offsets: {error.args[0].str()}") from error
         except TimeoutError as error:
             raise LogAway("Kafka does not tell offsets: no answer") from error

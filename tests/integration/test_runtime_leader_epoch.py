@@ -1,0 +1,66 @@
+"""A broker that restarts leads its partitions in a new epoch: who still holds the old one must learn that, not ask in vain for ever."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from deploy.local.kafka import Kafka
+from deploy.local.ports import free_port
+from deploy.local.process import MissingError
+from services.query.adapters.log import KafkaReads
+from services.query.domain import reasons
+from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.runtime import ports
+
+pytestmark = pytest.mark.real
+
+TOPIC = "rapport.tests.restarted.v1"
+PLACES = [(TOPIC, partition) for partition in range(8)]
+RESTARTS = 3
+DEADLINE_SECONDS = 60.0
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Kafka]:
+    """A Kafka of this test alone, with one topic."""
+    try:
+        kafka = Kafka(tmp_path / "data", free_port(), tmp_path / "log")
+    except MissingError as absent:
+        pytest.skip(f"not run: needs {absent}")
+    with kafka:
+        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
+        admin.create_topics([NewTopic(TOPIC, len(PLACES), 1)])[TOPIC].result(30)
+        yield kafka
+
+
+async def answered(ask: Callable[[], Awaitable[object]]) -> object:
+    """The first answer. Raises LogAway when there is none within the deadline."""
+    end = monotonic() + DEADLINE_SECONDS
+    while True:
+        try:
+            return await ask()
+        except (ports.LogAway, reasons.LogAway):
+            if monotonic() > end:
+                raise
+            await asyncio.sleep(0.5)
+
+
+async def test_offsets_are_told_again_after_the_broker_was_killed_and_restarted(broker: Kafka) -> None:
+    publisher = Publisher(broker.bootstrap, "rapport-tests")
+    log, reads = KafkaLog(broker.bootstrap, publisher), KafkaReads(broker.bootstrap)
+    wanted = dict.fromkeys(PLACES, 0)
+    try:
+        for _ in range(RESTARTS):
+            assert await answered(lambda: log.ends(PLACES)) == wanted
+            assert await answered(lambda: reads.ends(PLACES)) == wanted
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.__enter__)
+        assert await answered(lambda: log.ends(PLACES)) == wanted
+        assert await answered(lambda: reads.ends(PLACES)) == wanted
+    finally:
+        reads.close()
+        publisher.close()

@@ -1,19 +1,22 @@
 """How far every stage is behind the log: Kafka's ends against the fences in Redis, and against the warehouse's commits."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import redis
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from shared.contracts.redis_keys import TAGS, meta_key
 from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import TOPICS
+from tests.bench.system import NotMeasuredError
+
 
 CALL_SECONDS = 10.0
-WAREHOUSE = "warehouse"
+PATIENCE_SECONDS = 30.0
+RESOLVER, WAREHOUSE = "resolver", "warehouse"
 NOISE_SECONDS = 0.35
 """Chunks are applied and rows written in portions, so a steady lag moves by so much."""
 GROWTH = 0.005
@@ -32,48 +35,70 @@ class Gauge:
     """Reads the lag of every stage. `warehouse`: whether that one runs."""
 
     def __init__(self, bootstrap: str, redis_url: str, warehouse: bool) -> None:
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._redis = redis.Redis.from_url(redis_url)
-        self._of = {stage: inputs(stage) for stage in TAGS}
-        self._warehouse = inputs(WAREHOUSE) if warehouse else []
-        self._every = sorted({where for found in (*self._of.values(), self._warehouse) for where in found})
+        self._of = {reader: inputs(reader) for reader in (*TAGS, *([WAREHOUSE] if warehouse else []))}
+        quiet = {"bootstrap.servers": bootstrap, "enable.auto.commit": False, "logger": None}
+        # these never subscribe, so they are no members of the groups whose commits they read
+        self._groups = {reader: Consumer({**quiet, "group.id": f"rapport-{reader}"}) for reader in self._of}
 
     def close(self) -> None:
         self._redis.close()
-
-    def ends(self) -> dict[Where, int]:
-        """The next offset of every input."""
-        asked = self._admin.list_offsets(
-            {TopicPartition(*where): OffsetSpec.latest() for where in self._every}, request_timeout=CALL_SECONDS
-        )
-        return {(place.topic, place.partition): told.result(CALL_SECONDS).offset for place, told in asked.items()}
+        for consumer in self._groups.values():
+            consumer.close()
 
     def lags(self) -> dict[str, int]:
-        """Records behind, by stage. Positions are read before ends, so that what comes meanwhile counts as lag."""
-        positions = {stage: self._position(stage) for stage in self._of}
-        if self._warehouse:
-            positions[WAREHOUSE] = self._committed(WAREHOUSE)
-        ends = self.ends()
-        of = self._of | ({WAREHOUSE: self._warehouse} if self._warehouse else {})
-        return {stage: sum(max(0, ends[where] - positions[stage].get(where, 0)) for where in found) for stage, found in of.items()}
+        """Records behind, by stage. Positions are read before ends, so that what comes meanwhile counts as lag. Raises NotMeasuredError."""
+        positions = {reader: self._position(reader) for reader in self._of}
+        ends = self._ends()
+        return {reader: behind(self._of[reader], position, ends) for reader, position in positions.items()}
 
-    def _position(self, stage: str) -> dict[Where, int]:
+    def _ends(self) -> dict[Where, int]:
+        """The next offset of every input: asked for by a time that stands for the end, one request for all."""
+        every = sorted({where for found in self._of.values() for where in found})
+        told = _patiently(
+            lambda: self._groups[RESOLVER].offsets_for_times([TopicPartition(*where, OFFSET_END) for where in every], CALL_SECONDS)
+        )
+        return {(one.topic, one.partition): one.offset for one in told}
+
+    def _position(self, reader: str) -> dict[Where, int]:
         """The greater of fence and commit: clock records that change nothing are committed, but not fenced."""
-        found = self._committed(stage)
-        topics = sorted({topic for topic, _ in self._of[stage]})
+        wanted = [TopicPartition(*where) for where in self._of[reader]]
+        told = _patiently(lambda: self._groups[reader].committed(wanted, CALL_SECONDS))
+        found = {(one.topic, one.partition): one.offset for one in told if one.offset >= 0}
+        if reader == WAREHOUSE:
+            return found
+        topics = sorted({topic for topic, _ in self._of[reader]})
         with self._redis.pipeline(transaction=False) as pipe:
             for partition in range(PARTITIONS):
-                pipe.hmget(meta_key(stage, partition), [f"f|{topic}" for topic in topics])
-            told = pipe.execute()
-        for partition, fences in enumerate(told):
+                pipe.hmget(meta_key(reader, partition), [f"f|{topic}" for topic in topics])
+            answers = pipe.execute()
+        for partition, fences in enumerate(answers):
             for topic, fence in zip(topics, fences, strict=True):
-                found[topic, partition] = max(found.get((topic, partition), 0), int(fence or 0))
+                if fence is not None:
+                    found[topic, partition] = max(found.get((topic, partition), 0), int(fence))
         return found
 
-    def _committed(self, stage: str) -> dict[Where, int]:
-        group = f"rapport-{stage}"
-        told = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=CALL_SECONDS)
-        return {(one.topic, one.partition): one.offset for one in told[group].result(CALL_SECONDS).topic_partitions if one.offset >= 0}
+
+def behind(read: Sequence[Where], position: Mapping[Where, int], ends: Mapping[Where, int]) -> int:
+    """Records between a reader's position and the ends. A topic without any position at all is not read by this version of the stage."""
+    topics = {topic for topic, _ in position}
+    return sum(max(0, ends[where] - position.get(where, 0)) for where in read if where[0] in topics or not topics)
+
+
+def _patiently(ask: Callable[[], list[TopicPartition]]) -> list[TopicPartition]:
+    """Ask again while Kafka says that it cannot now (metadata of a topic made a moment ago, a slow answer). Raises NotMeasuredError."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            told = ask()
+            failed = next((one.error for one in told if one.error is not None), None)
+            if failed is None:
+                return told
+        except KafkaException as error:
+            failed = error
+        if time.monotonic() > end:
+            raise NotMeasuredError(f"Kafka does not tell offsets: {failed}")
+        time.sleep(0.2)
 
 
 @dataclass(frozen=True)

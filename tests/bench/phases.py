@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from confluent_kafka import KafkaException
+from httpx import HTTPError
+from redis.exceptions import RedisError
 from rich.console import Console
 
 from tests.bench import ingest_alone, latency, limit, profile_bytes
@@ -57,9 +60,10 @@ class Bench:
         try:
             with self._console.status(what):
                 yield
-        except NotMeasuredError as error:
-            self.figures.unmeasured[what] = str(error)
-            self._say(f"{what}: not measured: {error}")
+        except (NotMeasuredError, KafkaException, RedisError, HTTPError) as error:
+            told = str(error) if isinstance(error, NotMeasuredError) else f"a server did not answer: {error!r}"
+            self.figures.unmeasured[what] = told
+            self._say(f"{what}: not measured: {told}")
 
     def _small(self, made: Path) -> None:
         with running(self._without) as system:

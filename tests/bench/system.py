@@ -105,7 +105,10 @@ def _start_one(system: System, step: Step) -> None:
 
 def _make_keys(system: System) -> None:
     for name, kind in (("RAPPORT_WRITE_KEY", KeyKind.WRITE), ("RAPPORT_QUERY_KEY", KeyKind.QUERY)):
-        system.env[name] = keys.create(system.bootstrap, kind, "bench").secret
+        try:
+            system.env[name] = keys.create(system.bootstrap, kind, "bench").secret
+        except keys.KeysUnavailableError as error:
+            raise NotMeasuredError(str(error)) from None
 
 
 def _stop(system: System, wanted: list[Step]) -> None:

@@ -16,6 +16,7 @@ from tests.bench.phases import PHASES, Bench
 from tests.bench.report import show, write
 
 QUICK_SECONDS = 10.0
+NO_TERMINAL_WIDTH = 160
 
 
 def main() -> int:
@@ -26,7 +27,7 @@ def main() -> int:
     parser.add_argument("--without", choices=["warehouse"], action="append", default=[], help="leave a service out")
     parser.add_argument("--only", choices=PHASES, action="append", help="measure this only (may be repeated)")
     options = parser.parse_args()
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=NO_TERMINAL_WIDTH)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is stopped
     try:
         home = read_settings().home

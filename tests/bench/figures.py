@@ -93,7 +93,8 @@ def _latency(figures: Figures) -> Iterator[Line]:
 
 
 def _memory(figures: Figures) -> Iterator[Line]:
-    most = max((trial.rss for trial in figures.sustained.values()), key=lambda rss: sum(rss.values()), default=figures.rss_at_rest)
+    loaded = [trial.rss for trial in figures.sustained.values()]
+    most = max(loaded, key=lambda rss: sum(rss.values()), default={})
     for when, rss in (("after the demo", figures.rss_at_rest), ("under the load", most)):
         if rss:
             told = ", ".join(f"{part} {_mb(size)}" for part, size in sorted(rss.items(), key=lambda one: -one[1]))

@@ -13,7 +13,6 @@ from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import TOPICS
 from tests.bench.system import NotMeasuredError
 
-
 CALL_SECONDS = 10.0
 PATIENCE_SECONDS = 30.0
 RESOLVER, WAREHOUSE = "resolver", "warehouse"
@@ -118,9 +117,9 @@ def growth(samples: Sequence[Sample], stage: str, rate: float) -> float:
 
 
 def growing(samples: Sequence[Sample], rate: float) -> dict[str, float]:
-    """The stages that fall behind, and by how many seconds of the load. Raises ValueError for fewer than four samples."""
+    """The stages that fall behind, and by how many seconds of the load. Raises NotMeasuredError for fewer than four samples."""
     if len(samples) < 4:
-        raise ValueError(f"{len(samples)} samples say nothing about growth")
+        raise NotMeasuredError(f"{len(samples)} samples of the lag say nothing about its growth: the machine is too busy")
     allowed = NOISE_SECONDS + GROWTH * (samples[-1].seconds - samples[0].seconds)
     found = {stage: growth(samples, stage, rate) for stage in samples[0].lags}
     return {stage: seconds for stage, seconds in found.items() if seconds > allowed}

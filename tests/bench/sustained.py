@@ -1,8 +1,9 @@
 """The highest rate at which no stage falls behind: ramp, then halve, then hold."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.generator import Generator, sending
@@ -11,6 +12,8 @@ from tests.bench.system import NotMeasuredError, System
 from tests.bench.usage import Usage, cpu_us, usage
 
 SHORT_SECONDS = 10.0
+WARM_UP_SECONDS = 5.0
+"""Of the load come before what counts: a steady lag must first build up, such as the rows that wait for the warehouse's next insert."""
 SETTLE_SECONDS = 600.0
 SAMPLE_SECONDS = 0.5
 SETTLED_RECORDS = 100
@@ -18,7 +21,8 @@ HOPELESS_SECONDS = 6.0
 """Lag of so many seconds of the load ends a trial: more of it would only take long to work off."""
 TAKEN = 0.99
 """Share of the wished events that must have been answered 200."""
-FIRST_RATE, RAMP, FINE, STEP_DOWN, MOST_STEPS = 1_000.0, 1.5, 1.06, 0.94, 8
+LOWEST_RATE, FIRST_RATE, RAMP = 100.0, 1_000.0, 1.5
+FINE, STEP_DOWN, MOST_STEPS = 1.06, 0.94, 8
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,9 @@ class Trial:
     owed: int
     grew: Mapping[str, float]
     lag_s: Mapping[str, float]
-    cpu_us: Mapping[str, float] = field(default_factory=dict)
-    rss: Mapping[str, int] = field(default_factory=dict)
-    load_cpu_us: float = 0.0
+    cpu_us: Mapping[str, float]
+    rss: Mapping[str, int]
+    load_cpu_us: float
 
     @property
     def achieved(self) -> float:
@@ -58,35 +62,33 @@ class Trial:
 
 
 def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int, seconds: float) -> Trial:
-    """Send for `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError."""
+    """Send for WARM_UP_SECONDS and `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError."""
     before = usage(system)
     samples: list[Sample] = []
-    with sending(system, made, rate, batch, seconds) as generator:
+    with sending(system, made, rate, batch, WARM_UP_SECONDS + seconds) as generator:
         rss = _watch(system, gauge, generator, samples, rate)
     told = generator.stop()
     settle(system, gauge)
-    after = usage(system)
-    events = max(1, told.accepted)
-    highest = {stage: max(sample.lags[stage] for sample in samples) / rate for stage in samples[0].lags}
-    hopeless = {stage: seconds for stage, seconds in highest.items() if seconds > HOPELESS_SECONDS}
-    grew = hopeless or growing(samples, rate)
-    return Trial(
-        rate, batch, told.seconds, told.accepted, told.refused, told.owed, grew, highest,
-        cpu_us(before, after, events), rss.rss, 1e6 * told.cpu_s / events,
-    )  # fmt: skip
+    spent = cpu_us(before, usage(system), told.accepted)
+    top = {stage: max(sample.lags[stage] for sample in samples) / rate for stage in samples[0].lags}
+    grew = {stage: lag for stage, lag in top.items() if lag > HOPELESS_SECONDS}
+    warm = [sample for sample in samples if sample.seconds >= WARM_UP_SECONDS]
+    if not grew:
+        grew = growing(warm, rate)
+    own = 1e6 * told.cpu_s / max(1, told.accepted)
+    return Trial(rate, batch, told.seconds, told.accepted, told.refused, told.owed, grew, top, spent, rss.rss, own)
 
 
 def _watch(system: System, gauge: Gauge, generator: Generator, samples: list[Sample], rate: float) -> Usage:
-    """Sample the lag while the load goes on; answers what was used at its end."""
+    """Sample the lag while the load goes on, at most until it is hopeless; answers what was used then."""
     began = time.monotonic()
-    while True:
-        lags = gauge.lags()
-        samples.append(Sample(time.monotonic() - began, lags))
+    while generator.sending:
+        samples.append(Sample(time.monotonic() - began, gauge.lags()))
         system.check_alive()
-        enough = len(samples) >= 4
-        if enough and (not generator.sending or max(lags.values()) > HOPELESS_SECONDS * rate):
-            return usage(system)
+        if max(samples[-1].lags.values()) > HOPELESS_SECONDS * rate:
+            break
         time.sleep(SAMPLE_SECONDS)
+    return usage(system)
 
 
 def settle(system: System, gauge: Gauge) -> None:
@@ -100,23 +102,16 @@ def settle(system: System, gauge: Gauge) -> None:
 
 
 def highest(attempt: Callable[[float, bool], Trial], say: Callable[[str], None]) -> Trial:
-    """The held trial of the highest rate that `attempt(rate, long)` holds for long. Raises NotMeasuredError when there is none."""
-    low, high, rate = 0.0, None, FIRST_RATE
-    while high is None or (low and high / low > FINE):
+    """The trial of about the highest rate that `attempt(rate, long)` holds for long. Raises NotMeasuredError when there is none."""
+    low, high, rate = 0.0, math.inf, FIRST_RATE
+    while high / max(low, LOWEST_RATE) > FINE:
         trial = attempt(rate, False)
         say(f"{rate:,.0f}/s {'held' if trial.held else 'not held: ' + trial.why()}")
-        if trial.held:
-            low = rate
-        else:
-            high = rate
-            if not low and rate <= FIRST_RATE / 8:
-                break
-        rate = rate * RAMP if high is None else (low * high) ** 0.5 if low else rate / 2
-    rate = low or rate
-    for _ in range(MOST_STEPS):
-        trial = attempt(rate, True)
-        say(f"{rate:,.0f}/s for long: {'held' if trial.held else 'not held: ' + trial.why()}")
+        low, high = (rate, high) if trial.held else (low, rate)
+        rate = rate * RAMP if high == math.inf else math.sqrt(max(low, LOWEST_RATE) * high)
+    for step in range(MOST_STEPS if low else 0):
+        trial = attempt(low * STEP_DOWN**step, True)
+        say(f"{trial.rate:,.0f}/s for long: {'held' if trial.held else 'not held: ' + trial.why()}")
         if trial.held:
             return trial
-        rate *= STEP_DOWN
-    raise NotMeasuredError(f"no rate was held; the lowest tried was {rate / STEP_DOWN:,.0f} events/s: {trial.why()}")
+    raise NotMeasuredError(f"no rate was held; at {trial.rate:,.0f} events/s: {trial.why()}")

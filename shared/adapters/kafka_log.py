@@ -6,6 +6,7 @@ stage puts out.
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -182,26 +183,28 @@ class _Reader:
             self._consumer.assign([TopicPartition(topic, partition, start)])
             self._next = start
         out: list[Record] = []
-        messages = self._consumer.consume(1, timeout=CALL_TIMEOUT_S)
-        if not messages:
-            raise LogAway(f"cannot read {topic}[{partition}]: no answer in {CALL_TIMEOUT_S} s")
-        messages += self._consumer.consume(READ_PAGE - 1, timeout=0)  # what is at hand: it would wait for the last one
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                if error.code() == KafkaError._PARTITION_EOF:
-                    self._next = max(self._next, message.offset() or 0)
-                    if self._next >= end or not out:
-                        self._next = max(self._next, end)
-                    continue
-                raise KafkaException(error)
-            offset = message.offset() or 0
-            self._next = offset + 1
-            if offset < end:
-                out.append(
-                    ReadRecord(topic, partition, offset, message.timestamp()[1], message.key(), message.value(), message.headers() or ())
-                )
+        deadline = time.monotonic() + CALL_TIMEOUT_S
+        while not out and self._next < end:
+            if time.monotonic() > deadline:
+                self._next = -1
+                raise LogAway(f"cannot read {topic}[{partition}] from {start} to {end}: no answer in {CALL_TIMEOUT_S} s")
+            messages = self._consumer.consume(1, timeout=1.0)
+            messages += self._consumer.consume(READ_PAGE - 1, timeout=0)  # what is at hand: it would wait for the last one
+            for message in messages:
+                self._take(message, end, out)
         return out, min(self._next, end)
+
+    def _take(self, message: Message, end: int, out: list[Record]) -> None:
+        error = message.error()
+        offset = message.offset() or 0
+        if error is not None:
+            if error.code() != KafkaError._PARTITION_EOF:
+                raise KafkaException(error)
+            self._next = max(self._next, offset)  # one below `end` is old, or tells of a transaction that is still open
+            return
+        self._next = offset + 1
+        if offset < end:
+            out.append(ReadRecord(*self._where, offset, message.timestamp()[1], message.key(), message.value(), message.headers() or ()))
 
     def close(self) -> None:
         self._consumer.close()

@@ -65,6 +65,11 @@ class RedisStore:
         del fields[b"token"]
         return {name.decode(): value.decode() for name, value in fields.items()}, outbox or b""
 
+    async def holds(self) -> tuple[str, int]:
+        async with answering():
+            token, seq = cast(list[bytes | None], await self._client.hmget(self._meta, ["token", "seq"]))
+        return (token or b"").decode(), int(seq or 0)
+
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         prefix = self._prefix + "s:"
         async with answering():

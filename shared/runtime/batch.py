@@ -21,8 +21,11 @@ CLOCK_KEY: Final = b"clock:"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
+    """`bare`: keep only where the record stands and why; with its bytes the dead letter could not be made."""
+
     reason: FailureReason
     detail: str
+    bare: bool = False
 
 
 class Poisoned(Exception):
@@ -330,13 +333,12 @@ class Batch(Generic[S, R]):
                 self._letter(clock, failure, key.encode())
                 entry.due = self.timers[key] = 0
                 self.dirty[key] = entry
-                self._state(entry, key)
                 continue
             try:
                 entry.state = self.stage.wake(self._state(entry, key), step)
+                self._touched(key, entry)
             except Exception as error:
                 raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
-            self._touched(key, entry)
             if 0 < entry.due <= now:
                 entry.due = self.timers[key] = now + 1  # a stage that asks for the past would be called for ever
         return step.index
@@ -345,13 +347,22 @@ class Batch(Generic[S, R]):
         """Keep what cannot be folded where an operator finds it."""
         step = self.step
         step.offset, step.index, step.origin = record.offset, 0, None
-        lane_at = next((value.decode().rsplit("|", 2) for name, value in record.headers if name == "cause"), None)
-        if lane_at is not None:
-            at = (int(lane_at[1]) << CAUSE_BITS) | int(lane_at[2])
-            if self._seen.get(lane_at[0], -1) >= at:
-                return
-            self._seen[lane_at[0]] = at
+        if not failure.bare and self._repeated(record):
+            return
         self._letter(record, failure, record.key)
+
+    def _repeated(self, record: Record) -> bool:
+        for name, value in record.headers:
+            if name == "cause":
+                try:
+                    lane, offset, nth = value.decode().rsplit("|", 2)
+                    at = (int(offset) << CAUSE_BITS) | int(nth)
+                except ValueError:
+                    return False
+                repeated = self._seen.get(lane, -1) >= at
+                self._seen[lane] = max(at, self._seen.get(lane, -1))
+                return repeated
+        return False
 
     def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
         step = self.step
@@ -365,8 +376,8 @@ class Batch(Generic[S, R]):
             detail=failure.detail[:2000],
             failed_at=record.timestamp,
             key=key,
-            value=record.value,
-            headers=list(record.headers),
+            value=None if failure.bare else record.value,
+            headers=[] if failure.bare else list(record.headers),
         )
         name = (key or b"").decode(errors="replace")
         step.emit(RECORD_FAILED, name, FAILED_ENCODER.encode(letter), ("reason", failure.reason.value.encode()), partition=step.partition)

@@ -57,6 +57,9 @@ class StateStore(Protocol):
     async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
         """Make `token` the owner; answer the slot's meta fields and outbox."""
 
+    async def holds(self) -> tuple[str, int]:
+        """Owner token ("" if none) and number of the last commit."""
+
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         """State blobs in the order of `keys`."""
 

@@ -1,6 +1,6 @@
 """What a slot has published already, read from the tails of its output topics: a refold must not double the log."""
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from shared.contracts.headers import CAUSE, header
 from shared.runtime.meta import CAUSE_BITS
@@ -45,13 +45,11 @@ class Newest:
 
 
 async def newest_causes(
-    log: Log, stage: str, partition: int, outputs: Sequence[TopicPartition], published: MutableMapping[TopicPartition, int]
-) -> Newest:
-    """The newest causes of (stage, source partition `partition`) in `outputs`, from the known positions on.
-
-    `published` is moved to the ends that were read, so that the next takeover need not read them again.
-    """
+    log: Log, stage: str, partition: int, outputs: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
+) -> tuple[Newest, dict[TopicPartition, int]]:
+    """The newest causes of (stage, source partition `partition`) in `outputs`, from the known positions on, and the ends that were read."""
     newest = Newest()
+    ends: dict[TopicPartition, int] = {}
     suffix = f"|{partition}"
     for where, (first, end) in (await log.bounds(outputs)).items():
         start = max(first, published.get(where, 0))
@@ -64,5 +62,5 @@ async def newest_causes(
                 lane, at = _cause(raw)
                 if lane.startswith(stage + "|") and lane.endswith(suffix):
                     newest.found(where, lane, at)
-        published[where] = end
-    return newest
+        ends[where] = end
+    return newest, ends

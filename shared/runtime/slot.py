@@ -6,7 +6,8 @@ A crash anywhere between is made good by the next owner: it publishes the outbox
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 import structlog
@@ -21,7 +22,7 @@ from shared.runtime.failpoints import failpoint
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
 from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox
-from shared.runtime.ports import Commit, Fenced, Halted, Log, LogAway, RolledBack, StateStore, StoreAway
+from shared.runtime.ports import Commit, Fenced, Halted, Log, LogAway, RolledBack, StateStore, StoreAway, TopicPartition
 from shared.runtime.published import Newest, newest_causes
 from shared.runtime.stage import Output, Record, Stage
 
@@ -67,6 +68,7 @@ class Slot(Generic[S, R]):
         self._cache: EntryCache[S] = EntryCache(cache_size)
         self._targets: dict[str, int] = {}
         self._newest = Newest()
+        self._scanned: dict[TopicPartition, int] = {}
         self._first_due: int | None = None
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
@@ -88,6 +90,16 @@ class Slot(Generic[S, R]):
         async with self.lock:
             if self.token is not None and self.meta.rebuilding:
                 await self._persist(self._to_targets)
+
+    async def check(self) -> None:
+        """See whether the store still holds what this slot last committed: an idle slot would not notice that it was emptied."""
+        async with self.lock:
+            if self.token is not None:
+                await self._persist(self._held)
+
+    async def _held(self) -> None:
+        if self.token is None or await self.store.holds() != (self.token, self.meta.seq):
+            raise RolledBack("the store holds another commit than the last one")
 
     def release(self) -> None:
         """Forget everything: the slot is another's now."""
@@ -149,10 +161,12 @@ class Slot(Generic[S, R]):
         self._first_due = await self.store.first_due()
         self._cache.clear()
         outputs = [(topic, partition) for topic in self.stage.output_topics() for partition in range(PARTITIONS)]
-        self._newest = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
+        self._newest, self._scanned = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
         self.token = token
         if raw_outbox:
-            await self._publish_left_over(decode_outbox(raw_outbox))
+            await self._publish_left_over(decode_outbox(raw_outbox), bounds)
+        if not meta.rebuilding:
+            self._all_new()
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
         if self.fenced:
@@ -185,7 +199,24 @@ class Slot(Generic[S, R]):
             )
         return fence
 
-    async def _publish_left_over(self, outbox: Outbox) -> None:
+    def _all_new(self) -> None:
+        """All that was published before the takeover has been met again: what comes now is new, and the tails need not be read again."""
+        self._newest = Newest()
+        self.meta.published.update(self._scanned)
+        self._scanned = {}
+
+    def note_published(self, ends: Mapping[TopicPartition, int]) -> None:
+        """Remember where the next takeover reads on. Not in the middle of a refold: another one must find what this one found."""
+        if not self.meta.rebuilding:
+            self.meta.published.update(ends)
+
+    async def _publish_left_over(self, outbox: Outbox, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
+        first = bounds[outbox.topic, self.partition][0] if (outbox.topic, self.partition) in bounds else 0
+        gone = [output for output in outbox.outputs if output.value is None and output.source_offset < first]
+        if gone:  # they passed on records that have left the log since
+            self.observer.lost_to_retention(self.stage.name, len(gone))
+            _log.error("outputs cannot be published: their inputs left the log", stage=self.stage.name, slot=self.partition, lost=len(gone))
+            outbox.outputs = [output for output in outbox.outputs if output.value is not None or output.source_offset >= first]
         sources = {output.source_offset for output in outbox.outputs if output.value is None}
         values: dict[int, bytes | None] = {}
         if sources:
@@ -202,7 +233,7 @@ class Slot(Generic[S, R]):
             if output.value is None:
                 output.value = values[output.source_offset]
         if outputs:
-            self.meta.published.update(await self.log.publish(outputs))
+            self.note_published(await self.log.publish(outputs))
 
     async def _chunk(self, topic: str, records: Sequence[Record]) -> None:
         await self._read_up_to(topic, records[0].offset)
@@ -226,6 +257,7 @@ class Slot(Generic[S, R]):
     async def _rebuilt(self) -> None:
         if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
             self.meta.rebuilding = False
+            self._all_new()
             await self._commit(None, b"")
 
     async def _apply(self, topic: str, records: Sequence[Record]) -> None:
@@ -241,7 +273,8 @@ class Slot(Generic[S, R]):
                 done = batch.fold(records, index, stop, poison, sides)
             except Poisoned as poisoned:
                 self._throw_away(before)
-                poison[poisoned.offset] = poisoned.failure
+                again = poisoned.offset in poison  # not even the dead letter could be made of it
+                poison[poisoned.offset] = replace(poisoned.failure, bare=again)
                 stop = poisoned.index if poisoned.index > index else len(records)
                 continue
             if done > index:
@@ -330,7 +363,8 @@ class Slot(Generic[S, R]):
         self._cache.rotate()
 
     async def _commit(self, batch: Batch[S, R] | None, outbox: bytes) -> None:
-        assert self.token is not None
+        if self.token is None:
+            raise Fenced("the slot was released while it worked")
         meta = self.meta
         meta.fences = dict(self.position)
         meta.seq += 1
@@ -338,7 +372,8 @@ class Slot(Generic[S, R]):
         if batch is not None:
             dump = self.stage.dump
             commit.states = {
-                key: close_entry(entry, b"" if entry.state is None else dump(entry.state)) for key, entry in batch.dirty.items()
+                key: close_entry(entry, (entry.blob or b"") if entry.state is None else dump(entry.state))
+                for key, entry in batch.dirty.items()
             }
             commit.timers, commit.indexes = batch.timers, batch.step.ops
             commit.sides, commit.side_drops = batch.step.sides, batch.side_drops

@@ -60,5 +60,5 @@ class Ticker:
             value = encode_clock(ClockRecord(slot.partition, now, position))
             key = CLOCK_KEY + str(slot.partition).encode()
             records = [Output(EVENT_RESOLVED, p, key, value, [(KIND, KIND_CLOCK)], position) for p in range(PARTITIONS)]
-            slot.meta.published.update(await self._log.publish(records))
+            slot.note_published(await self._log.publish(records))
             self._said[slot.partition] = now

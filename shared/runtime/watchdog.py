@@ -7,12 +7,13 @@ move for `stall_s`, and both Kafka and Redis answer, then the fault is this proc
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted, LogAway, StoreAway
+from shared.runtime.slot import Slot
 from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import LogWithEnds
 
@@ -33,7 +34,7 @@ class Watchdog:
         self._ping = ping
         self._observer = observer
         self._stall_s = stall_s
-        self._moved: dict[tuple[str, int, str], tuple[int, float]] = {}
+        self._moved: dict[tuple[str, int], tuple[dict[str, int], float]] = {}
         self.lag: dict[str, int] = {}
 
     async def run(self) -> None:
@@ -57,26 +58,33 @@ class Watchdog:
         oldest_ms = 0
         stalled: list[str] = []
         for slot in slots:
-            waiting = False
-            for topic in stage.inputs:
-                place = (stage.name, slot.partition, topic)
-                position = slot.position.get(topic, 0)
-                behind = max(0, ends[topic, slot.partition] - position)
-                lag[topic] += behind
-                if behind and slot.append_ms.get(topic):
+            behind = {topic: max(0, ends[topic, slot.partition] - slot.position.get(topic, 0)) for topic in stage.inputs}
+            for topic, records in behind.items():
+                lag[topic] += records
+                if records and slot.append_ms.get(topic):
                     oldest_ms = min(oldest_ms or slot.append_ms[topic], slot.append_ms[topic])
-                last, since = self._moved.get(place, (-1, now))
-                if behind == 0 or position != last:
-                    self._moved[place] = (position, now)
-                    continue
-                waiting |= now - since > QUIET_S
-                if now - since > self._stall_s:
-                    stalled.append(f"{topic}[{slot.partition}]")
-            if waiting and slot.meta.rebuilding and not slot.lock.locked():
-                await slot.catch_up()  # the consumer will not bring what stands below its own position
+            still_s = self._still_s(stage.name, slot, any(behind.values()), now)
+            if still_s > self._stall_s:
+                stalled.append(str(slot.partition))
+            elif not slot.lock.locked():
+                await slot.check()
+                if still_s > QUIET_S:
+                    await slot.catch_up()  # the consumer will not bring what stands below its own position
         self.lag[stage.name] = sum(lag.values())
         seconds = max(0.0, time.time() - oldest_ms / 1000) if oldest_ms else 0.0
         self._observer.slots(stage.name, len(slots), sum(slot.meta.rebuilding for slot in slots), lag, seconds)
         if stalled:
             await self._ping()
-            raise Halted(f"stage {stage.name} has not moved for {self._stall_s} s on {', '.join(stalled)}, though Kafka and Redis answer")
+            raise Halted(
+                f"stage {stage.name}, slots {', '.join(stalled)}: no progress for {self._stall_s} s, though Kafka and Redis answer"
+            )
+
+    def _still_s(self, stage: str, slot: Slot[Any, Any], behind: bool, now: float) -> float:
+        """For how many seconds nothing has moved in a slot that has something to read. A slot that is being taken over is moving."""
+        place = (stage, slot.partition)
+        positions = dict(slot.position)
+        last, since = self._moved.get(place, ({}, now))
+        if not behind or slot.token is None or positions != last:
+            self._moved[place] = (positions, now)
+            return 0.0
+        return now - since

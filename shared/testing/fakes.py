@@ -37,6 +37,8 @@ class FakeLog:
     commits: dict[tuple[str, str, int], int] = field(default_factory=dict)
     publish_limit: int | None = None
     """Crash (raise) after so many more published records."""
+    read_limit: int | None = None
+    """Crash after so many more reads."""
 
     def append(
         self, topic: str, key: str | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] = (), partition: int | None = None
@@ -65,6 +67,10 @@ class FakeLog:
 
     async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
         self._answer()
+        if self.read_limit is not None:
+            if self.read_limit == 0:
+                raise Crash("in the middle of reading")
+            self.read_limit -= 1
         records = self.partitions[topic, partition][start : min(end, start + self.page)]
         return list(records), start + len(records) if records else end
 
@@ -137,6 +143,10 @@ class FakeStore:
         data = self._data()
         data.fields["token"] = token
         return {name: value for name, value in data.fields.items() if name != "token"}, data.outbox
+
+    async def holds(self) -> tuple[str, int]:
+        fields = self._data().fields
+        return fields.get("token", ""), int(fields.get("seq", "0"))
 
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._data().states.get(key) for key in keys]

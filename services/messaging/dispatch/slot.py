@@ -160,8 +160,9 @@ class DispatchSlot:
         self._observer.waiting(self.partition, len(self.queue))
 
     async def _bury(self) -> None:
-        dead, self._dead = self._dead, ()
+        dead = self._dead
         await self._insist([], dead)
+        self._dead = self._dead[len(dead) :]  # only now: whoever is fenced here must find them again
         for letter in dead:
             self._observer.undecodable()
             self.queue.skip(letter.offset)

@@ -195,7 +195,7 @@ class Slot(Generic[S, R]):
         if fence > end:
             raise Halted(
                 f"{topic}[{self.partition}] ends at {end}, but stage {self.stage.name} has applied up to {fence}: Kafka lost data or was "
-                "replaced. Restore Kafka's data; if it is lost, start with Kafka and Redis empty: positions used twice are taken for repeats"
+                "replaced. Restore Kafka's data; if it is lost, start with Kafka and Redis empty: offsets used twice are taken for repeats"
             )
         return fence
 

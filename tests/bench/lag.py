@@ -36,7 +36,7 @@ class Gauge:
     def __init__(self, bootstrap: str, redis_url: str, warehouse: bool) -> None:
         self._redis = redis.Redis.from_url(redis_url)
         self._of = {reader: inputs(reader) for reader in (*TAGS, *([WAREHOUSE] if warehouse else []))}
-        quiet = {"bootstrap.servers": bootstrap, "enable.auto.commit": False, "logger": None}
+        quiet = {"bootstrap.servers": bootstrap, "enable.auto.commit": False, "log_level": 0}
         # these never subscribe, so they are no members of the groups whose commits they read
         self._groups = {reader: Consumer({**quiet, "group.id": f"rapport-{reader}"}) for reader in self._of}
 

@@ -108,7 +108,7 @@ def produce(part: Part) -> Done:
             "enable.idempotence": True,
             "linger.ms": 5,
             "error_cb": failed.append,
-            "logger": None,
+            "log_level": 0,
         }
     )
     cpu, began, sent = time.process_time(), time.time(), 0
@@ -133,7 +133,7 @@ def produce(part: Part) -> Done:
 
 def consume(part: Part) -> Done:
     """Read until every partition has ended. Raises KafkaException."""
-    consumer = Consumer({"bootstrap.servers": part.bootstrap, "group.id": "bench", "enable.auto.commit": False, "logger": None})
+    consumer = Consumer({"bootstrap.servers": part.bootstrap, "group.id": "bench", "enable.auto.commit": False, "log_level": 0})
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
     began, cpu, events, open_partitions = time.time(), time.process_time(), 0, PARTITIONS
     heard = began

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -66,10 +66,9 @@ class Bench:
             self._say(f"{what}: not measured: {told}")
 
     def _small(self, made: Path) -> None:
-        with running(self._without) as system:
+        with running(self._without) as system, closing(self._gauge(system)) as gauge:
             self.figures.cold_start_s = system.cold_start_s
             self._say(f"everything ready after {system.cold_start_s:.1f} s")
-            gauge = self._gauge(system)
             replayed, seconds = profile_bytes.replay_demo(system)
             self._say(f"the demo's {replayed:,} events played in within {seconds:.1f} s")
             settle(system, gauge)
@@ -77,18 +76,15 @@ class Bench:
             self.figures.profile_bytes = profile_bytes.weigh(system, replayed, seconds)
             self._say(f"latency at {latency.BACKGROUND_RATE:,.0f} events/s, {self._seconds:g} s")
             self.figures.latency = latency.measure(system, made, self._seconds, self._warehouse)
-            gauge.close()
 
     def _sustained(self, made: Path, batch: int) -> None:
-        with running(self._without) as system:
-            gauge = self._gauge(system)
+        with running(self._without) as system, closing(self._gauge(system)) as gauge:
 
             def attempt(rate: float, long: bool) -> Trial:
                 return run_trial(system, gauge, made, rate, batch, self._seconds if long else min(SHORT_SECONDS, self._seconds))
 
             self._say(f"batches of {batch}: looking for the highest rate")
             self.figures.sustained[batch] = highest(attempt, self._say)
-            gauge.close()
 
     def _alone(self, made: Path) -> None:
         with running(only=("kafka", "topics", "ingest")) as system:

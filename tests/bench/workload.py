@@ -131,8 +131,9 @@ class Shoppers:
         if number % NEWCOMER_EVERY == NEWCOMER_EVERY - 1:
             who, known, script = 10_000_000 + 1_000_000 * self._trial + number, False, BUYER
         else:
-            who, known = (number + self._trial * self._people // 7) % self._people, True
-            script = BUYER if number % 2 else LOOKER
+            turn = number - number // NEWCOMER_EVERY  # of known people's visits
+            who, known = (turn + self._trial * self._people // 7) % self._people, True
+            script = BUYER if turn % 2 else LOOKER
         return Visit(script, b"a0000000-0000-4000-8000-%012d" % who, b"%08d" % who, known)
 
     def batch(self, size: int, stamp: bytes) -> bytes:

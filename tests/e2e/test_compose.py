@@ -143,7 +143,7 @@ def test_a_restart_of_the_broker_is_survived(system: System, sent: list[str]) ->
     told, _ = shopper.communicate(timeout=240)
     assert shopper.returncode == 0, told
     sent += [f"restart-{number}" for number in range(PEOPLE)]
-    within(120, lambda: all(system.healthy(part) for part in SERVICES), lambda: system.compose("ps"))
+    within(120, lambda: all(system.healthy(part) for part in SERVICES), system.troubled)
 
 
 def test_a_second_process_of_a_service_takes_half_and_leaves_again(system: System, sent: list[str]) -> None:

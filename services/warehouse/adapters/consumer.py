@@ -40,7 +40,7 @@ class LogConsumer:
                 "allow.auto.create.topics": False,
                 "queued.max.messages.kbytes": QUEUE_KILOBYTES,
                 "error_cb": _on_error,
-                "logger": None,
+                "log_level": 2,
             }
         )
         self._consumer.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
@@ -48,6 +48,7 @@ class LogConsumer:
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         assigned = [self._begin(consumer, committed) for committed in self._committed(consumer, partitions)]
         consumer.assign([TopicPartition(one.place.topic, one.place.partition, one.progress.next) for one in assigned])
+        consumer.resume(partitions)  # what was paused before a rebalance stays paused after it
         self._next = {one.place: one.progress.next for one in assigned}
         self._changed, self._paused = True, False
         self._rebalance.assigned(assigned)
@@ -151,4 +152,5 @@ class LogConsumer:
 def _on_error(error: KafkaError) -> None:
     if error.fatal():
         raise LogAway(str(error))
-    _log.warning("Kafka says", detail=str(error))
+    if error.code() not in (KafkaError._TRANSPORT, KafkaError._RESOLVE):  # twenty a second while a broker is away; "all are down" follows
+        _log.warning("Kafka says", detail=str(error))

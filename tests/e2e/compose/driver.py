@@ -67,12 +67,20 @@ class System:
         state = self.inspect(part)["State"]
         return bool(state["Running"] and state["Health"]["Status"] == "healthy")
 
+    def troubled(self) -> str:
+        """Of each service that is not well: what it says of itself, and the end of its log."""
+        told = []
+        for part in (name for name in SERVICES if not self.healthy(name)):
+            checks = self.inspect(part)["State"]["Health"]["Log"] or [{"Output": "was not asked"}]
+            told.append(f"{part}: {checks[-1]['Output']}\n{self.compose('logs', '--no-color', '--tail', '40', part)}")
+        return "\n".join(told)
+
     def crash(self, part: str) -> None:
         """The part's process dies by SIGKILL, as in a crash; its restart policy must bring it back, healthy."""
         before = self.inspect(part)
         os.kill(before["State"]["Pid"], signal.SIGKILL)
         within(60, lambda: self.inspect(part)["RestartCount"] > before["RestartCount"], lambda: f"{part} was not restarted")
-        within(120, lambda: self.healthy(part), lambda: f"{part}: {self.inspect(part)['State']}")
+        within(120, lambda: self.healthy(part), lambda: f"{part}: {self.inspect(part)['State']} {self.troubled()}")
 
     def make_keys(self) -> None:
         """A write key and a query key, by the command in the container."""

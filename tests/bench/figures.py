@@ -72,7 +72,8 @@ def _sustained(figures: Figures) -> Iterator[Line]:
     if figures.limit is not None:
         limit = figures.limit
         share = max((trial.rate for trial in figures.sustained.values()), default=0.0) / limit.rate
-        yield Line("limit: bare produce and consume, same bytes", f"{limit.rate:,.0f}/s", f"(the system: {share:.0%} of it)")
+        told = f"{limit.rate:,.0f}/s" + (f"; the system: {share:.0%} of it" if share else "")
+        yield Line("limit: bare produce and consume, same bytes", told)
 
 
 def _latency(figures: Figures) -> Iterator[Line]:

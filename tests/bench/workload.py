@@ -98,9 +98,8 @@ def _template(body: dict[str, Any], is_known: bool, wished: int) -> bytes | None
 
 
 def _size(made: dict[str, Any]) -> int:
-    text = json.dumps(
-        {**made, **{name: value for name, value in _PLACES.items() if name in made}}, ensure_ascii=False, separators=(",", ":")
-    )
+    filled = made | {name: value for name, value in _PLACES.items() if name in made}
+    text = json.dumps(filled, ensure_ascii=False, separators=(",", ":")).replace("<user>", _PLACES["userId"])
     return len(text.encode())
 
 

@@ -38,7 +38,8 @@ def new_key(
     kind: KeyKind, name: str, now_ms: int, source_id: str | None = None, scopes: list[str] | None = None, random: str = ""
 ) -> NewKey:
     """A key's secret and record; `random` stands for 256 random bits. A write key needs a `source_id`: its name by default."""
-    secret = f"{'wk' if kind is KeyKind.WRITE else 'qk'}_{random or secrets.token_urlsafe(SECRET_BYTES)}"
+    # hexadecimal, so that the last four characters never look like an option of the command
+    secret = f"{'wk' if kind is KeyKind.WRITE else 'qk'}_{random or secrets.token_hex(SECRET_BYTES)}"
     is_write = kind is KeyKind.WRITE
     record = KeyChanged(
         kind=kind,

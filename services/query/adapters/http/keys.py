@@ -105,7 +105,7 @@ def router(parts: Parts) -> APIRouter:
         async def make() -> NewKeyShape:
             expires = None if wanted.expires_at is None else epoch_ms(wanted.expires_at)
             asked = KeyWanted(wanted.kind, wanted.name, wanted.source_id, wanted.scopes if wanted.kind is KeyKind.QUERY else (), expires)
-            secret, record = made(asked, secrets.token_urlsafe(SECRET_BYTES), _now_ms(), access)
+            secret, record = made(asked, secrets.token_hex(SECRET_BYTES), _now_ms(), access)
             await parts.appends.append([appended(record)])
             await followed(record.kind)
             return NewKeyShape(secret=secret, **_shape(record).model_dump())

@@ -1,7 +1,6 @@
 """Ingest: the tracking API on one port. `python -m services.ingest.main`; settings.py says what it reads from the environment."""
 
 import asyncio
-import gc
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from shared.adapters.kafka_producer import AcknowledgedProducer
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
+from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 
 FIRST_SECONDS = 5.0
@@ -62,10 +62,7 @@ def create() -> IngestApp:
         # Of several processes on one port each should take its first request when it can answer it; but an outage must be
         # told as a 503, not as a refused connection.
         await asyncio.gather(writer.wait(FIRST_SECONDS), asyncio.to_thread(keys.wait, FIRST_SECONDS))
-        # What is there now stays: the collector need not walk it again. Requests make no cycles, so it may run seldom.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 20)
+        calm_collector()
         _log.info("started", host=settings.host, port=settings.port)
         yield
         left = await writer.close(settings.delivery_timeout_seconds + 1)

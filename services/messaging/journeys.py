@@ -26,6 +26,7 @@ class Journeys(Stage[Person, Item]):
     name = "journeys"
     inputs = (topics.EVENT_RESOLVED, topics.SEGMENT_CHANGED, topics.JOURNEY_MOVED, topics.JOURNEYS_REPLAYED)
     moved = topics.JOURNEY_MOVED
+    linger_ms = 200
 
     def __init__(self, plans: dict[str, list[Plan]], wanted: frozenset[str] = frozenset()) -> None:
         """`plans`: segment -> journeys it starts. `wanted`: traits that templates speak of."""
@@ -35,7 +36,8 @@ class Journeys(Stage[Person, Item]):
     def decode(self, record: Record) -> Item:
         topic = record.topic
         if topic == topics.EVENT_RESOLVED:
-            return facts.said_by(_view.decode(record.value or b""), self._wanted)
+            value = record.value or b""
+            return facts.said_by(_view.decode(value), self._wanted) if facts.may_say(value) else None
         if topic == topics.SEGMENT_CHANGED:
             return SEGMENT_CHANGED_DECODER.decode(record.value or b"")
         raise ValueError(f"a record of topic {topic} is no input of journeys")

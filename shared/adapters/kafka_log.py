@@ -94,7 +94,8 @@ class Publisher:
             for index, output in enumerate(outputs):
                 where = (output.topic, output.partition)
                 report = self._report(where, ends, len(last), done) if last[where] == index else None
-                await self._produce(output, report)
+                while not self._produce(output, report):  # noqa: ASYNC110 - librdkafka has no event for it
+                    await asyncio.sleep(0.02)  # the queue is full: what is in it must go first
                 if index == len(outputs) // 2:
                     failpoint("log.mid_publication")
             await done
@@ -121,25 +122,17 @@ class Publisher:
 
         return delivered
 
-    async def _produce(self, output: Output, report: Any) -> None:
-        while True:
-            if self._fatal is not None:
-                raise Halted(f"the producer lost its order: {self._fatal}")
-            try:
-                self._producer.produce(
-                    output.topic,
-                    value=output.value,
-                    key=output.key,
-                    partition=output.partition,
-                    headers=list(output.headers),
-                    on_delivery=report,
-                )
-            except BufferError:
-                await asyncio.sleep(0.02)  # the queue is full: what is in it must go first
-            except KafkaException as error:
-                raise Halted(f"a record for {output.topic}[{output.partition}] cannot be produced: {error}") from error
-            else:
-                return
+    def _produce(self, output: Output, report: Any) -> bool:
+        """False if the producer's queue is full."""
+        if self._fatal is not None:
+            raise Halted(f"the producer lost its order: {self._fatal}")
+        try:
+            self._producer.produce(output.topic, output.value, output.key, output.partition, report, headers=output.headers)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise Halted(f"a record for {output.topic}[{output.partition}] cannot be produced: {error}") from error
+        return True
 
     def close(self) -> None:
         self._producer.flush(5.0)

@@ -28,7 +28,12 @@ class _Packing(redis.Connection):
 def connect(url: str, timeout_s: float = 5.0) -> redis.Redis:
     """A client for `url`; no connection is made yet. A call that gets no answer in `timeout_s` fails."""
     return redis.Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, health_check_interval=0, max_connections=64
+        url,
+        connection_class=_Packing,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        health_check_interval=0,
+        max_connections=64,
     )
 
 

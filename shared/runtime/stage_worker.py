@@ -15,7 +15,7 @@ import faust
 import structlog
 from faust.types import TP
 
-from shared.runtime.faust_transport import ChunkMessage
+from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted, Log, StateStore
 from shared.runtime.settings import RuntimeSettings
@@ -56,7 +56,7 @@ class StageWorker:
 
     def _make_app(self) -> faust.App:
         settings = self._settings
-        app = faust.App(
+        app = StageApp(
             self.group,
             broker=";".join(f"rapport://{server}" for server in settings.kafka_bootstrap.split(",")),
             store="memory://",
@@ -78,6 +78,7 @@ class StageWorker:
             broker_max_poll_interval=3600.0,
             stream_processing_timeout=24 * 3600.0,
         )
+        app.linger_ms = self.stage.linger_ms
         topic = app.topic(*self.stage.inputs, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
 
         @app.agent(topic, name=self.stage.name)  # type: ignore[untyped-decorator]

@@ -14,6 +14,7 @@ from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.prometheus import Registry, RuntimeMetrics
 from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.contracts.metrics import Metric
+from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 from shared.runtime.ports import Halted
 from shared.runtime.settings import RuntimeSettings
@@ -126,6 +127,7 @@ class _Process:
         """Start the Faust apps and see whether they crash."""
         for worker in self._workers:
             await worker.start()
+        calm_collector()
         while True:
             for worker in self._workers:
                 trouble = worker.trouble()

@@ -18,6 +18,8 @@ PATIENCE_SECONDS = 30.0
 RESOLVER, WAREHOUSE = "resolver", "warehouse"
 NOISE_SECONDS = 0.35
 """Chunks are applied and rows written in portions, so a steady lag moves by so much."""
+WAREHOUSE_SECONDS = 2.0
+"""Rows wait for the next insert, longer the more there are (services/warehouse/loader.py): so much more lag is no falling behind."""
 GROWTH = 0.005
 """Lag that grows by less than this share of the time passed (and NOISE_SECONDS) stands still."""
 
@@ -122,4 +124,4 @@ def growing(samples: Sequence[Sample], rate: float) -> dict[str, float]:
         raise NotMeasuredError(f"{len(samples)} samples of the lag say nothing about its growth: the machine is too busy")
     allowed = NOISE_SECONDS + GROWTH * (samples[-1].seconds - samples[0].seconds)
     found = {stage: growth(samples, stage, rate) for stage in samples[0].lags}
-    return {stage: seconds for stage, seconds in found.items() if seconds > allowed}
+    return {stage: seconds for stage, seconds in found.items() if seconds > allowed + WAREHOUSE_SECONDS * (stage == WAREHOUSE)}

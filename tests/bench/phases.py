@@ -22,6 +22,8 @@ from tests.bench.usage import usage
 
 PHASES = ("small", "sustained-100", "sustained-20", "alone")
 """small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
+WARM_UP_RATE, WARM_UP_SECONDS = 2_000.0, 30.0
+"""Kafka's JVM compiles what it runs often: a broker that has just started costs five times as much."""
 NO_LIMIT_OF_A_KEY = {"RAPPORT_RATE_PER_KEY": "1000000"}
 """One write key carries the whole load; what ingest allows a key is not what is asked for."""
 
@@ -83,6 +85,7 @@ class Bench:
             def attempt(rate: float, long: bool) -> Trial:
                 return run_trial(system, gauge, made, rate, batch, self._seconds if long else min(SHORT_SECONDS, self._seconds))
 
+            run_trial(system, gauge, made, WARM_UP_RATE, batch, min(WARM_UP_SECONDS, self._seconds))
             self._say(f"batches of {batch}: looking for the highest rate")
             self.figures.sustained[batch] = highest(attempt, self._say)
 

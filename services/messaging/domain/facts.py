@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from shared.contracts.consent import consents
+from shared.contracts.consent import UNSUBSCRIBED, consents
 from shared.contracts.events import EventType
 from shared.contracts.journey_blob import Consent, Fact, Person
 
@@ -38,6 +38,14 @@ class EventView(msgspec.Struct, frozen=True, gc=False):
 
 
 _traits: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+_WORDS: Final = (b'"identify"', b'"email"', b'"categoryPreferences"', UNSUBSCRIBED.encode())
+
+
+def may_say(event: bytes) -> bool:
+    """Whether an event's bytes hold any word without which `said_by` answers None. Most do not, and need not be decoded."""
+    return any(word in event for word in _WORDS)
 
 
 def said_by(view: EventView, wanted: frozenset[str]) -> Said | None:

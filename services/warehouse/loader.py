@@ -24,7 +24,7 @@ LONGEST_READ_SECONDS: Final = 0.1
 SETTLE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
-LONGEST_AGE_SECONDS: Final = 4.0
+LONGEST_AGE_SECONDS: Final = 2.0
 KEEP_ALIVE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger("warehouse")

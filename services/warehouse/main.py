@@ -18,7 +18,6 @@ from services.warehouse.settings import Settings
 from shared.adapters.clickhouse import ClickHouse
 from shared.adapters.health import HealthServer
 from shared.adapters.prometheus import Registry
-from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 
 _log = structlog.get_logger("warehouse")
@@ -47,7 +46,6 @@ async def serve(settings: Settings) -> None:
     await health.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
-    calm_collector()
     _log.info("started", group=group)
     try:
         await asyncio.to_thread(loader.run, log)

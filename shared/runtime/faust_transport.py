@@ -3,9 +3,10 @@
 Faust's own path costs 50-150 us of asyncio a record and keeps one list entry a record for its commits. Here the consumer yields one
 message per fetched partition chunk (`ChunkMessage.records`), whose offset is the chunk's last, and keeps its own commit bookkeeping.
 Pinned to faust-streaming 0.15.3 and aiokafka 0.14.0: it overrides `getmany`, `ack`'s list walking (`_new_offset`) and `_add_gap`, and
-what aiokafka makes of a fetched record.
+what aiokafka makes of a fetched record, and sets how long the broker gathers.
 """
 
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
 
@@ -24,6 +25,9 @@ from shared.runtime.stage import Record
 LOG_APPEND_TIME: Final = 1
 LINGER_BYTES: Final = 1024 * 1024
 """A stage that lingers is served at once when so much waits."""
+IDLE_WAIT_MS: Final = 500
+BUSY: Final = 4
+"""Records that come within so many lingers of the last ones are a stream, and worth a wait; the first after a pause are not."""
 
 
 class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
@@ -66,14 +70,13 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
     def _create_worker_consumer(self, transport: AioKafkaTransport) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
-        linger_ms = cast(StageApp, self.app).linger_ms
-        if linger_ms:
-            consumer._fetch_min_bytes, consumer._fetch_max_wait_ms = LINGER_BYTES, linger_ms
         return consumer
 
 
 class Consumer(AioKafkaConsumer):  # type: ignore[misc]
     """Yields chunks instead of records."""
+
+    _fetched_at = 0.0
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -88,12 +91,22 @@ class Consumer(AioKafkaConsumer):  # type: ignore[misc]
             # a rebalance began while we fetched: what came is fetched again from the committed offsets
             await self.perform_seek()
             return
+        if records:
+            self._linger()
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             if chunk and (active is None or tp in active or tp in self._buffered_partitions):
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._chunk(tp, chunk, generation)
+
+    def _linger(self) -> None:
+        """Let the broker gather what comes next while there is a stream of it: a chunk costs about as much as fifty records."""
+        linger_ms = cast(StageApp, self.app).linger_ms
+        before, self._fetched_at = self._fetched_at, time.monotonic()
+        busy = self._fetched_at - before < BUSY * linger_ms / 1000
+        fetcher = self._thread._consumer._fetcher
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = (LINGER_BYTES, linger_ms) if busy else (1, IDLE_WAIT_MS)
 
     def _chunk(self, tp: TP, chunk: Sequence[Any], generation: int) -> ChunkMessage:
         last = chunk[-1]

@@ -148,8 +148,8 @@ class Stage(ABC, Generic[S, R]):
     """One stage. The key of every input record is the key of the state it concerns.
 
     `name`: as in redis_keys.TAGS. `inputs`: topics of equal partition count. `moved`: the stage's own topic for blobs of merged keys
-    (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records may wait for company before they are read; a
-    stage that decides on timers loses nothing by it, and pays for a chunk less often.
+    (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records of a stream may wait for company before
+    they are read; the first after a pause never wait.
     """
 
     name: ClassVar[str]

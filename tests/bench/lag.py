@@ -21,7 +21,9 @@ NOISE_SECONDS = 0.35
 WAREHOUSE_SECONDS = 2.0
 """Rows wait for the next insert, longer the more there are (services/warehouse/loader.py): so much more lag is no falling behind."""
 GROWTH = 0.005
-"""Lag that grows by less than this share of the time passed (and NOISE_SECONDS) stands still."""
+"""Lag that grows by less than this share of the time passed (and the noise) stands still."""
+GLANCE_SECONDS, GLANCE_GROWTH = 1.0, 0.1
+"""The same for a trial that only looks for the rate to hold: it is too short to see more."""
 
 Where = tuple[str, int]
 
@@ -118,10 +120,11 @@ def growth(samples: Sequence[Sample], stage: str, rate: float) -> float:
     return (last - first) / rate
 
 
-def growing(samples: Sequence[Sample], rate: float) -> dict[str, float]:
+def growing(samples: Sequence[Sample], rate: float, glance: bool = False) -> dict[str, float]:
     """The stages that fall behind, and by how many seconds of the load. Raises NotMeasuredError for fewer than four samples."""
     if len(samples) < 4:
         raise NotMeasuredError(f"{len(samples)} samples of the lag say nothing about its growth: the machine is too busy")
-    allowed = NOISE_SECONDS + GROWTH * (samples[-1].seconds - samples[0].seconds)
+    noise, share = (GLANCE_SECONDS, GLANCE_GROWTH) if glance else (NOISE_SECONDS, GROWTH)
+    allowed = noise + share * (samples[-1].seconds - samples[0].seconds)
     found = {stage: growth(samples, stage, rate) for stage in samples[0].lags}
     return {stage: seconds for stage, seconds in found.items() if seconds > allowed + WAREHOUSE_SECONDS * (stage == WAREHOUSE)}

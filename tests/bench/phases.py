@@ -83,7 +83,8 @@ class Bench:
         with running(self._without) as system, closing(self._gauge(system)) as gauge:
 
             def attempt(rate: float, long: bool) -> Trial:
-                return run_trial(system, gauge, made, rate, batch, self._seconds if long else min(SHORT_SECONDS, self._seconds))
+                seconds = self._seconds if long else min(SHORT_SECONDS, self._seconds)
+                return run_trial(system, gauge, made, rate, batch, seconds, glance=not long)
 
             run_trial(system, gauge, made, WARM_UP_RATE, batch, min(WARM_UP_SECONDS, self._seconds))
             self._say(f"batches of {batch}: looking for the highest rate")

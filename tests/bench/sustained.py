@@ -12,8 +12,8 @@ from tests.bench.lag import Gauge, Sample, growing
 from tests.bench.system import NotMeasuredError, System
 from tests.bench.usage import Usage, cpu_us, usage
 
-SHORT_SECONDS = 10.0
-WARM_UP_SECONDS = 5.0
+SHORT_SECONDS = 15.0
+WARM_UP_SECONDS = 8.0
 """Of the load come before what counts: a steady lag must first build up, such as the rows that wait for the warehouse's next insert."""
 SETTLE_SECONDS = 600.0
 SAMPLE_SECONDS = 0.5
@@ -71,8 +71,11 @@ class Trial:
         return ", ".join(told)
 
 
-def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int, seconds: float) -> Trial:
-    """Send for WARM_UP_SECONDS and `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError."""
+def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int, seconds: float, glance: bool = False) -> Trial:
+    """Send for WARM_UP_SECONDS and `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError.
+
+    `glance`: only to find the rate that may hold.
+    """
     before, records = usage(system), rate + CLOCKS_A_SECOND
     samples: list[Sample] = []
     with sending(system, made, rate, batch, WARM_UP_SECONDS + seconds) as generator:
@@ -84,7 +87,7 @@ def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int,
     grew = {stage: lag for stage, lag in top.items() if lag > HOPELESS_SECONDS}
     warm = [sample for sample in samples if sample.seconds >= WARM_UP_SECONDS]
     if not grew:
-        grew = growing(warm, records)
+        grew = growing(warm, records, glance)
     own = 1e6 * told.cpu_s / max(1, told.accepted)
     return Trial(rate, batch, told.seconds, told.accepted, told.refused, told.owed, grew, top, spent, rss.rss, own)
 

@@ -24,7 +24,7 @@ def test_ten_kills_at_every_point_lose_and_double_nothing(run: CountingRun) -> N
     producer = threading.Thread(target=run.send, args=(20_000,))
     producer.start()
     for kill in range(10):
-        worker = run.worker(failpoint=FAILPOINTS[kill % len(FAILPOINTS)])
+        worker = run.worker(failpoint=FAILPOINTS[kill % len(FAILPOINTS)], chunk_records="100")
         worker.start()
         wait_until(f"kill {kill}", lambda worker=worker: not worker.alive)  # type: ignore[misc]
         assert worker.returncode == -9

@@ -40,6 +40,19 @@ def test_a_lag_that_is_worked_off_does_not_grow() -> None:
     assert growing(sampled(lambda at: 60_000 - 900 * at), 1_000.0) == {}
 
 
+def test_a_glance_passes_what_is_only_a_little_too_slow() -> None:
+    assert growing(sampled(lambda at: 60 * at, 15), 1_000.0, glance=True) == {}
+    assert set(growing(sampled(lambda at: 300 * at, 15), 1_000.0, glance=True)) == {"folder"}
+
+
+def test_rows_may_wait_for_the_next_insert_and_no_longer() -> None:
+    def waiting(seconds_behind: float) -> list[Sample]:
+        return [Sample(at / 2, {"warehouse": int(1_000 * seconds_behind * (at > 60))}) for at in range(120)]
+
+    assert growing(waiting(2.0), 1_000.0) == {}
+    assert set(growing(waiting(3.0), 1_000.0)) == {"warehouse"}
+
+
 def test_few_samples_are_no_measurement() -> None:
     with pytest.raises(NotMeasuredError):
         growing(sampled(lambda at: 0, 1), 1_000.0)

@@ -16,6 +16,7 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
     inputs = (EVENT_RESOLVED, PROFILE_MOVED, FOLDER_REPLAYED)
     moved = PROFILE_MOVED
     side_cap = 50
+    linger_ms = 80
 
     def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(ResolvedEvent).decode

@@ -125,8 +125,7 @@ class _Process:
 
     async def _faust(self) -> None:
         """Start the Faust apps and see whether they crash."""
-        for worker in self._workers:
-            await worker.start()
+        await asyncio.gather(*(worker.start() for worker in self._workers))  # each waits until Kafka has given up those that were killed
         calm_collector()
         while True:
             for worker in self._workers:

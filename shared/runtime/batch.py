@@ -9,7 +9,7 @@ from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
-from shared.runtime.envelope import Entry, Moved, decode_moved, encode_moved
+from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.stage import Output, Record, Stage, Step
 
@@ -47,6 +47,14 @@ class TimerFailed(Exception):
         self.failure = failure
 
 
+class Unstorable(Exception):
+    """The state of `key` cannot be dumped. Which record made it so, a batch finds that is told to watch the key."""
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(f"the state of {key} cannot be stored: {detail}")
+        self.key = key
+
+
 class Undecodable(Exception):
     """A record that the stage cannot read."""
 
@@ -74,7 +82,10 @@ def _is_in_a_blob(hops: bytes, absorbed: Mapping[str, int]) -> bool:
 
 
 class Batch(Generic[S, R]):
-    """What has been folded since the last commit. `entries` holds every key that the records may touch."""
+    """What has been folded since the last commit. `entries` holds every key that the records may touch.
+
+    `watched`: keys whose state is dumped after each record, so that the one that makes it unstorable is known.
+    """
 
     def __init__(
         self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], moved_upto: int = 0
@@ -86,6 +97,8 @@ class Batch(Generic[S, R]):
         self.step = Step(stage.name, topic, partition)
         self.step.now = meta.now
         self.dirty: dict[str, Entry[S]] = {}
+        self.states: dict[str, bytes] = {}
+        self.watched: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
         self.earliest_timer: int | None = None
         self.side_drops: list[str] = []
@@ -118,6 +131,8 @@ class Batch(Generic[S, R]):
                 else:
                     self.clocks_only = False
                     self._record(record, sides)
+                    if self.watched:
+                        self._watch()
             except Undecodable as error:
                 raise Poisoned(index, record.offset, Failure(FailureReason.UNDECODABLE, str(error))) from error
             except OverflowError as error:
@@ -126,6 +141,22 @@ class Batch(Generic[S, R]):
                 detail = f"{type(error).__name__}: {error}"
                 raise Poisoned(index, record.offset, Failure(FailureReason.HANDLER_FAILED, detail)) from error
         return stop
+
+    def close(self) -> None:
+        """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
+        for key, entry in self.dirty.items():
+            self.states[key] = self._closed(key, entry)
+
+    def _closed(self, key: str, entry: Entry[S]) -> bytes:
+        try:
+            return close_entry(entry, (entry.blob or b"") if entry.state is None else self.stage.dump(entry.state))
+        except Exception as error:
+            raise Unstorable(key, f"{type(error).__name__}: {error}") from error
+
+    def _watch(self) -> None:
+        key = self.step.key
+        if key in self.watched and key in self.dirty:
+            self._closed(key, self.dirty[key])
 
     def _clock(self, record: Record) -> bool:
         """Read a clock record; False, with nothing changed, if it makes a timer due."""
@@ -337,6 +368,8 @@ class Batch(Generic[S, R]):
             try:
                 entry.state = self.stage.wake(self._state(entry, key), step)
                 self._touched(key, entry)
+                if self.watched:
+                    self._watch()
             except Exception as error:
                 raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
             if 0 < entry.due <= now:

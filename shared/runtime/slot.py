@@ -14,10 +14,9 @@ import structlog
 
 from shared.contracts.headers import KIND, KIND_MERGE, header
 from shared.contracts.slots import PARTITIONS
-from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed
+from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed, Unstorable
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
-from shared.runtime.envelope import close_entry
 from shared.runtime.failpoints import failpoint
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
@@ -264,18 +263,24 @@ class Slot(Generic[S, R]):
         """Fold and commit `records`, in as few commits as failures and timers allow."""
         records = [record for record in records if record.offset >= self.position[topic]]
         poison: dict[int, Failure] = {}
+        watched: frozenset[str] = frozenset()
         index, stop = 0, len(records)
         while index < len(records):
             sides = await self._load(records[index:stop])
             before = self.meta.copy()
-            batch = self._batch(topic)
+            batch = self._batch(topic, watched)
             try:
                 done = batch.fold(records, index, stop, poison, sides)
+                batch.close()
             except Poisoned as poisoned:
                 self._throw_away(before)
                 again = poisoned.offset in poison  # not even the dead letter could be made of it
                 poison[poisoned.offset] = replace(poisoned.failure, bare=again)
                 stop = poisoned.index if poisoned.index > index else len(records)
+                continue
+            except Unstorable as unstorable:
+                self._throw_away(before)
+                watched = self._watch_too(watched, unstorable)
                 continue
             if done > index:
                 self.position[topic] = records[done - 1].offset + 1
@@ -288,9 +293,15 @@ class Slot(Generic[S, R]):
             index, stop = done, len(records)
         await self._rebuilt()
 
-    def _batch(self, topic: str) -> Batch[S, R]:
+    def _watch_too(self, watched: frozenset[str], unstorable: Unstorable) -> frozenset[str]:
+        if unstorable.key in watched:
+            raise unstorable  # it could be dumped after each record and cannot be now: no record is to blame
+        return watched | {unstorable.key}
+
+    def _batch(self, topic: str, watched: frozenset[str] = frozenset()) -> Batch[S, R]:
         moved_upto = self.position[self.stage.moved] if self.stage.moved else 0
         batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get, moved_upto)
+        batch.watched = watched
         batch.earliest_timer = self._first_due
         return batch
 
@@ -324,6 +335,7 @@ class Slot(Generic[S, R]):
         moved.fold([clock], 0, 1, {}, {})
         clocks, now = self.meta.clocks, self.meta.now
         poison: dict[str, Failure] = {}
+        watched: frozenset[str] = frozenset()
         while True:
             self.meta.clocks = before.clocks
             keys = await self.store.due(now, TIMER_PAGE)
@@ -332,12 +344,17 @@ class Slot(Generic[S, R]):
             await self._load_keys(keys)
             fired = self.meta.fired[1] if self.meta.fired[0] == clock.offset else 0
             saved = self.meta.copy()
-            batch = self._batch(topic)
+            batch = self._batch(topic, watched)
             try:
                 fired = batch.wake(keys, clock, now, fired, poison)
+                batch.close()
             except TimerFailed as failed:
                 self._throw_away(saved)
                 poison[failed.key] = failed.failure
+                continue
+            except Unstorable as unstorable:
+                self._throw_away(saved)
+                watched = self._watch_too(watched, unstorable)
                 continue
             self.meta.fired = (clock.offset, fired)
             await self._finish(batch, {clock.offset: clock.value})
@@ -370,11 +387,6 @@ class Slot(Generic[S, R]):
         meta.seq += 1
         commit = Commit(self.token, meta.seq, meta.changed(), {}, outbox, side_cap=self.stage.side_cap)
         if batch is not None:
-            dump = self.stage.dump
-            commit.states = {
-                key: close_entry(entry, (entry.blob or b"") if entry.state is None else dump(entry.state))
-                for key, entry in batch.dirty.items()
-            }
-            commit.timers, commit.indexes = batch.timers, batch.step.ops
+            commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
             commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
         await self.store.commit(commit)

@@ -101,6 +101,10 @@ class _SlotData:
     sides: defaultdict[str, dict[bytes, float]] = field(default_factory=lambda: defaultdict(dict))
 
 
+Copy = defaultdict[tuple[str, int], _SlotData]
+"""A backup of a FakeRedis."""
+
+
 class FakeRedis:
     """What all slots keep. `snapshot` and `restore` are a backup; `flush` empties it."""
 
@@ -112,10 +116,10 @@ class FakeRedis:
     def store(self, stage: str, partition: int) -> "FakeStore":
         return FakeStore(self, stage, partition)
 
-    def snapshot(self) -> "defaultdict[tuple[str, int], _SlotData]":
+    def snapshot(self) -> Copy:
         return copy.deepcopy(self.slots)
 
-    def restore(self, snapshot: "defaultdict[tuple[str, int], _SlotData]") -> None:
+    def restore(self, snapshot: Copy) -> None:
         self.slots = copy.deepcopy(snapshot)
 
     def flush(self) -> None:

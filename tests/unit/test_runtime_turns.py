@@ -1,0 +1,217 @@
+"""Copies of the store restored at any moment: a refold reads the inputs in the order they were read in, so readers miss nothing and see
+nothing twice, and what had been decided stays decided.
+"""
+
+import json
+from collections import Counter
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.contracts.clock import ClockRecord, encode_clock
+from shared.contracts.identity import MergeRecord
+from shared.contracts.slots import PARTITIONS
+from shared.contracts.topics import RECORD_FAILED
+from shared.runtime.batch import CLOCK_KEY
+from shared.runtime.stage import Record, Stage, Step
+from shared.testing.counting import IN, IN_TWO, MOVED, OUT, REPLAYED
+from shared.testing.fakes import Crash, FakeRecord
+from shared.testing.scene import Scene
+
+KEYS = [f"u:{n}" for n in range(5)]
+"""A merge always goes from a later one to an earlier one."""
+
+
+class Book(msgspec.Struct, array_like=True):
+    """What one key has been told (numbers of records, in the order they came), how often it has spoken, and its timer."""
+
+    items: list[int] = []
+    said: int = 0
+    due: int = 0
+
+
+class Item(msgspec.Struct, frozen=True):
+    n: int
+    sleep_until: int = 0
+
+
+class Ledger(Stage[Book, Item]):
+    """Says after each record all that it knows, numbered: what a reader has missed, has heard twice or could not know shows."""
+
+    name = "folder"
+    inputs = (IN, IN_TWO, MOVED, REPLAYED)
+    moved = MOVED
+
+    def output_topics(self) -> list[str]:
+        return [OUT, MOVED, RECORD_FAILED]
+
+    def decode(self, record: Record) -> Item:
+        return msgspec.json.decode(record.value or b"", type=Item)
+
+    def empty(self, key: str) -> Book:
+        return Book()
+
+    def load(self, raw: bytes) -> Book:
+        return msgspec.msgpack.decode(raw, type=Book)
+
+    def dump(self, state: Book) -> bytes:
+        return msgspec.msgpack.encode(state)
+
+    def _say(self, state: Book, step: Step) -> None:
+        state.said += 1
+        step.emit(OUT, step.key, json.dumps([state.said, state.items]).encode())
+
+    def fold(self, state: Book, item: Item, step: Step) -> Book:
+        state.items.append(item.n)
+        state.due = item.sleep_until or state.due
+        if not step.held:
+            self._say(state, step)
+        return state
+
+    def merge(self, winner: Book, loser: Book, step: Step) -> Book:
+        return Book(winner.items + loser.items, winner.said, max(winner.due, loser.due))
+
+    def settled(self, state: Book, step: Step) -> Book:
+        self._say(state, step)
+        return state
+
+    def due(self, state: Book) -> int | None:
+        return state.due or None
+
+    def wake(self, state: Book, step: Step) -> Book:
+        state.due = 0
+        self._say(state, step)
+        return state
+
+
+class Told(NamedTuple):
+    """One reader's view of one key."""
+
+    said: list[int]
+    items: list[int]
+
+
+class Story:
+    """Records, merges, clocks, working slots, deaths and restored copies, as `random` draws them."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.scene = Scene(Ledger())
+        self.sent = 0
+        self.now = 1_000
+        self.winner: dict[str, str] = {}
+        self.copies = [self.scene.redis.snapshot()]
+
+    def put(self) -> None:
+        key = self.random.choice(KEYS)
+        headers = []
+        losers = [loser for loser, winner in self.winner.items() if winner == key]
+        if losers and self.random.random() < 0.5:
+            headers.append(("merged_from", self.random.choice(losers).encode()))
+        item = {"n": self.sent, "sleep_until": self.now + self.random.randint(1, 3000) if self.random.random() < 0.2 else 0}
+        self.scene.log.append(self.random.choice((IN, IN_TWO, REPLAYED)), key, json.dumps(item).encode(), headers)
+        self.sent += 1
+
+    def merge(self) -> None:
+        loser = self.random.randrange(1, len(KEYS))
+        if KEYS[loser] not in self.winner:
+            self.winner[KEYS[loser]] = KEYS[self.random.randrange(loser)]
+            record = MergeRecord(KEYS[loser], self.winner[KEYS[loser]], 0)
+            self.scene.log.append(self.random.choice((IN, REPLAYED)), KEYS[loser], msgspec.json.encode(record), [("kind", b"merge")])
+
+    def tick(self) -> None:
+        self.now += self.random.randint(1, 2000)
+        for partition in range(PARTITIONS):
+            for source in range(PARTITIONS):
+                clock = encode_clock(ClockRecord(source, self.now, 0))
+                self.scene.log.append(IN, (CLOCK_KEY + str(source).encode()).decode(), clock, [("kind", b"clock")], partition)
+
+    def work(self) -> None:
+        if pending := self.scene.pending():
+            self.scene.work(self.random.choice(pending), self.random.randint(1, 4))
+
+    def die(self) -> None:
+        """Somebody dies after so many published records, or after so many reads of a takeover."""
+        if pending := self.scene.pending():
+            self.scene.crash(self.random.choice(pending), self.random.randint(1, 4), self.random.randint(0, 3))
+        self.scene.log.read_limit = self.random.randint(0, 12)
+        try:
+            self.scene.take_over(self.random.randrange(PARTITIONS))
+        except Crash:
+            self.scene.restart()
+        self.scene.log.read_limit = None
+
+    def copy(self) -> None:
+        self.copies.append(self.scene.redis.snapshot())
+
+    def restore(self) -> None:
+        """An old copy comes back; those made after it are of a time that has not been."""
+        chosen = self.random.randrange(len(self.copies))
+        self.copies = self.copies[: chosen + 1]
+        self.scene.restore(self.copies[chosen])
+        if self.random.random() < 0.5:
+            self.scene.restart()
+        if self.random.random() < 0.3:
+            self.scene.log.commits.clear()  # Kafka's commits may lag behind by any number of records
+
+    def end(self) -> None:
+        for partition in self.random.sample(range(PARTITIONS), PARTITIONS):
+            self.scene.take_over(partition)
+        self.scene.settle(self.random)
+
+    def root(self, key: str) -> str:
+        while key in self.winner:
+            key = self.winner[key]
+        return key
+
+    def read(self) -> dict[str, Told]:
+        """What a reader of OUT makes of it: it drops every cause at or below the highest of its lane, as all readers do."""
+        seen: dict[tuple[int, str], tuple[int, int]] = {}
+        told: dict[str, Told] = {}
+        for record in self.scene.log.records(OUT):
+            lane, offset, nth = dict(record.headers)["cause"].decode().rsplit("|", 2)
+            at = (int(offset), int(nth))
+            if at <= seen.get((record.partition, lane), (-1, -1)):
+                continue
+            seen[record.partition, lane] = at
+            said, items = json.loads(record.value or b"")
+            key = (record.key or b"").decode()
+            told[key] = Told([*(told[key].said if key in told else []), said], items)
+        return told
+
+
+def causes(records: list[FakeRecord]) -> Counter[tuple[int, bytes]]:
+    return Counter((record.partition, dict(record.headers)["cause"]) for record in records)
+
+
+def check(story: Story) -> None:
+    books = {each.key: msgspec.msgpack.decode(each.blob, type=Book) for each in story.scene.stored() if each.blob}
+    assert sorted(n for book in books.values() for n in book.items) == list(range(story.sent)), "lost or doubled in the states"
+    assert story.scene.waiting("folder") == []
+    assert story.scene.markers("folder") == story.winner
+    told = story.read()
+    for key, heard in told.items():
+        assert heard.said == list(range(1, len(heard.said) + 1)), f"{key}: lost or doubled among the effects"
+    for key, book in books.items():
+        if book.said:
+            assert len(told[key].said) == book.said
+        if book.items:
+            assert sorted(told[key].items) == sorted(book.items), f"{key}: the last word is not what is known"
+    for topic in (OUT, MOVED):
+        assert set(causes(story.scene.log.records(topic)).values()) <= {1}, "the log is doubled"
+
+
+MOVES = {"put": 8, "merge": 2, "tick": 1, "work": 8, "die": 1, "copy": 2, "restore": 2}
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(5, 80))
+def test_copies_restored_at_any_moment_lose_and_double_nothing(seed: int, steps: int) -> None:
+    story = Story(Random(seed))
+    for _ in range(steps):
+        getattr(story, story.random.choices(list(MOVES), list(MOVES.values()))[0])()
+    story.end()
+    check(story)

@@ -72,28 +72,16 @@ class Relayed:
     headers: Sequence[tuple[str, bytes]]
 
 
-def _is_in_a_blob(hops: bytes, absorbed: Mapping[str, int]) -> bool:
-    """Whether a late record was folded before the blob of one of the markers it came by was sent."""
-    for hop in hops.decode().split("\n"):
-        offset, _, loser = hop.partition(":")
-        if int(offset) < absorbed.get(loser, 0):
-            return True
-    return False
-
-
 class Batch(Generic[S, R]):
     """What has been folded since the last commit. `entries` holds every key that the records may touch.
 
     `watched`: keys whose state is dumped after each record, so that the one that makes it unstorable is known.
     """
 
-    def __init__(
-        self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], moved_upto: int = 0
-    ) -> None:
+    def __init__(self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]]) -> None:
         self.stage = stage
         self.meta = meta
         self.entries = entries
-        self.moved_upto = moved_upto
         self.step = Step(stage.name, topic, partition)
         self.step.now = meta.now
         self.dirty: dict[str, Entry[S]] = {}
@@ -178,7 +166,6 @@ class Batch(Generic[S, R]):
     def _record(self, record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
         step = self.step
         kind = merged_from = replay_of = origin = None
-        hops = b""
         late_kind: bytes | None = None
         for name, value in record.headers:
             if name == "cause":
@@ -196,8 +183,6 @@ class Batch(Generic[S, R]):
                 origin = Position.decode(value)
             elif name == "origin_kind":
                 late_kind = value
-            elif name == "hops":
-                hops = value
             elif name == "replay_of":
                 replay_of = value.decode()
         if record.key is None:
@@ -221,11 +206,9 @@ class Batch(Generic[S, R]):
         if kind == b"moved":
             self._absorb(entry, record)
         elif entry.winner is not None:
-            self._forward(entry.winner, kind, merged_from, origin, hops, record)
+            self._forward(entry.winner, kind, merged_from, origin, record)
         elif kind == b"merge":
             self._leave(entry, record, sides)
-        elif hops and entry.absorbed and _is_in_a_blob(hops, entry.absorbed):
-            self.counts["repeated"] += 1
         else:
             self._fold_one(entry, key, record, merged_from)
 
@@ -267,14 +250,8 @@ class Batch(Generic[S, R]):
             raise TypeError(f"stage {self.stage.name} got a merge, but its keys never merge")
         return self.stage.moved
 
-    def _forward(
-        self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, hops: bytes, record: Record
-    ) -> None:
-        """The state has moved: send the record after it, remembering where it was first read.
-
-        A refold may read the slot's inputs in another order, and so meet a marker where a record had been folded before the blob went.
-        That blob stands in the log: by `hops` whoever has taken it in knows that the record is in it.
-        """
+    def _forward(self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, record: Record) -> None:
+        """The state has moved: send the record after it, remembering where it was first read."""
         self.counts["late"] += 1
         if kind == b"merge":
             return  # an id has one forward: this is a repeat of the merge that made the marker
@@ -282,10 +259,6 @@ class Batch(Generic[S, R]):
         extra = [("kind", b"late"), ("origin", first.encode())]
         if kind is not None:
             extra.append(("origin_kind", kind))
-        if self.step.topic == self.stage.moved:
-            hops += (b"\n" if hops else b"") + f"{self.step.offset}:{self.step.key}".encode()
-        if hops:
-            extra.append(("hops", hops))
         if merged_from is not None:
             extra.append(("merged_from", merged_from.encode()))
         self.step.emit(self._moved_topic(), winner, None, *extra)
@@ -305,8 +278,7 @@ class Batch(Generic[S, R]):
         moved = Moved(
             key,
             self.stage.dump(state) if known else None,
-            self.moved_upto,
-            entry.absorbed or {},
+            sorted(entry.absorbed or ()),
             sorted(entry.awaiting or ()),
             sorted((score, member) for member, score in own),
         )
@@ -324,13 +296,13 @@ class Batch(Generic[S, R]):
             step.emit(self._moved_topic(), entry.winner, None, ("kind", b"moved"))
             return
         moved = decode_moved(record.value or b"")
-        absorbed = entry.absorbed or {}
+        absorbed = entry.absorbed or set()
         if moved.loser in absorbed:
             self.counts["repeated"] += 1
             return
         self.counts["absorbed"] += 1
-        absorbed |= {moved.loser: moved.upto} | moved.absorbed
-        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed.keys()
+        absorbed |= {moved.loser, *moved.absorbed}
+        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed
         entry.absorbed, entry.awaiting = absorbed, awaiting or None
         step.held = bool(awaiting)
         state = self._state(entry, step.key)

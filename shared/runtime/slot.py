@@ -307,8 +307,7 @@ class Slot(Generic[S, R]):
         return watched | {unstorable.key}
 
     def _batch(self, topic: str, watched: frozenset[str] = frozenset()) -> Batch[S, R]:
-        moved_upto = self.position[self.stage.moved] if self.stage.moved else 0
-        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get, moved_upto)
+        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
         batch.watched = watched
         batch.earliest_timer = self._first_due
         return batch

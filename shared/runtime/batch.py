@@ -54,6 +54,12 @@ class Unstorable(Exception):
         super().__init__(f"the state of {key} cannot be stored: {detail}")
         self.key = key
 
+    def watched_too(self, watched: frozenset[str]) -> frozenset[str]:
+        """What the next try must watch. Raises this if the key was watched: it could be dumped after each record, so none is to blame."""
+        if self.key in watched:
+            raise self
+        return watched | {self.key}
+
 
 class Undecodable(Exception):
     """A record that the stage cannot read."""

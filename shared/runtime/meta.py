@@ -7,7 +7,7 @@
 | `c|<topic>|<lane>` | highest cause seen on that input in that lane: `offset << 24 | nth` |
 | `k|<slot>` | highest clock read of resolver slot `slot`, epoch ms |
 | `p|<topic>|<partition>` | next offset after the last record this slot has published there |
-| `t` | `<offset>|<n>`: n timers have fired at the clock record at `offset` |
+| `t` | `<offset>|<n>`: timers are firing at the clock record at `offset` of input `on`, n outputs are made; `-1|0`: none are |
 | `r|<position>` | a dead letter that has been replayed |
 | `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |

@@ -183,6 +183,9 @@ class Slot(Generic[S, R]):
 
     async def _retrace(self, first: Mapping[str, int]) -> None:
         """Go the way again that led to what is published: fold what it followed from, in the same order."""
+        if self.meta.fired[0] >= 0:  # died between timers: nothing else was read before the rest of them
+            await self._reread_up_to(self.meta.on, self.meta.fired[0] + 1)
+            self.meta.fired = (-1, 0)
         told = Told(self.log, self.stage.name, self.stage.inputs, self.partition)
         async for turn in told.turns(self.meta.published.get(told.where, 0)):
             at = {topic: max(turn.at.get(topic, 0), first[topic]) for topic in self.stage.inputs}
@@ -288,7 +291,7 @@ class Slot(Generic[S, R]):
                 continue
             except Unstorable as unstorable:
                 self._throw_away(before)
-                watched = self._watch_too(watched, unstorable)
+                watched = unstorable.watched_too(watched)
                 continue
             if done > index:
                 self.position[topic] = records[done - 1].offset + 1
@@ -300,11 +303,6 @@ class Slot(Generic[S, R]):
                 done += 1
             index, stop = done, len(records)
         await self._rebuilt()
-
-    def _watch_too(self, watched: frozenset[str], unstorable: Unstorable) -> frozenset[str]:
-        if unstorable.key in watched:
-            raise unstorable  # it could be dumped after each record and cannot be now: no record is to blame
-        return watched | {unstorable.key}
 
     def _batch(self, topic: str, watched: frozenset[str] = frozenset()) -> Batch[S, R]:
         batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
@@ -361,12 +359,12 @@ class Slot(Generic[S, R]):
                 continue
             except Unstorable as unstorable:
                 self._throw_away(saved)
-                watched = self._watch_too(watched, unstorable)
+                watched = unstorable.watched_too(watched)
                 continue
             self.meta.fired = (clock.offset, fired)
             await self._finish(batch, {clock.offset: clock.value})
             self.observer.timers_fired(self.stage.name, len(keys), now)
-        self.meta.clocks = clocks
+        self.meta.clocks, self.meta.fired = clocks, (-1, 0)
         self._first_due = await self.store.first_due()
 
     async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:

@@ -8,21 +8,24 @@ from random import Random
 from typing import NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import header
 from shared.contracts.identity import MergeRecord
-from shared.contracts.slots import PARTITIONS
-from shared.contracts.topics import RECORD_FAILED
+from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.batch import CLOCK_KEY
+from shared.runtime.envelope import peek
 from shared.runtime.outbox import decode_outbox
-from shared.runtime.ports import Commit, TopicPartition
+from shared.runtime.ports import Commit, Halted, TopicPartition
 from shared.runtime.stage import Record, Stage, Step
 from shared.testing.counting import IN, IN_TWO, MOVED, OUT, REPLAYED
 from shared.testing.fakes import Crash, FakeLog, FakeRecord, FakeRedis, FakeStore
 from shared.testing.scene import Scene
+from tests.unit.counting_world import World
 
 KEYS = [f"u:{n}" for n in range(5)]
 """A merge always goes from a later one to an earlier one."""
@@ -253,3 +256,95 @@ def test_copies_restored_at_any_moment_lose_and_double_nothing(seed: int, steps:
         getattr(story, story.random.choices(list(MOVES), list(MOVES.values()))[0])()
     story.end()
     check(story)
+
+
+async def test_a_record_that_followed_its_keys_blob_into_it_does_not_follow_it_again() -> None:
+    """It was folded before the merge, which came by another input; the copy that comes back knows of neither."""
+    world = World()
+    world.log.append(IN_TWO, "u:2", b'{"add": 5}')
+    world.merge("u:2", "u:1")
+    owner = world.slot(slot("u:2"))
+    for topic in (IN_TWO, IN):
+        assert await owner.process(topic, world.log.partitions[topic, slot("u:2")])
+    published = len(world.log.records(MOVED))
+    world.redis.flush()
+    world.log.commits.clear()
+    world.crash()
+    await world.run()
+    assert len(world.log.records(MOVED)) == published
+    assert (world.tally("u:1").count, world.tally("u:1").total) == (1, 5)
+
+
+async def test_a_record_that_had_gone_on_to_the_winner_is_not_kept_back_now() -> None:
+    """It came after the merge, by another input, and its way on was lost with the process and the store's last second."""
+    world = World()
+    world.merge("u:2", "u:1")
+    world.log.append(IN_TWO, "u:2", b'{"add": 5}')
+    owner = world.slot(slot("u:2"))
+    assert await owner.process(IN, world.log.partitions[IN, slot("u:2")])
+    world.log.publish_limit = 1  # the turn is told, the record that goes on is not
+    with pytest.raises(Crash):
+        await owner.process(IN_TWO, world.log.partitions[IN_TWO, slot("u:2")])
+    world.log.publish_limit = None
+    world.redis.flush()
+    world.crash()
+    await world.run()
+    assert (world.tally("u:1").count, world.tally("u:1").total) == (1, 5)
+    assert [peek(raw)[0] for key, raw in world.redis.states("folder").items() if key == "u:2"] == ["u:1"]
+
+
+async def test_a_turn_is_told_once_however_often_the_store_is_emptied() -> None:
+    world = World()
+    for n in range(3):
+        world.put("u:1", add=n)
+        world.log.append(IN_TWO, "u:1", b'{"add": 5}')
+        await world.run()
+    told = len(world.log.records(TURN_RECORDED))
+    assert told == 5
+    before = world.redis.states("folder")
+    for _ in range(3):
+        world.redis.flush()
+        world.crash()
+        await world.slot(slot("u:1")).take_over()
+        assert world.redis.states("folder") == before
+    assert len(world.log.records(TURN_RECORDED)) == told
+    assert len(world.out()) == 6
+
+
+async def test_one_input_alone_is_no_turn() -> None:
+    world = World()
+    for n in range(3):
+        world.put("u:1", add=n)
+        await world.run()
+        world.crash()
+    assert world.log.records(TURN_RECORDED) == []
+
+
+async def test_what_has_left_the_log_since_is_not_published_again() -> None:
+    """Copies of outputs are gone, and so are the turns, while the inputs are still there."""
+    world = World()
+    for n in range(6):
+        world.put("u:1", add=n)
+        world.log.append(IN_TWO, "u:1", b'{"add": 5}')
+        await world.run()
+    published = len(world.out())
+    world.log.starts[OUT, slot("u:1")] = 8
+    world.log.starts[TURN_RECORDED, slot("u:1")] = 7
+    world.redis.flush()
+    world.crash()
+    await world.slot(slot("u:1")).take_over()
+    assert world.tally("u:1").count == 12
+    assert len(world.out()) == published
+
+
+async def test_a_slot_halts_where_more_is_published_than_its_input_holds() -> None:
+    """Kafka has lost the end of the input, and Redis is empty: what comes at those offsets now would be taken for published."""
+    world = World()
+    for n in range(4):
+        world.put("u:1", add=n)
+    await world.run()
+    del world.log.partitions[IN, slot("u:1")][2:]
+    world.redis.flush()
+    world.crash()
+    with pytest.raises(Halted, match="Kafka lost data"):
+        await world.slot(slot("u:1")).take_over()

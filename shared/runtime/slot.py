@@ -13,7 +13,6 @@ from typing import Generic, TypeVar
 import structlog
 
 from shared.contracts.headers import KIND, KIND_MERGE, header
-from shared.contracts.slots import PARTITIONS
 from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed, Unstorable
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
@@ -23,7 +22,7 @@ from shared.runtime.observer import Observer
 from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox, passed_on
 from shared.runtime.ports import Commit, Fenced, Log, LogAway, RolledBack, StateStore, StoreAway, TopicPartition
 from shared.runtime.positions import start_of, tail_lost
-from shared.runtime.published import Newest, newest_causes
+from shared.runtime.published import Newest, Tails
 from shared.runtime.stage import Output, Record, Stage
 from shared.runtime.turns import Told, Turns, split, strays
 
@@ -50,6 +49,7 @@ class Slot(Generic[S, R]):
         halt_ratio: float = 0.5,
         fenced: bool = True,
         wanted: Callable[[], bool] = lambda: True,
+        tails: Tails | None = None,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -60,6 +60,7 @@ class Slot(Generic[S, R]):
         self.fenced = fenced
         self.wanted = wanted
         self.lock = asyncio.Lock()
+        self._tails = tails or Tails(log, stage)
         self._brake = Brake(halt_ratio)
         self.token: str | None = None
         self.meta = Meta()
@@ -164,8 +165,7 @@ class Slot(Generic[S, R]):
         meta.rebuilding = any(self.position[topic] < end for topic, end in self._targets.items())
         self._first_due = await self.store.first_due()
         self._cache.clear()
-        outputs = [(topic, partition) for topic in self.stage.output_topics() for partition in range(PARTITIONS)]
-        self._newest, self._scanned = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
+        self._newest, self._scanned = await self._tails.newest(self.partition, meta.published)
         self.token = token
         self._turns = Turns(self.stage.name, self.partition, meta.on)
         self._retracing = True

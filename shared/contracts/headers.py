@@ -19,8 +19,6 @@ ORIGIN: Final = "origin"
 ORIGIN_KIND: Final = "origin_kind"
 """On a late or replayed record: the kind header it was first read with."""
 
-HOPS: Final = "hops"
-"""On a late record: `offset:loser` of each marker that sent it on after reading it from its stage's moved topic at `offset`, one a line."""
 REPLAY_OF: Final = "replay_of"
 """On a replayed record: the dead letter's position, applied once however often it is replayed."""
 

@@ -47,6 +47,7 @@ MESSAGE_CHANGED: Final = "rapport.message.changed.v1"
 JOURNEY_MOVED: Final = "rapport.journey.moved.v1"
 DISPATCH_RECORDED: Final = "rapport.dispatch.recorded.v1"
 RECORD_FAILED: Final = "rapport.record.failed.v1"
+TURN_RECORDED: Final = "rapport.turn.recorded.v1"
 RESOLVER_REPLAYED: Final = "rapport.resolver.replayed.v1"
 FOLDER_REPLAYED: Final = "rapport.folder.replayed.v1"
 SEGMENTATION_REPLAYED: Final = "rapport.segmentation.replayed.v1"
@@ -116,6 +117,13 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "FailedRecord msgpack (failed.py)",
         config=_LARGE,
+    ),
+    Topic(
+        TURN_RECORDED,
+        ("runtime",),
+        ("runtime",),
+        "stage",
+        "Turn msgpack: how far a slot had read its inputs when it turned to another; its refold reads them in this order",
     ),
     Topic(
         RESOLVER_REPLAYED,

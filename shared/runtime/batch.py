@@ -9,7 +9,7 @@ from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
-from shared.runtime.envelope import Entry, Moved, decode_moved, encode_moved
+from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.stage import Output, Record, Stage, Step
 
@@ -47,6 +47,20 @@ class TimerFailed(Exception):
         self.failure = failure
 
 
+class Unstorable(Exception):
+    """The state of `key` cannot be dumped. Which record made it so, a batch finds that is told to watch the key."""
+
+    def __init__(self, key: str, detail: str) -> None:
+        super().__init__(f"the state of {key} cannot be stored: {detail}")
+        self.key = key
+
+    def watched_too(self, watched: frozenset[str]) -> frozenset[str]:
+        """What the next try must watch. Raises this if the key was watched: it could be dumped after each record, so none is to blame."""
+        if self.key in watched:
+            raise self
+        return watched | {self.key}
+
+
 class Undecodable(Exception):
     """A record that the stage cannot read."""
 
@@ -64,28 +78,21 @@ class Relayed:
     headers: Sequence[tuple[str, bytes]]
 
 
-def _is_in_a_blob(hops: bytes, absorbed: Mapping[str, int]) -> bool:
-    """Whether a late record was folded before the blob of one of the markers it came by was sent."""
-    for hop in hops.decode().split("\n"):
-        offset, _, loser = hop.partition(":")
-        if int(offset) < absorbed.get(loser, 0):
-            return True
-    return False
-
-
 class Batch(Generic[S, R]):
-    """What has been folded since the last commit. `entries` holds every key that the records may touch."""
+    """What has been folded since the last commit. `entries` holds every key that the records may touch.
 
-    def __init__(
-        self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], moved_upto: int = 0
-    ) -> None:
+    `watched`: keys whose state is dumped after each record, so that the one that makes it unstorable is known.
+    """
+
+    def __init__(self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]]) -> None:
         self.stage = stage
         self.meta = meta
         self.entries = entries
-        self.moved_upto = moved_upto
         self.step = Step(stage.name, topic, partition)
         self.step.now = meta.now
         self.dirty: dict[str, Entry[S]] = {}
+        self.states: dict[str, bytes] = {}
+        self.watched: frozenset[str] = frozenset()
         self.timers: dict[str, int] = {}
         self.earliest_timer: int | None = None
         self.side_drops: list[str] = []
@@ -118,6 +125,8 @@ class Batch(Generic[S, R]):
                 else:
                     self.clocks_only = False
                     self._record(record, sides)
+                    if self.watched:
+                        self._watch()
             except Undecodable as error:
                 raise Poisoned(index, record.offset, Failure(FailureReason.UNDECODABLE, str(error))) from error
             except OverflowError as error:
@@ -126,6 +135,22 @@ class Batch(Generic[S, R]):
                 detail = f"{type(error).__name__}: {error}"
                 raise Poisoned(index, record.offset, Failure(FailureReason.HANDLER_FAILED, detail)) from error
         return stop
+
+    def close(self) -> None:
+        """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
+        for key, entry in self.dirty.items():
+            self.states[key] = self._closed(key, entry)
+
+    def _closed(self, key: str, entry: Entry[S]) -> bytes:
+        try:
+            return close_entry(entry, (entry.blob or b"") if entry.state is None else self.stage.dump(entry.state))
+        except Exception as error:
+            raise Unstorable(key, f"{type(error).__name__}: {error}") from error
+
+    def _watch(self) -> None:
+        key = self.step.key
+        if key in self.watched and key in self.dirty:
+            self._closed(key, self.dirty[key])
 
     def _clock(self, record: Record) -> bool:
         """Read a clock record; False, with nothing changed, if it makes a timer due."""
@@ -147,7 +172,6 @@ class Batch(Generic[S, R]):
     def _record(self, record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
         step = self.step
         kind = merged_from = replay_of = origin = None
-        hops = b""
         late_kind: bytes | None = None
         for name, value in record.headers:
             if name == "cause":
@@ -165,8 +189,6 @@ class Batch(Generic[S, R]):
                 origin = Position.decode(value)
             elif name == "origin_kind":
                 late_kind = value
-            elif name == "hops":
-                hops = value
             elif name == "replay_of":
                 replay_of = value.decode()
         if record.key is None:
@@ -190,11 +212,9 @@ class Batch(Generic[S, R]):
         if kind == b"moved":
             self._absorb(entry, record)
         elif entry.winner is not None:
-            self._forward(entry.winner, kind, merged_from, origin, hops, record)
+            self._forward(entry.winner, kind, merged_from, origin, record)
         elif kind == b"merge":
             self._leave(entry, record, sides)
-        elif hops and entry.absorbed and _is_in_a_blob(hops, entry.absorbed):
-            self.counts["repeated"] += 1
         else:
             self._fold_one(entry, key, record, merged_from)
 
@@ -236,14 +256,8 @@ class Batch(Generic[S, R]):
             raise TypeError(f"stage {self.stage.name} got a merge, but its keys never merge")
         return self.stage.moved
 
-    def _forward(
-        self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, hops: bytes, record: Record
-    ) -> None:
-        """The state has moved: send the record after it, remembering where it was first read.
-
-        A refold may read the slot's inputs in another order, and so meet a marker where a record had been folded before the blob went.
-        That blob stands in the log: by `hops` whoever has taken it in knows that the record is in it.
-        """
+    def _forward(self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, record: Record) -> None:
+        """The state has moved: send the record after it, remembering where it was first read."""
         self.counts["late"] += 1
         if kind == b"merge":
             return  # an id has one forward: this is a repeat of the merge that made the marker
@@ -251,10 +265,6 @@ class Batch(Generic[S, R]):
         extra = [("kind", b"late"), ("origin", first.encode())]
         if kind is not None:
             extra.append(("origin_kind", kind))
-        if self.step.topic == self.stage.moved:
-            hops += (b"\n" if hops else b"") + f"{self.step.offset}:{self.step.key}".encode()
-        if hops:
-            extra.append(("hops", hops))
         if merged_from is not None:
             extra.append(("merged_from", merged_from.encode()))
         self.step.emit(self._moved_topic(), winner, None, *extra)
@@ -274,8 +284,7 @@ class Batch(Generic[S, R]):
         moved = Moved(
             key,
             self.stage.dump(state) if known else None,
-            self.moved_upto,
-            entry.absorbed or {},
+            sorted(entry.absorbed or ()),
             sorted(entry.awaiting or ()),
             sorted((score, member) for member, score in own),
         )
@@ -293,13 +302,13 @@ class Batch(Generic[S, R]):
             step.emit(self._moved_topic(), entry.winner, None, ("kind", b"moved"))
             return
         moved = decode_moved(record.value or b"")
-        absorbed = entry.absorbed or {}
+        absorbed = entry.absorbed or set()
         if moved.loser in absorbed:
             self.counts["repeated"] += 1
             return
         self.counts["absorbed"] += 1
-        absorbed |= {moved.loser: moved.upto} | moved.absorbed
-        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed.keys()
+        absorbed |= {moved.loser, *moved.absorbed}
+        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed
         entry.absorbed, entry.awaiting = absorbed, awaiting or None
         step.held = bool(awaiting)
         state = self._state(entry, step.key)
@@ -337,6 +346,8 @@ class Batch(Generic[S, R]):
             try:
                 entry.state = self.stage.wake(self._state(entry, key), step)
                 self._touched(key, entry)
+                if self.watched:
+                    self._watch()
             except Exception as error:
                 raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
             if 0 < entry.due <= now:

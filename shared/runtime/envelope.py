@@ -17,7 +17,7 @@ _HEAD = struct.Struct("<Bq")
 
 
 class Merged(msgspec.Struct, array_like=True, frozen=True):
-    absorbed: dict[str, int]
+    absorbed: list[str]
     awaiting: list[str]
     blob: bytes
 
@@ -25,14 +25,12 @@ class Merged(msgspec.Struct, array_like=True, frozen=True):
 class Moved(msgspec.Struct, array_like=True, frozen=True):
     """On a moved topic: all that `loser` leaves to the winner (the record's key). `blob` None: there was no state.
 
-    `upto`: what the loser's slot had read of its own moved topic lies below this offset, and is in the blob. `absorbed`: the same for
-    those whose blobs the loser had taken in.
+    `absorbed`: those whose blobs the loser had taken in.
     """
 
     loser: str
     blob: bytes | None
-    upto: int
-    absorbed: dict[str, int]
+    absorbed: list[str]
     awaiting: list[str]
     sides: list[tuple[float, bytes]]
 
@@ -56,7 +54,7 @@ class Entry(Generic[S]):
         self.blob: bytes | None = None
         self.due = 0
         self.winner: str | None = None
-        self.absorbed: dict[str, int] | None = None
+        self.absorbed: set[str] | None = None
         self.awaiting: set[str] | None = None
 
 
@@ -76,7 +74,7 @@ def open_entry(raw: bytes | None) -> Entry[S]:
     elif flag == _MERGED:
         merged = _merged.decode(body)
         entry.blob = merged.blob
-        entry.absorbed = merged.absorbed
+        entry.absorbed = set(merged.absorbed) or None
         entry.awaiting = set(merged.awaiting) or None
     else:
         raise ValueError(f"state envelope {flag} is unknown: written by a newer version")
@@ -88,7 +86,7 @@ def close_entry(entry: Entry[S], blob: bytes) -> bytes:
     if entry.winner is not None:
         return b"\x01" + entry.winner.encode()
     if entry.absorbed or entry.awaiting:
-        merged = Merged(dict(sorted((entry.absorbed or {}).items())), sorted(entry.awaiting or ()), blob)
+        merged = Merged(sorted(entry.absorbed or ()), sorted(entry.awaiting or ()), blob)
         return _HEAD.pack(_MERGED, entry.due) + _encode(merged)
     return _HEAD.pack(_PLAIN, entry.due) + blob
 

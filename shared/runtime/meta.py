@@ -7,8 +7,9 @@
 | `c|<topic>|<lane>` | highest cause seen on that input in that lane: `offset << 24 | nth` |
 | `k|<slot>` | highest clock read of resolver slot `slot`, epoch ms |
 | `p|<topic>|<partition>` | next offset after the last record this slot has published there |
-| `t` | `<offset>|<n>`: n timers have fired at the clock record at `offset` |
+| `t` | `<offset>|<n>`: timers are firing at the clock record at `offset` of input `on`, n outputs are made; `-1|0`: none are |
 | `r|<position>` | a dead letter that has been replayed |
+| `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |
 """
 
@@ -32,6 +33,7 @@ class Meta:
     published: dict[tuple[str, int], int] = field(default_factory=dict)
     fired: tuple[int, int] = (-1, 0)
     replayed: set[str] = field(default_factory=set)
+    on: str = ""
     rebuilding: bool = False
     stored: dict[str, str] = field(default_factory=dict)
 
@@ -58,6 +60,8 @@ class Meta:
                     meta.fired = (int(offset), int(n))
                 case "r":
                     meta.replayed.add(rest)
+                case "on":
+                    meta.on = value
                 case "rb":
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
@@ -65,7 +69,7 @@ class Meta:
         return meta
 
     def encode(self) -> dict[str, str]:
-        fields = {"seq": str(self.seq), "t": f"{self.fired[0]}|{self.fired[1]}", "rb": "1" if self.rebuilding else "0"}
+        fields = {"seq": str(self.seq), "t": f"{self.fired[0]}|{self.fired[1]}", "rb": "1" if self.rebuilding else "0", "on": self.on}
         fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items())
         for topic, lanes in self.seen.items():
             fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in lanes.items())
@@ -92,6 +96,7 @@ class Meta:
             dict(self.published),
             self.fired,
             set(self.replayed),
+            self.on,
             self.rebuilding,
             self.stored,
         )

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from shared.runtime.ports import Log
 from shared.runtime.stage import Output
 
 
@@ -23,3 +24,14 @@ def encode_outbox(outbox: Outbox) -> bytes:
 def decode_outbox(raw: bytes) -> Outbox:
     """Raises msgspec.DecodeError if `raw` is no outbox."""
     return _decoder.decode(raw)
+
+
+async def passed_on(log: Log, outbox: Outbox, partition: int) -> dict[int, bytes | None]:
+    """The values that outputs without one pass on, by the offset of their input record."""
+    sources = {output.source_offset for output in outbox.outputs if output.value is None}
+    values: dict[int, bytes | None] = {}
+    start, end = min(sources, default=0), max(sources, default=-1) + 1
+    while start < end:
+        records, start = await log.read(outbox.topic, partition, start, end)
+        values.update((record.offset, record.value) for record in records)
+    return values

@@ -1,11 +1,14 @@
 """What a slot has published already, read from the tails of its output topics: a refold must not double the log."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from shared.contracts.headers import CAUSE, header
+from shared.contracts.slots import PARTITIONS
 from shared.runtime.meta import CAUSE_BITS
 from shared.runtime.ports import Log, TopicPartition
-from shared.runtime.stage import Output
+from shared.runtime.stage import Output, Stage
 
 
 def _cause(raw: bytes) -> tuple[str, int]:
@@ -21,6 +24,10 @@ class Newest:
 
     def __bool__(self) -> bool:
         return bool(self._lanes)
+
+    def lanes(self) -> Mapping[str, Mapping[TopicPartition, int]]:
+        """All that was found."""
+        return self._lanes
 
     def found(self, where: TopicPartition, lane: str, at: int) -> None:
         lanes = self._lanes.setdefault(lane, {})
@@ -44,23 +51,68 @@ class Newest:
         return [output for output in outputs if newest.get((output.topic, output.partition), -1) < _cause(output.headers[0][1])[1]]
 
 
-async def newest_causes(
-    log: Log, stage: str, partition: int, outputs: Sequence[TopicPartition], published: Mapping[TopicPartition, int]
-) -> tuple[Newest, dict[TopicPartition, int]]:
-    """The newest causes of (stage, source partition `partition`) in `outputs`, from the known positions on, and the ends that were read."""
-    newest = Newest()
-    ends: dict[TopicPartition, int] = {}
-    suffix = f"|{partition}"
-    for where, (first, end) in (await log.bounds(outputs)).items():
-        start = max(first, published.get(where, 0))
-        while start < end:
-            records, start = await log.read(*where, start, end)
-            for record in records:
-                raw = header(record.headers, CAUSE)
-                if raw is None:
-                    continue
-                lane, at = _cause(raw)
-                if lane.startswith(stage + "|") and lane.endswith(suffix):
-                    newest.found(where, lane, at)
-        ends[where] = end
-    return newest, ends
+Ends = dict[TopicPartition, int]
+
+
+class Tails:
+    """The ends of a stage's output topics, where its slots find what they have published."""
+
+    def __init__(self, log: Log, stage: Stage[Any, Any]) -> None:
+        self._log = log
+        self._prefix = stage.name + "|"
+        self._outputs = [(topic, partition) for topic in stage.output_topics() for partition in range(PARTITIONS)]
+
+    async def newest(self, partition: int, published: Mapping[TopicPartition, int]) -> tuple[Newest, Ends]:
+        """The newest causes of slot `partition` from positions `published` on, and the ends that were read."""
+        newest, ends = await self._read({partition: published})
+        return newest[partition], ends
+
+    async def _read(self, asked: Mapping[int, Mapping[TopicPartition, int]]) -> tuple[dict[int, Newest], Ends]:
+        """One pass for all slots in `asked`."""
+        newest = {partition: Newest() for partition in asked}
+        ends: Ends = {}
+        for where, (first, end) in (await self._log.bounds(self._outputs)).items():
+            start = max(first, min(published.get(where, 0) for published in asked.values()))
+            while start < end:
+                records, start = await self._log.read(*where, start, end)
+                for record in records:
+                    raw = header(record.headers, CAUSE)
+                    if raw is None:
+                        continue
+                    lane, at = _cause(raw)
+                    if lane.startswith(self._prefix):
+                        of = newest.get(int(lane.rpartition("|")[2]))
+                        if of is not None:
+                            of.found(where, lane, at)
+            ends[where] = end
+        return newest, ends
+
+
+class SharedTails(Tails):
+    """The same for all slots of a process: those that ask while a pass is under way are served together by the next one."""
+
+    def __init__(self, log: Log, stage: Stage[Any, Any]) -> None:
+        super().__init__(log, stage)
+        self._asked: dict[int, tuple[Mapping[TopicPartition, int], asyncio.Future[tuple[Newest, Ends]]]] = {}
+        self._passing: asyncio.Task[None] | None = None
+
+    async def newest(self, partition: int, published: Mapping[TopicPartition, int]) -> tuple[Newest, Ends]:
+        answer: asyncio.Future[tuple[Newest, Ends]] = asyncio.get_running_loop().create_future()
+        self._asked[partition] = (published, answer)
+        if self._passing is None or self._passing.done():
+            self._passing = asyncio.create_task(self._pass(), name="tails")  # of no slot's own: one that goes must not end it
+        return await answer
+
+    async def _pass(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            try:
+                newest, ends = await self._read({partition: published for partition, (published, _) in asked.items()})
+            except Exception as error:
+                for _, answer in asked.values():
+                    if not answer.done():
+                        answer.set_exception(error)
+                continue
+            for partition, (_, answer) in asked.items():
+                if not answer.done():
+                    answer.set_result((newest[partition], dict(ends)))

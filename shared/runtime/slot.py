@@ -13,18 +13,18 @@ from typing import Generic, TypeVar
 import structlog
 
 from shared.contracts.headers import KIND, KIND_MERGE, header
-from shared.contracts.slots import PARTITIONS
-from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed
+from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed, Unstorable
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
-from shared.runtime.envelope import close_entry
 from shared.runtime.failpoints import failpoint
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
-from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox
-from shared.runtime.ports import Commit, Fenced, Halted, Log, LogAway, RolledBack, StateStore, StoreAway, TopicPartition
-from shared.runtime.published import Newest, newest_causes
+from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox, passed_on
+from shared.runtime.ports import Commit, Fenced, Log, LogAway, RolledBack, StateStore, StoreAway, TopicPartition
+from shared.runtime.positions import start_of, tail_lost
+from shared.runtime.published import Newest, Tails
 from shared.runtime.stage import Output, Record, Stage
+from shared.runtime.turns import Told, Turns, split, strays
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -49,6 +49,7 @@ class Slot(Generic[S, R]):
         halt_ratio: float = 0.5,
         fenced: bool = True,
         wanted: Callable[[], bool] = lambda: True,
+        tails: Tails | None = None,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -59,6 +60,7 @@ class Slot(Generic[S, R]):
         self.fenced = fenced
         self.wanted = wanted
         self.lock = asyncio.Lock()
+        self._tails = tails or Tails(log, stage)
         self._brake = Brake(halt_ratio)
         self.token: str | None = None
         self.meta = Meta()
@@ -69,6 +71,8 @@ class Slot(Generic[S, R]):
         self._targets: dict[str, int] = {}
         self._newest = Newest()
         self._scanned: dict[TopicPartition, int] = {}
+        self._turns = Turns(stage.name, partition, "")
+        self._retracing = False
         self._first_due: int | None = None
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
@@ -153,61 +157,68 @@ class Slot(Generic[S, R]):
         bounds = await self.log.bounds(inputs)
         committed = await self.log.committed(self.group, inputs)
         for topic, partition in inputs:
-            meta.fences[topic] = self._start(topic, meta.fences.get(topic), bounds[topic, partition], committed[topic, partition])
+            fence = meta.fences.get(topic) if self.fenced else max(bounds[topic, partition][0], committed[topic, partition])
+            meta.fences[topic] = start_of(self.stage.name, topic, partition, fence, bounds[topic, partition], self.observer)
         self.meta = meta
         self.position = dict(meta.fences)
         self._targets = {topic: end for (topic, _), (_, end) in bounds.items()}
         meta.rebuilding = any(self.position[topic] < end for topic, end in self._targets.items())
         self._first_due = await self.store.first_due()
         self._cache.clear()
-        outputs = [(topic, partition) for topic in self.stage.output_topics() for partition in range(PARTITIONS)]
-        self._newest, self._scanned = await newest_causes(self.log, self.stage.name, self.partition, outputs, meta.published)
+        self._newest, self._scanned = await self._tails.newest(self.partition, meta.published)
         self.token = token
+        self._turns = Turns(self.stage.name, self.partition, meta.on)
+        self._retracing = True
         if raw_outbox:
             await self._publish_left_over(decode_outbox(raw_outbox), bounds)
-        if not meta.rebuilding:
-            self._all_new()
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
         if self.fenced:
-            # A refold first reads every merge whose blob is published already: nothing may go into that blob now that did not then. What is
-            # sent on instead, though it had gone into it then, the winner knows by `hops`. So the topic of moved blobs comes last.
-            for topic, partition in sorted(inputs, key=lambda where: where[0] == self.stage.moved):
+            await self._retrace({topic: first for (topic, _), (first, _) in bounds.items()})
+        self._all_new()
+        if self.fenced:
+            for topic, partition in inputs:
                 end = bounds[topic, partition][1]
-                told = 0 if topic == self.stage.moved else self._newest.upto(f"{self.stage.name}|{topic}|{partition}")
-                await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0), told)))
+                await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
 
-    def _start(self, topic: str, fence: int | None, bounds: tuple[int, int], committed: int) -> int:
-        first, end = bounds
-        if not self.fenced:
-            return max(first, committed)
-        if fence is None or fence < first:
-            if fence is not None:
-                self.observer.lost_to_retention(self.stage.name, first - fence)
+    async def _retrace(self, first: Mapping[str, int]) -> None:
+        """Go the way again that led to what is published: fold what it followed from, in the same order."""
+        if self.meta.fired[0] >= 0:  # died between timers: nothing else was read before the rest of them
+            await self._reread_up_to(self.meta.on, self.meta.fired[0] + 1)
+            self.meta.fired = (-1, 0)
+        told = Told(self.log, self.stage.name, self.stage.inputs, self.partition)
+        async for turn in told.turns(self.meta.published.get(told.where, 0)):
+            at = {topic: max(turn.at.get(topic, 0), first[topic]) for topic in self.stage.inputs}
+            if strays(at, self.position):
                 _log.error(
-                    "records left the log before they were applied",
+                    "the store holds what was never published and went otherwise since: restore another copy, or none",
                     stage=self.stage.name,
-                    topic=topic,
                     slot=self.partition,
-                    lost=first - fence,
                 )
-            return first
-        if fence > end:
-            raise Halted(
-                f"{topic}[{self.partition}] ends at {end}, but stage {self.stage.name} has applied up to {fence}: Kafka lost data or was "
-                "replaced. Restore Kafka's data; if it is lost, start with Kafka and Redis empty: offsets used twice are taken for repeats"
-            )
-        return fence
+            for topic in self.stage.inputs:
+                await self._reread_up_to(topic, at[topic])
+            self._turns.on = turn.to
+        self._scanned[told.where] = told.end
+        for topic in sorted(self.stage.inputs, key=lambda topic: topic != self._turns.on):
+            await self._reread_up_to(topic, self._newest.upto(f"{self.stage.name}|{topic}|{self.partition}"))
+
+    async def _reread_up_to(self, topic: str, until: int) -> None:
+        if until > self._targets[topic]:  # the end may have been noted before the last owner read on
+            self._targets[topic] = (await self.log.bounds([(topic, self.partition)]))[topic, self.partition][1]
+            if until > self._targets[topic]:
+                raise tail_lost(self.stage.name, topic, self.partition, self._targets[topic], until)
+        await self._read_up_to(topic, until)
 
     def _all_new(self) -> None:
         """All that was published before the takeover has been met again: what comes now is new, and the tails need not be read again."""
+        self._retracing = False
         self._newest = Newest()
         self.meta.published.update(self._scanned)
         self._scanned = {}
 
     def note_published(self, ends: Mapping[TopicPartition, int]) -> None:
-        """Remember where the next takeover reads on. Not in the middle of a refold: another one must find what this one found."""
-        if not self.meta.rebuilding:
+        """Remember where the next takeover reads on. Not while the way is retraced: another one must find what this one found."""
+        if not self._retracing:
             self.meta.published.update(ends)
 
     async def _publish_left_over(self, outbox: Outbox, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
@@ -217,16 +228,12 @@ class Slot(Generic[S, R]):
             self.observer.lost_to_retention(self.stage.name, len(gone))
             _log.error("outputs cannot be published: their inputs left the log", stage=self.stage.name, slot=self.partition, lost=len(gone))
             outbox.outputs = [output for output in outbox.outputs if output.value is not None or output.source_offset >= first]
-        sources = {output.source_offset for output in outbox.outputs if output.value is None}
-        values: dict[int, bytes | None] = {}
-        if sources:
-            start, end = min(sources), max(sources) + 1
-            while start < end:
-                records, start = await self.log.read(outbox.topic, self.partition, start, end)
-                values.update((record.offset, record.value) for record in records)
-        await self._publish(outbox.outputs, values)
+        await self._publish(outbox.outputs, await passed_on(self.log, outbox, self.partition))
 
     async def _publish(self, outputs: Sequence[Output], values: dict[int, bytes | None]) -> None:
+        turns, outputs = split(outputs)
+        if turns:  # durable before what follows from them
+            self.note_published(await self.log.publish(turns))
         if self._newest:
             outputs = self._newest.drop_published(outputs)
         for output in outputs:
@@ -257,25 +264,34 @@ class Slot(Generic[S, R]):
     async def _rebuilt(self) -> None:
         if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
             self.meta.rebuilding = False
-            self._all_new()
-            await self._commit(None, b"")
+            turns = self._turns.take()
+            await self._commit(None, encode_outbox(Outbox("", turns)) if turns else b"")
+            await self._publish(turns, {})
 
     async def _apply(self, topic: str, records: Sequence[Record]) -> None:
         """Fold and commit `records`, in as few commits as failures and timers allow."""
         records = [record for record in records if record.offset >= self.position[topic]]
         poison: dict[int, Failure] = {}
+        watched: frozenset[str] = frozenset()
         index, stop = 0, len(records)
+        if records:
+            self._turns.to(topic, None if self._retracing else self.position)
         while index < len(records):
             sides = await self._load(records[index:stop])
             before = self.meta.copy()
-            batch = self._batch(topic)
+            batch = self._batch(topic, watched)
             try:
                 done = batch.fold(records, index, stop, poison, sides)
+                batch.close()
             except Poisoned as poisoned:
                 self._throw_away(before)
                 again = poisoned.offset in poison  # not even the dead letter could be made of it
                 poison[poisoned.offset] = replace(poisoned.failure, bare=again)
                 stop = poisoned.index if poisoned.index > index else len(records)
+                continue
+            except Unstorable as unstorable:
+                self._throw_away(before)
+                watched = unstorable.watched_too(watched)
                 continue
             if done > index:
                 self.position[topic] = records[done - 1].offset + 1
@@ -288,9 +304,9 @@ class Slot(Generic[S, R]):
             index, stop = done, len(records)
         await self._rebuilt()
 
-    def _batch(self, topic: str) -> Batch[S, R]:
-        moved_upto = self.position[self.stage.moved] if self.stage.moved else 0
-        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get, moved_upto)
+    def _batch(self, topic: str, watched: frozenset[str] = frozenset()) -> Batch[S, R]:
+        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
+        batch.watched = watched
         batch.earliest_timer = self._first_due
         return batch
 
@@ -324,6 +340,7 @@ class Slot(Generic[S, R]):
         moved.fold([clock], 0, 1, {}, {})
         clocks, now = self.meta.clocks, self.meta.now
         poison: dict[str, Failure] = {}
+        watched: frozenset[str] = frozenset()
         while True:
             self.meta.clocks = before.clocks
             keys = await self.store.due(now, TIMER_PAGE)
@@ -332,17 +349,22 @@ class Slot(Generic[S, R]):
             await self._load_keys(keys)
             fired = self.meta.fired[1] if self.meta.fired[0] == clock.offset else 0
             saved = self.meta.copy()
-            batch = self._batch(topic)
+            batch = self._batch(topic, watched)
             try:
                 fired = batch.wake(keys, clock, now, fired, poison)
+                batch.close()
             except TimerFailed as failed:
                 self._throw_away(saved)
                 poison[failed.key] = failed.failure
                 continue
+            except Unstorable as unstorable:
+                self._throw_away(saved)
+                watched = unstorable.watched_too(watched)
+                continue
             self.meta.fired = (clock.offset, fired)
             await self._finish(batch, {clock.offset: clock.value})
             self.observer.timers_fired(self.stage.name, len(keys), now)
-        self.meta.clocks = clocks
+        self.meta.clocks, self.meta.fired = clocks, (-1, 0)
         self._first_due = await self.store.first_due()
 
     async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:
@@ -354,11 +376,12 @@ class Slot(Generic[S, R]):
             return  # an idle system stays idle: the next commit covers the clocks
         if batch.earliest_timer is not None and (self._first_due is None or batch.earliest_timer < self._first_due):
             self._first_due = batch.earliest_timer
-        outbox = encode_outbox(Outbox(topic, batch.outputs)) if batch.outputs else b""
+        outputs = self._turns.take() + batch.outputs
+        outbox = encode_outbox(Outbox(topic, outputs)) if outputs else b""
         failpoint(f"{self.stage.name}.before_commit")
         await self._commit(batch, outbox)
         failpoint(f"{self.stage.name}.after_commit")
-        await self._publish(batch.outputs, values)
+        await self._publish(outputs, values)
         failpoint(f"{self.stage.name}.before_ack")
         self._cache.rotate()
 
@@ -366,15 +389,10 @@ class Slot(Generic[S, R]):
         if self.token is None:
             raise Fenced("the slot was released while it worked")
         meta = self.meta
-        meta.fences = dict(self.position)
+        meta.fences, meta.on = dict(self.position), self._turns.on
         meta.seq += 1
         commit = Commit(self.token, meta.seq, meta.changed(), {}, outbox, side_cap=self.stage.side_cap)
         if batch is not None:
-            dump = self.stage.dump
-            commit.states = {
-                key: close_entry(entry, (entry.blob or b"") if entry.state is None else dump(entry.state))
-                for key, entry in batch.dirty.items()
-            }
-            commit.timers, commit.indexes = batch.timers, batch.step.ops
+            commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
             commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
         await self.store.commit(commit)

@@ -18,6 +18,7 @@ from faust.types import TP
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted, Log, StateStore
+from shared.runtime.published import SharedTails
 from shared.runtime.settings import RuntimeSettings
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
@@ -43,6 +44,7 @@ class StageWorker:
         self.assigned = False
         self._settings = settings
         self._log = log
+        self._tails = SharedTails(log, stage)
         self._store = store
         self._observer = observer
         self._on_fatal = on_fatal
@@ -129,6 +131,7 @@ class StageWorker:
             halt_ratio=settings.dead_letter_halt_ratio,
             fenced=not settings.unsafe_fence_off,
             wanted=lambda: self.slots.get(partition) is slot,
+            tails=self._tails,
         )
         self.slots[partition] = slot
         self._queues[partition] = asyncio.Queue(QUEUED_CHUNKS)

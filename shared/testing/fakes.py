@@ -35,6 +35,8 @@ class FakeLog:
     away: bool = False
     partitions: defaultdict[TopicPartition, list[FakeRecord]] = field(default_factory=lambda: defaultdict(list))
     commits: dict[tuple[str, str, int], int] = field(default_factory=dict)
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    """First offset of a partition that has lost its oldest records to retention."""
     publish_limit: int | None = None
     """Crash (raise) after so many more published records."""
     read_limit: int | None = None
@@ -71,12 +73,13 @@ class FakeLog:
             if self.read_limit == 0:
                 raise Crash("in the middle of reading")
             self.read_limit -= 1
+        start = max(start, self.starts.get((topic, partition), 0))
         records = self.partitions[topic, partition][start : min(end, start + self.page)]
         return list(records), start + len(records) if records else end
 
     async def bounds(self, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
         self._answer()
-        return {where: (0, len(self.partitions[where])) for where in partitions}
+        return {where: (self.starts.get(where, 0), len(self.partitions[where])) for where in partitions}
 
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         self._answer()
@@ -101,6 +104,10 @@ class _SlotData:
     sides: defaultdict[str, dict[bytes, float]] = field(default_factory=lambda: defaultdict(dict))
 
 
+Copy = defaultdict[tuple[str, int], _SlotData]
+"""A backup of a FakeRedis."""
+
+
 class FakeRedis:
     """What all slots keep. `snapshot` and `restore` are a backup; `flush` empties it."""
 
@@ -112,10 +119,10 @@ class FakeRedis:
     def store(self, stage: str, partition: int) -> "FakeStore":
         return FakeStore(self, stage, partition)
 
-    def snapshot(self) -> "defaultdict[tuple[str, int], _SlotData]":
+    def snapshot(self) -> Copy:
         return copy.deepcopy(self.slots)
 
-    def restore(self, snapshot: "defaultdict[tuple[str, int], _SlotData]") -> None:
+    def restore(self, snapshot: Copy) -> None:
         self.slots = copy.deepcopy(snapshot)
 
     def flush(self) -> None:

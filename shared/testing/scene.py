@@ -13,7 +13,7 @@ from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
-from shared.testing.fakes import Crash, FakeLog, FakeRedis
+from shared.testing.fakes import Copy, Crash, FakeLog, FakeRedis
 
 T = TypeVar("T")
 
@@ -89,6 +89,12 @@ class Scene:
     def restart(self) -> None:
         """All workers die, and others take over."""
         self._slots.clear()
+
+    def restore(self, copy: Copy) -> None:
+        """An old copy of the store comes back under living workers. Those that it does not know are gone, as after a restart."""
+        self.redis.restore(copy)
+        known = {where: data.fields.get("token") for where, data in copy.items()}
+        self._slots = {where: slot for where, slot in self._slots.items() if slot.token == known.get(where, slot.token)}
 
     def take_over(self, partition: int) -> None:
         """A new worker of each stage takes one slot over, as after a restart: it reads what its group has had before."""

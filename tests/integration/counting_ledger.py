@@ -18,7 +18,7 @@ from deploy.local.process import Process
 from services.query.domain.replaying import Place, replayed
 from shared.contracts.failed import FAILED_DECODER
 from shared.contracts.slots import PARTITIONS, slot
-from shared.contracts.topics import RECORD_FAILED
+from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
 from shared.testing.counting import Counting, Tally
 
@@ -61,7 +61,7 @@ class CountingRun:
         self._workers = 0
         self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
-        names = {*self.stage.inputs, *self.stage.output_topics()} - set(admin.list_topics(timeout=10).topics)
+        names = {*self.stage.inputs, *self.stage.output_topics(), TURN_RECORDED} - set(admin.list_topics(timeout=10).topics)
         config = {"message.timestamp.type": "LogAppendTime"}
         for future in admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config) for name in names]).values():
             future.result(30)

@@ -46,7 +46,7 @@ async def put(
     awaiting: Iterable[str] = (),
 ) -> None:
     entry: Entry[Person] = Entry()
-    entry.winner, entry.absorbed, entry.awaiting = winner, dict.fromkeys(absorbed, 0), set(awaiting)
+    entry.winner, entry.absorbed, entry.awaiting = winner, set(absorbed), set(awaiting)
     await client.set(state_key("journeys", key), close_entry(entry, b"" if state is None else encode_person(state)))
 
 

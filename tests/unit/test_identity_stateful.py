@@ -1,4 +1,4 @@
-"""Identities under any interleaving of calls, working slots, crashes and takeovers, in a place where people share everything."""
+"""Identities under any interleaving of calls, working slots, crashes, takeovers and restored copies, where people share everything."""
 
 from random import Random
 
@@ -28,6 +28,7 @@ class Identities(RuleBasedStateMachine):
     def start(self) -> None:
         self.scene = Scene(ResolverStage(), FolderStage())
         self.sent: list[ReceivedEvent] = []
+        self.copies = [self.scene.redis.snapshot()]
 
     def send(self, made: ReceivedEvent) -> None:
         self.scene.log.append(EVENT_RECEIVED, key_of(made), encoded(made))
@@ -74,6 +75,19 @@ class Identities(RuleBasedStateMachine):
     def take_over(self, partition: int) -> None:
         self.scene.take_over(partition)
 
+    @rule()
+    def copy(self) -> None:
+        self.copies.append(self.scene.redis.snapshot())
+
+    @rule(data=st.data(), noticed=st.booleans())
+    def restore(self, data: st.DataObject, noticed: bool) -> None:
+        """An old copy comes back, under living workers or with new ones; those made after it are of a time that has not been."""
+        chosen = data.draw(st.integers(0, len(self.copies) - 1))
+        del self.copies[chosen + 1 :]
+        self.scene.restore(self.copies[chosen])
+        if noticed:
+            self.scene.restart()
+
     @invariant()
     def forwards_go_up_and_users_are_joined_by_aliases_alone(self) -> None:
         class_of = alias_classes(self.sent)
@@ -90,6 +104,8 @@ class Identities(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "scene"):
             return
+        for partition in range(PARTITIONS):
+            self.scene.take_over(partition)  # an idle worker would not notice a restored copy
         self.scene.settle()
         stored = self.scene.stored()
         people = {key: decode_profile(blob) for stage, key, blob, _ in stored if stage == "folder" and blob}

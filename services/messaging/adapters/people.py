@@ -32,7 +32,7 @@ class RedisPeople:
                 entry: Entry[Person] = open_entry(raw)
                 if entry.winner is not None:
                     path.append(entry.winner)
-                elif entry.awaiting or not set(path[:-1]) <= (entry.absorbed or {}).keys():
+                elif entry.awaiting or not set(path[:-1]) <= (entry.absorbed or set()):
                     known[path[0]] = None
                 else:
                     known[path[0]] = Known(path[-1], decode_person(entry.blob or b""))

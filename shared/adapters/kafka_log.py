@@ -24,6 +24,8 @@ from shared.runtime.stage import Output, Record
 
 CALL_TIMEOUT_S: Final = 10.0
 READ_PAGE: Final = 2000
+READER_IDLE_S: Final = 10.0
+"""A reader that nobody asks for so long gives its connections and buffers back: more than the pauses within a takeover."""
 _log = structlog.get_logger("kafka")
 
 
@@ -141,15 +143,28 @@ class Publisher:
 
 
 class _Reader:
-    """A consumer without a group on one partition; keeps its place between calls."""
+    """A consumer without a group on one partition; keeps its place between calls. Closed, it opens again when it is asked.
+
+    `used`: when it was asked or answered last, in seconds of the monotonic clock. `watched`: somebody looks whether it is idle.
+    """
 
     def __init__(self, bootstrap: str, where: Where) -> None:
+        self.used = time.monotonic()
+        self.watched = False
+        self._bootstrap = bootstrap
         self._where = where
         self._lock = threading.Lock()
         self._next = -1
-        self._consumer = Consumer(
+        self._consumer: Consumer | None = None
+
+    @property
+    def open(self) -> bool:
+        return self._consumer is not None
+
+    def _new_consumer(self) -> Consumer:
+        return Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": self._bootstrap,
                 "group.id": "rapport-reader",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -164,16 +179,21 @@ class _Reader:
 
     def read(self, start: int, end: int) -> tuple[list[Record], int]:
         with self._lock:
+            self.used = time.monotonic()
             try:
-                return self._read(start, end)
+                if self._consumer is None:
+                    self._consumer = self._new_consumer()
+                return self._read(self._consumer, start, end)
             except KafkaException as error:
                 self._next = -1
                 raise LogAway(f"cannot read {self._where[0]}[{self._where[1]}]: {error}") from error
+            finally:
+                self.used = time.monotonic()
 
-    def _read(self, start: int, end: int) -> tuple[list[Record], int]:
+    def _read(self, consumer: Consumer, start: int, end: int) -> tuple[list[Record], int]:
         topic, partition = self._where
         if start != self._next:
-            self._consumer.assign([TopicPartition(topic, partition, start)])
+            consumer.assign([TopicPartition(topic, partition, start)])
             self._next = start
         out: list[Record] = []
         deadline = time.monotonic() + CALL_TIMEOUT_S
@@ -181,8 +201,8 @@ class _Reader:
             if time.monotonic() > deadline:
                 self._next = -1
                 raise LogAway(f"cannot read {topic}[{partition}] from {start} to {end}: no answer in {CALL_TIMEOUT_S} s")
-            messages = self._consumer.consume(1, timeout=1.0)
-            messages += self._consumer.consume(READ_PAGE - 1, timeout=0)  # what is at hand: it would wait for the last one
+            messages = consumer.consume(1, timeout=1.0)
+            messages += consumer.consume(READ_PAGE - 1, timeout=0)  # what is at hand: it would wait for the last one
             for message in messages:
                 self._take(message, end, out)
         return out, min(self._next, end)
@@ -200,15 +220,20 @@ class _Reader:
             out.append(ReadRecord(*self._where, offset, message.timestamp()[1], message.key(), message.value(), message.headers() or ()))
 
     def close(self) -> None:
-        self._consumer.close()
+        """Give connections and buffers back, once a read that is under way has ended."""
+        with self._lock:
+            consumer, self._consumer, self._next = self._consumer, None, -1
+            if consumer is not None:
+                consumer.close()
 
 
 class KafkaLog:
-    """The port `Log` on Kafka."""
+    """The port `Log` on Kafka. Readers that nobody has asked for `reader_idle_s` are closed; they open again when asked."""
 
-    def __init__(self, bootstrap: str, publisher: Publisher) -> None:
+    def __init__(self, bootstrap: str, publisher: Publisher, reader_idle_s: float = READER_IDLE_S) -> None:
         self._bootstrap = bootstrap
         self._publisher = publisher
+        self._reader_idle_s = reader_idle_s
         self._admin = self._new_admin()
         self._readers: dict[Where, _Reader] = {}
 
@@ -219,7 +244,25 @@ class KafkaLog:
         reader = self._readers.get((topic, partition))
         if reader is None:
             reader = self._readers[topic, partition] = _Reader(self._bootstrap, (topic, partition))
+        if not reader.watched:
+            reader.watched = True
+            asyncio.get_running_loop().call_later(self._reader_idle_s, self._close_if_idle, reader)
         return await asyncio.to_thread(reader.read, start, end)
+
+    def _close_if_idle(self, reader: _Reader) -> None:
+        """Close a reader that has nothing left to read, or look again when it may have. A slot never has to say that it has read all."""
+        loop = asyncio.get_running_loop()
+        left = reader.used + self._reader_idle_s - time.monotonic()
+        if left > 0:
+            loop.call_later(left, self._close_if_idle, reader)
+        else:
+            reader.watched = False  # whoever asks from now on opens it again, and has it watched
+            loop.run_in_executor(None, reader.close)
+
+    @property
+    def open_readers(self) -> int:
+        """How many readers hold connections and buffers now."""
+        return sum(reader.open for reader in self._readers.values())
 
     async def bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int]]:
         return await asyncio.to_thread(self._bounds, list(partitions))
@@ -262,7 +305,6 @@ class KafkaLog:
         return {(tp.topic, tp.partition): max(tp.offset, 0) for tp in found}
 
     def close_readers(self) -> None:
-        """Give back the connections and buffers of readers; they come back when asked for."""
-        readers, self._readers = self._readers, {}
-        for reader in readers.values():
+        """Give back the connections and buffers of all readers now; they come back when asked for."""
+        for reader in self._readers.values():
             reader.close()

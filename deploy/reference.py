@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode
 
@@ -81,6 +82,8 @@ def _default(field: Any) -> str:
             return f"`{','.join(ordered) if NoDecode in field.metadata else json.dumps(ordered)}`"
         case Path() as path:
             return f"`{path.relative_to(PROJECT) if path.is_relative_to(PROJECT) else path}`"
+        case SecretStr() as told:  # a default stands in the code: it hides nothing
+            return f"`{told.get_secret_value()}`"
         case value:
             return f"`{value}`"
 

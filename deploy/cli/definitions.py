@@ -27,7 +27,7 @@ def check(folder: Folder = SHIPPED) -> None:
     """Read every definition below FOLDER; name each problem with file, line, path and what was expected."""
     found = _read(folder)
     counts = {kind: sum(one.definition.kind == kind for one in found) for kind in KINDS}
-    typer.echo(", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items()) + ": all well")
+    typer.echo(", ".join(f"{count} {kind if count == 1 else _several(kind)}" for kind, count in counts.items()) + ": all well")
 
 
 def run_tests(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
@@ -55,6 +55,10 @@ def schema(folder: Annotated[Path, typer.Argument(help="Folder to write to.")] =
     for name, text in schema_files(KINDS).items():
         (folder / name).write_text(text)
         typer.echo(str(folder / name))
+
+
+def _several(kind: str) -> str:
+    return f"{kind[:-1]}ies" if kind.endswith("ty") else f"{kind}s"
 
 
 def _read(folder: Path) -> list[Defined[Definition]]:

@@ -23,7 +23,7 @@ class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     """One accepted call.
 
     `anonymous_id`, `user_id`, `previous_id` are as the client sent them (as strings), absent when unusable. `event` is a track's
-    name, `name` a page's or screen's, `group_id` a group's. `timestamp` is the corrected time (tracking-api, "Time"); the other
+    name, `name` a page's or screen's, `group_id` a group's. `timestamp` is the corrected time (services/ingest/domain/times.py); the other
     three are what it was made from. `ids` are normalised external ids, kind -> value, from context.externalIds
     or identifying traits.
     `traits` of an identify are already merged from `traits` and `context.traits`.

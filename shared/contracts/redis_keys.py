@@ -2,12 +2,12 @@
 
 | key | type | content |
 |---|---|---|
-| `{<tag>:<p>}:m` | hash | the slot's meta: owner token, fences, seen causes, clocks, published positions |
+| `{<tag>:<p>}:m` | hash | the slot's meta: owner token, fences, seen causes, clocks, published positions (shared/runtime/meta.py) |
 | `{<tag>:<p>}:o` | string | the outbox of the last commit |
 | `{<tag>:<p>}:t` | sorted set | timers: key -> due, epoch ms |
 | `{<tag>:<p>}:s:<key>` | string | envelope + state blob (shared/runtime/envelope.py) |
-| `{<tag>:<p>}:x:<key>` | string | the second blob of a key: folder's last events |
-| `{<tag>:<p>}:i:<index>` | set / string | an index that the stage keeps for lookups (segment members, …) |
+| `{<tag>:<p>}:x:<key>` | sorted set | the second blob of a key: folder's last events, by event time |
+| `{<tag>:<p>}:i:<index>` | sorted set | an index that the stage keeps for lookups (segment members by since when) |
 | `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's: messages of a class that a person got in the last month, for caps |
 """
 

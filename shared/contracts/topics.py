@@ -164,7 +164,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("query", "cli"),
         ("segmentation", "journeys", "query"),
         "kind/name",
-        "DefinitionChanged JSON (control.py)",
+        "DefinitionChanged JSON (control.py); reserved: nothing writes or reads it yet, definitions are files",
         compacted=True,
         partitions=1,
     ),

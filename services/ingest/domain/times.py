@@ -1,4 +1,4 @@
-"""The corrected time of an event (tracking-api, "Time"). Everything in epoch milliseconds, UTC."""
+"""The corrected time of an event. Everything in epoch milliseconds, UTC."""
 
 import re
 from datetime import UTC, datetime, timedelta

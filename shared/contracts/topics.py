@@ -153,7 +153,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         KEY_CHANGED,
         ("query", "cli"),
-        ("ingest", "query"),
+        ("ingest", "query", "cli"),
         "`kind:hash` of the key",
         "KeyChanged JSON (control.py)",
         compacted=True,

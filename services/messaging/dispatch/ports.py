@@ -113,7 +113,7 @@ class Clock(Protocol):
 
 
 class Observer:
-    """Told what happens; adapters/metrics.py counts."""
+    """Told what happens; services/messaging/metrics.py counts."""
 
     def reached(self, channel: str, status: str, reason: str | None) -> None: ...
     def duplicate(self) -> None: ...

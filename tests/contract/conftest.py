@@ -1,0 +1,52 @@
+"""Worlds for the suite of the slot."""
+
+from collections.abc import AsyncIterator, Sequence
+from uuid import uuid4
+
+import pytest
+
+from deploy.local.process import Process
+from shared.testing.counting import Counting
+from tests.contract.slot_worlds import FakeWorld, RealWorld, World
+
+DATABASE = 9
+"""Of the Redis that all tests share."""
+REAL_EVERY = 7
+
+
+class Worlds:
+    """Makes worlds, each with a kind of counting stage, and closes them."""
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self._real = request.param == "real"
+        self._made: list[World] = []
+
+    async def __call__(self, *, pass_on: bool = False, broken: bool = False) -> World:
+        stage = Counting(pass_on, broken, prefix=f"slot-{uuid4().hex[:8]}")
+        self._made.append(await self._real_world(stage) if self._real else FakeWorld(stage))
+        return self._made[-1]
+
+    async def _real_world(self, stage: Counting) -> World:
+        kafka: Process = self._request.getfixturevalue("kafka")
+        redis: Process = self._request.getfixturevalue("redis_server")
+        bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
+        url: str = redis.url  # type: ignore[attr-defined]
+        return await RealWorld(stage, bootstrap, f"{url.rpartition('/')[0]}/{DATABASE}").open()
+
+    def some(self, points: Sequence[int]) -> Sequence[int]:
+        """Points at which to die: all of them in memory, some on real servers, which take seconds for each."""
+        return points[::REAL_EVERY] if self._real else points
+
+    async def close(self) -> None:
+        """Give back what the worlds hold."""
+        for world in self._made:
+            await world.close()
+
+
+@pytest.fixture(params=["fakes", pytest.param("real", marks=pytest.mark.real)])
+async def worlds(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
+    """In memory, and on real Kafka and Redis."""
+    made = Worlds(request)
+    yield made
+    await made.close()

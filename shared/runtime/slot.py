@@ -186,17 +186,16 @@ class Slot(Generic[S, R]):
         if self.meta.fired[0] >= 0:  # died between timers: nothing else was read before the rest of them
             await self._reread_up_to(self.meta.on, self.meta.fired[0] + 1)
             self.meta.fired = (-1, 0)
-        told = Told(self.log, self.stage.name, self.stage.inputs, self.partition)
-        async for turn in told.turns(self.meta.published.get(told.where, 0)):
-            at = {topic: max(turn.at.get(topic, 0), first[topic]) for topic in self.stage.inputs}
-            if strays(at, self.position):
+        told = Told(self.log, self.stage.name, self.partition)
+        async for turn in told.turns(self.meta.published.get(told.where, 0), dict(self.position), first):
+            if strays(turn.at, self.position):
                 _log.error(
                     "the store holds what was never published and went otherwise since: restore another copy, or none",
                     stage=self.stage.name,
                     slot=self.partition,
                 )
             for topic in self.stage.inputs:
-                await self._reread_up_to(topic, at[topic])
+                await self._reread_up_to(topic, turn.at[topic])
             self._turns.on = turn.to
         self._scanned[told.where] = told.end
         for topic in sorted(self.stage.inputs, key=lambda topic: topic != self._turns.on):

@@ -62,27 +62,30 @@ def split(outputs: Sequence[Output]) -> tuple[Sequence[Output], Sequence[Output]
 class Told:
     """The turns of a slot, read from the log. `end`: where the next reading may go on, known once `turns` has been asked."""
 
-    def __init__(self, log: Log, stage: str, inputs: Sequence[str], partition: int) -> None:
+    def __init__(self, log: Log, stage: str, partition: int) -> None:
         self.end = 0
         self.where = (TURN_RECORDED, partition)
         self._log = log
         self._key = stage.encode()
-        self._inputs = frozenset(inputs)
 
-    async def turns(self, start: int) -> AsyncIterator[Turn]:
-        """Those from offset `start` on. One that goes back is left out: an outbox was published again."""
-        first, self.end = (await self._log.bounds([self.where]))[self.where]
-        start, furthest = max(first, start), -1
+    async def turns(self, start: int, position: Mapping[str, int], first: Mapping[str, int]) -> AsyncIterator[Turn]:
+        """Those from offset `start` on that a slot at `position` has before it. No input is read below its `first` offset.
+
+        One that goes back is left out: an outbox was published again, or late by one who had been replaced.
+        """
+        begin, self.end = (await self._log.bounds([self.where]))[self.where]
+        start, furthest = max(begin, start), sum(position.values())
         while start < self.end:
             records, start = await self._log.read(*self.where, start, self.end)
             for record in records:
                 if record.key != self._key:
                     continue
                 turn = _decode(record.value or b"")
-                reached = sum(turn.at.values())
-                if turn.to in self._inputs and reached >= furthest:
+                at = {topic: max(offset, turn.at.get(topic, 0)) for topic, offset in first.items()}
+                reached = sum(at.values())
+                if turn.to in at and reached >= furthest:
                     furthest = reached
-                    yield turn
+                    yield Turn(turn.to, at)
 
 
 def strays(at: Mapping[str, int], position: Mapping[str, int]) -> bool:

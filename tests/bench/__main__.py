@@ -29,15 +29,16 @@ def main() -> int:
     options = parser.parse_args()
     console = Console(soft_wrap=True) if sys.stdout.isatty() else Console(soft_wrap=True, width=NO_TERMINAL_WIDTH)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything started is stopped
+    bench = Bench(QUICK_SECONDS if options.quick else options.seconds, options.without, console)
     try:
         home = read_settings().home
-        bench = Bench(QUICK_SECONDS if options.quick else options.seconds, options.without, console)
         bench.run(options.only or PHASES)
     except (BadSettingError, OSError) as error:
         console.print(f"not measured: {error}", markup=False)
         return 1
     except KeyboardInterrupt:
-        console.print("stopped: nothing is written")
+        show(bench.figures, console)
+        console.print("stopped: that is what was measured until then; nothing is written")
         return 130
     show(bench.figures, console)
     console.print(f"written to {write(bench.figures, Path(home))}", markup=False)

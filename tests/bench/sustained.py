@@ -27,7 +27,7 @@ LAST_REQUESTS = 3
 CLOCKS_A_SECOND = PARTITIONS**2
 """Records that every stage reads beside the events: each resolver slot tells each partition the time once a second."""
 LOWEST_RATE, FIRST_RATE, RAMP = 100.0, 1_000.0, 1.5
-FINE, STEP_DOWN, MOST_STEPS = 1.06, 0.94, 8
+FINE, STEP_DOWN, MOST_STEPS = 1.1, 0.9, 8
 
 
 @dataclass(frozen=True)

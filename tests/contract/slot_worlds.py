@@ -8,7 +8,7 @@ import json
 import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import uuid4
@@ -27,89 +27,17 @@ from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
-from shared.runtime.ports import Commit, Log, LogAway, StateStore, StoreAway
+from shared.runtime.ports import LogAway, StateStore
 from shared.runtime.ports import TopicPartition as Where
 from shared.runtime.slot import Slot
-from shared.runtime.stage import Output, Record
+from shared.runtime.stage import Record
 from shared.testing.counting import Counting, Item, Tally
-from shared.testing.fakes import Crash, FakeLog, FakeRedis
+from shared.testing.fakes import FakeLog, FakeRedis
+from tests.contract.flaky import FlakyLog, FlakyStore
 
 Headers = Sequence[tuple[str, bytes]]
 Stored = Mapping[str, bytes]
 SHARED_TOPICS: Final = (RECORD_FAILED, TURN_RECORDED)
-
-
-class FlakyLog:
-    """A log whose user dies after `publish_limit` more published records, or `read_limit` more readings of at most `page` records."""
-
-    def __init__(self, log: Log) -> None:
-        self._log = log
-        self.publish_limit: int | None = None
-        self.read_limit: int | None = None
-        self.page = 1000
-
-    async def publish(self, outputs: Sequence[Output]) -> Mapping[Where, int]:
-        limit = self.publish_limit
-        if limit is None:
-            return await self._log.publish(outputs)
-        ends = await self._log.publish(outputs[:limit]) if outputs[:limit] else {}
-        self.publish_limit = limit - len(outputs[:limit])
-        if limit < len(outputs):
-            raise Crash("in the middle of a publication")
-        return ends
-
-    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
-        if self.read_limit is not None:
-            if self.read_limit == 0:
-                raise Crash("in the middle of reading")
-            self.read_limit -= 1
-        return await self._log.read(topic, partition, start, min(end, start + self.page))
-
-    async def bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int]]:
-        return dict(await self._log.bounds(partitions))
-
-    async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
-        return dict(await self._log.committed(group, partitions))
-
-
-class FlakyStore:
-    """A store whose server may be `away`. `lose_reply`: the next commit takes effect and its answer is lost."""
-
-    def __init__(self, store: StateStore, world: "World") -> None:
-        self._store = store
-        self._world = world
-        self.lose_reply = False
-
-    def _asked(self) -> StateStore:
-        if self._world.away:
-            self._world.refused.set()
-            raise StoreAway("Redis is away")
-        return self._store
-
-    async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
-        return await self._asked().take_over(token)
-
-    async def holds(self) -> tuple[str, int]:
-        return await self._asked().holds()
-
-    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
-        return await self._asked().load(keys)
-
-    async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
-        return await self._asked().sides(keys)
-
-    async def commit(self, commit: Commit) -> None:
-        await self._asked().commit(commit)
-        self._world.commits += 1
-        if self.lose_reply:
-            self.lose_reply = False
-            raise StoreAway("the reply of a commit was lost")
-
-    async def due(self, until: int, limit: int) -> list[str]:
-        return await self._asked().due(until, limit)
-
-    async def first_due(self) -> int | None:
-        return await self._asked().first_due()
 
 
 class World(ABC):

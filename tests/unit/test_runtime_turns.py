@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import header
@@ -22,6 +23,7 @@ from shared.runtime.envelope import peek
 from shared.runtime.outbox import decode_outbox
 from shared.runtime.ports import Commit, Halted, TopicPartition
 from shared.runtime.stage import Record, Stage, Step
+from shared.runtime.turns import Turn
 from shared.testing.counting import IN, IN_TWO, MOVED, OUT, REPLAYED
 from shared.testing.fakes import Crash, FakeLog, FakeRecord, FakeRedis, FakeStore
 from shared.testing.scene import Scene
@@ -348,3 +350,42 @@ async def test_a_slot_halts_where_more_is_published_than_its_input_holds() -> No
     world.crash()
     with pytest.raises(Halted, match="Kafka lost data"):
         await world.slot(slot("u:1")).take_over()
+
+
+async def test_a_copy_of_a_time_that_was_undone_is_told_as_an_error() -> None:
+    world = World()
+    world.put("u:1", add=1)
+    world.put("u:1", nothing=True)
+    world.log.append(IN_TWO, "u:1", b'{"add": 5}')
+    first, silent = world.log.partitions[IN, slot("u:1")]
+    owner = world.slot(slot("u:1"))
+    assert await owner.process(IN, [first])
+    assert await owner.process(IN, [silent])
+    copy = world.redis.snapshot()
+    world.redis.flush()
+    world.crash()
+    owner = world.slot(slot("u:1"))
+    assert await owner.process(IN_TWO, world.log.partitions[IN_TWO, slot("u:1")])
+    assert await owner.process(IN, [silent])
+    world.redis.restore(copy)
+    world.crash()
+    with capture_logs() as logs:
+        await world.slot(slot("u:1")).take_over()
+    assert [entry["slot"] for entry in logs if "restore another copy" in entry["event"]] == [slot("u:1")]
+
+
+async def test_a_turn_told_late_by_one_who_was_replaced_misleads_nobody() -> None:
+    world = World()
+    for _ in range(2):
+        world.put("u:1", add=1)
+        world.log.append(IN_TWO, "u:1", b'{"add": 5}')
+        await world.run()
+    world.log.append(IN_TWO, "u:1", b'{"add": 5}')
+    await world.run()
+    stale = world.log.records(TURN_RECORDED)[1]
+    world.log.append(TURN_RECORDED, "folder", stale.value, partition=stale.partition)
+    world.crash()
+    world.put("u:1", add=1)
+    await world.run()
+    turns = [msgspec.msgpack.decode(record.value or b"", type=Turn).to for record in world.log.records(TURN_RECORDED)]
+    assert turns == [IN_TWO, IN, IN_TWO, IN, IN], "the last one is told, whatever the stale one before it says"

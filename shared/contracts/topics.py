@@ -100,7 +100,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "MessageRequested JSON (changes.py)",
         config=_LARGE,
     ),
-    Topic(MESSAGE_CHANGED, ("dispatcher",), ("journeys", "warehouse"), "profile id", "MessageChanged JSON (changes.py)"),
+    Topic(MESSAGE_CHANGED, ("dispatcher",), ("warehouse",), "profile id", "MessageChanged JSON (changes.py)"),
     Topic(JOURNEY_MOVED, ("journeys",), ("journeys",), "winner's profile id", "as profile.moved", config=_LARGE),
     Topic(
         DISPATCH_RECORDED,
@@ -154,7 +154,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         KEY_CHANGED,
         ("query", "cli"),
         ("ingest", "query"),
-        "key's hash",
+        "`kind:hash` of the key",
         "KeyChanged JSON (control.py)",
         compacted=True,
         partitions=1,

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import msgspec
 import redis.asyncio as redis
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from shared.adapters.kafka_log import KafkaLog, Publisher
@@ -67,8 +67,8 @@ class World(ABC):
         """All records of a topic that this world has made, partition by partition."""
 
     @abstractmethod
-    async def commit_offsets(self, offsets: Mapping[Where, int]) -> None:
-        """What the consumer group has read."""
+    async def commit_offset(self, where: Where, offset: int) -> None:
+        """The consumer group has read a partition up to `offset`."""
 
     @abstractmethod
     async def states(self) -> Stored:
@@ -151,8 +151,8 @@ class World(ABC):
                         part = here[first : first + chunk]
                         assert await self.slot(partition).process(topic, part)
                         start[topic, partition] = part[-1].offset + 1
+                        await self.commit_offset((topic, partition), start[topic, partition])
                         moved = True
-        await self.commit_offsets(start)
 
     async def tally(self, key: str) -> Tally:
         raw = (await self.states()).get(key)
@@ -180,8 +180,8 @@ class FakeWorld(World):
     async def records(self, topic: str) -> list[Record]:
         return list(self._log.records(topic))
 
-    async def commit_offsets(self, offsets: Mapping[Where, int]) -> None:
-        self._log.commits.update({(self.group, *where): offset for where, offset in offsets.items()})
+    async def commit_offset(self, where: Where, offset: int) -> None:
+        self._log.commits[(self.group, *where)] = offset
 
     async def states(self) -> Stored:
         return self._redis.states(self.stage.name)
@@ -224,7 +224,6 @@ class RealWorld(World):
 
     def __init__(self, stage: Counting, bootstrap: str, redis_url: str) -> None:
         super().__init__(stage)
-        self._bootstrap = bootstrap
         self._admin = AdminClient({"bootstrap.servers": bootstrap, "logger": None})
         self._own = sorted({*stage.inputs, stage.out})
         missing = {*SHARED_TOPICS} - set(self._admin.list_topics(timeout=10).topics)
@@ -293,13 +292,11 @@ class RealWorld(World):
                 if at in ends and offset + 1 >= ends[at]:
                     del ends[at]
 
-    async def commit_offsets(self, offsets: Mapping[Where, int]) -> None:
-        await asyncio.to_thread(self._commit_offsets, offsets)
-
-    def _commit_offsets(self, offsets: Mapping[Where, int]) -> None:
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": self.group, "enable.auto.commit": False, "logger": None})
-        consumer.commit(offsets=[TopicPartition(*where, offset) for where, offset in offsets.items()], asynchronous=False)
-        consumer.close()
+    async def commit_offset(self, where: Where, offset: int) -> None:
+        read = ConsumerGroupTopicPartitions(self.group, [TopicPartition(*where, offset)])
+        (asked,) = self._admin.alter_consumer_group_offsets([read]).values()
+        (done,) = (await asyncio.to_thread(asked.result, 30)).topic_partitions
+        assert done.error is None, done.error
 
     async def _keys(self, part: str) -> list[bytes]:
         return [key async for key in self._redis.scan_iter(f"{{*}}:{part}:*", count=1000)]

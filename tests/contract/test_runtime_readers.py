@@ -1,7 +1,7 @@
 """The log's readers on real Kafka: one that has nothing left to read gives back what it holds, and nobody who reads notices."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from time import monotonic
 from uuid import uuid4
 
@@ -31,8 +31,12 @@ class Filled:
     async def fill(self) -> None:
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
         await asyncio.to_thread(admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)])[self.topic].result, 30)
+        await self.append(range(RECORDS))
+
+    async def append(self, numbers: Iterable[int]) -> None:
+        """A record for each number to each partition."""
         await self._publisher.publish(
-            [Output(self.topic, partition, b"key", str(n).encode(), [], 0) for partition in range(PARTITIONS) for n in range(RECORDS)]
+            [Output(self.topic, partition, b"key", str(n).encode(), [], 0) for n in numbers for partition in range(PARTITIONS)]
         )
 
     def log(self, reader_idle_s: float) -> KafkaLog:
@@ -78,9 +82,13 @@ ALL = [str(n).encode() for n in range(RECORDS)]
 
 async def test_readers_with_nothing_left_to_read_are_closed_and_open_again_when_asked(filled: Filled) -> None:
     log = filled.log(reader_idle_s=0.3)
-    for _ in range(2):
-        assert await asyncio.gather(*(filled.read(log, partition) for partition in range(PARTITIONS))) == [ALL] * PARTITIONS
-        await closed(log)
+    assert await asyncio.gather(*(filled.read(log, partition) for partition in range(PARTITIONS))) == [ALL] * PARTITIONS
+    await closed(log)
+    await filled.append([RECORDS])
+    records, at = await log.read(filled.topic, 0, RECORDS, RECORDS + 1)  # on from where it stood
+    assert ([record.value for record in records], at) == ([str(RECORDS).encode()], RECORDS + 1)
+    assert await filled.read(log, 1) == ALL
+    await closed(log)
 
 
 async def test_a_reader_that_is_asked_again_in_time_stays_open(filled: Filled) -> None:
@@ -92,12 +100,12 @@ async def test_a_reader_that_is_asked_again_in_time_stays_open(filled: Filled) -
 
 
 async def test_closing_never_disturbs_those_who_read(filled: Filled) -> None:
-    """Readers are closed all the time, while several read the same partition, each from its own place."""
+    """Readers are closed all the time: under one who goes on where it stood, and under several, each at its own place."""
     log = filled.log(reader_idle_s=0.0)
-    reading = asyncio.gather(*(filled.read(log, partition, page) for partition in range(2) for page in (1, 3, 7)))
+    reading = asyncio.gather(*(filled.read(log, partition, page) for partition, page in ((0, 1), (1, 1), (1, 3), (1, 7))))
     while not reading.done():
         await asyncio.to_thread(log.close_readers)
-    assert await reading == [ALL] * 6
+    assert await reading == [ALL] * 4
     await closed(log)
 
 

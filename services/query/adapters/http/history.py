@@ -113,6 +113,13 @@ CONFLICT_KEY: Final = ("at_ms", "one", "two")
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter()
     pages = _Pages(parts)
+    _add_a_persons(routes, parts, pages)
+    _add_everybodys(routes, parts, pages)
+    return routes
+
+
+def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
+    """The lists of one person."""
 
     async def winner(profile_id: str) -> str:
         """Whom the id stands for now, by the live view; the id itself where that knows nothing of it."""
@@ -148,6 +155,10 @@ def router(parts: Parts) -> APIRouter:
         asked = questions.messages(await winner(profile_id), None, None, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
         return Page(data=[_message(row, access) for row in rows], next_cursor=following)
+
+
+def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
+    """The lists over all people."""
 
     @routes.get("/messages", operation_id="listMessages", summary="Messages, newest first", tags=["messages"], responses=documented())
     async def messages(
@@ -190,8 +201,6 @@ def router(parts: Parts) -> APIRouter:
         of = "conflicts"
         rows, following = await pages.rows(questions.conflicts(pages.after(cursor, of), limit + 1), limit, of, CONFLICT_KEY)
         return Page(data=[_conflict(row, access) for row in rows], next_cursor=following)
-
-    return routes
 
 
 _CONTENTS: Final = ("properties", "traits", "context")

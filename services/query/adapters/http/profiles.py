@@ -50,6 +50,13 @@ class RecentEvents(BaseModel):
 
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["profiles"])
+    _add_people(routes, parts)
+    _add_what_is_theirs(routes, parts)
+    return routes
+
+
+def _add_people(routes: APIRouter, parts: Parts) -> None:
+    """A person by what they are known by, and by id."""
 
     async def shown(profile_id: str, access: Access) -> ProfileShape:
         found = await people.profile(parts.space, profile_id)
@@ -77,6 +84,10 @@ def router(parts: Parts) -> APIRouter:
     async def profile(access: Reader, profile_id: ProfileId) -> ProfileShape:
         """Merges are followed: the answer's `profile_id` is the one that holds now."""
         return await shown(profile_id, access)
+
+
+def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
+    """A person's segments and last events."""
 
     @routes.get(
         "/profiles/{profile_id}/segments",
@@ -117,8 +128,6 @@ def router(parts: Parts) -> APIRouter:
             data=[recent_shape(at, event) for at, event in events],
             meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
         )
-
-    return routes
 
 
 def unknown_profile() -> Refused:

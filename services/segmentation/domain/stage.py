@@ -47,7 +47,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
     name: ClassVar[str] = "segmentation"
     inputs: tuple[str, ...] = (EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
     moved: str | None = MEMBERSHIP_MOVED
-    linger_ms: ClassVar[int] = 80
+    linger_ms: ClassVar[int] = 50
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan

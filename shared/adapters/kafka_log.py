@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -20,26 +19,13 @@ from shared.contracts.topics import LARGE_RECORD_BYTES
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Halted, LogAway
 from shared.runtime.ports import TopicPartition as Where
-from shared.runtime.stage import Output, Record
+from shared.runtime.stage import Output, ReadRecord, Record
 
 CALL_TIMEOUT_S: Final = 10.0
 READ_PAGE: Final = 2000
 READER_IDLE_S: Final = 10.0
 """A reader that nobody asks for so long gives its connections and buffers back: more than the pauses within a takeover."""
 _log = structlog.get_logger("kafka")
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRecord:
-    """A record read without a group. `timestamp`: log-append time, epoch ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 class Publisher:

@@ -11,7 +11,7 @@ from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.meta import CAUSE_BITS, Meta
-from shared.runtime.stage import Output, Record, Stage, Step
+from shared.runtime.stage import Output, ReadRecord, Record, Stage, Step
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -63,19 +63,6 @@ class Unstorable(Exception):
 
 class Undecodable(Exception):
     """A record that the stage cannot read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Relayed:
-    """A record as it was first read, seen through the topic that brought it late or again."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 class Batch(Generic[S, R]):
@@ -206,7 +193,7 @@ class Batch(Generic[S, R]):
         step.origin = origin
         if origin is not None:
             kind = late_kind
-            record = Relayed(*origin, record.timestamp, record.key, record.value, record.headers)
+            record = ReadRecord(*origin, record.timestamp, record.key, record.value, record.headers)
         self.counts["folded"] += 1
         entry = self.entries(key)
         if kind == b"moved":

@@ -9,7 +9,6 @@ import time
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, cast
 from uuid import uuid4
 
@@ -30,7 +29,7 @@ from shared.runtime.observer import Observer
 from shared.runtime.ports import LogAway, StateStore
 from shared.runtime.ports import TopicPartition as Where
 from shared.runtime.slot import Slot
-from shared.runtime.stage import Record
+from shared.runtime.stage import ReadRecord, Record
 from shared.testing.counting import Counting, Item, Tally
 from shared.testing.fakes import FakeLog, FakeRedis
 from tests.contract.flaky import FlakyLog, FlakyStore
@@ -208,17 +207,6 @@ class FakeWorld(World):
         pass
 
 
-@dataclass(frozen=True, slots=True)
-class _Read:
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
 class RealWorld(World):
     """On a real broker, with topics of its own, and in a database of a real Redis, which is emptied."""
 
@@ -287,7 +275,7 @@ class RealWorld(World):
                 if message.error() is not None:
                     raise KafkaException(message.error())
                 at, offset, stamp = (message.topic(), message.partition()), message.offset(), message.timestamp()[1]
-                self._known[at].append(_Read(*at, offset, stamp, message.key(), message.value(), message.headers() or ()))
+                self._known[at].append(ReadRecord(*at, offset, stamp, message.key(), message.value(), message.headers() or ()))
                 self._next[at] = offset + 1
                 if at in ends and offset + 1 >= ends[at]:
                     del ends[at]

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -12,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from services.messaging.dispatch.slot import DispatchSlot
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.runtime.failpoints import failpoint
+from shared.runtime.stage import ReadRecord
 
 GROUP: Final = "rapport-dispatcher"
 POLL_S: Final = 0.5
@@ -19,19 +19,6 @@ PAGE: Final = 500
 FULL: Final = 2_000
 """Requests in hand of one slot at which no more are fetched for it; below half of it, they are again."""
 _log = structlog.get_logger("dispatcher")
-
-
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
-    """A consumed record. `timestamp`: log-append time, epoch ms."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
 
 
 class Slots:
@@ -136,7 +123,7 @@ class RequestFeed:
         return [] if first is None else [first, *self._consumer.consume(PAGE, 0)]
 
     def _hand_out(self, messages: Sequence[Message]) -> None:
-        records: dict[int, list[RequestRecord]] = {}
+        records: dict[int, list[ReadRecord]] = {}
         for message in messages:
             error = message.error()
             if error is not None:
@@ -146,7 +133,7 @@ class RequestFeed:
                 continue
             partition = message.partition()
             records.setdefault(partition, []).append(
-                RequestRecord(
+                ReadRecord(
                     MESSAGE_REQUESTED,
                     partition,
                     message.offset(),

@@ -8,13 +8,21 @@ local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 if seq ~= tonumber(ARGV[2]) - 1 then return 'seq ' .. seq end
 
 local a, k = 11, 4
-for _ = 1, tonumber(ARGV[5]) do
-  redis.call('HSET', KEYS[1], ARGV[a], ARGV[a + 1])
-  a = a + 2
+local fields = 2 * tonumber(ARGV[5])
+for first = a, a + fields - 1, 1000 do
+  redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, a + fields - 1)))
 end
-for _ = 1, tonumber(ARGV[6]) do
-  redis.call('SET', KEYS[k], ARGV[a])
-  k, a = k + 1, a + 1
+a = a + fields
+local left = tonumber(ARGV[6])
+while left > 0 do
+  local pairs_of = {}
+  local n = math.min(left, 500)
+  for i = 1, n do
+    pairs_of[2 * i - 1], pairs_of[2 * i] = KEYS[k], ARGV[a]
+    k, a = k + 1, a + 1
+  end
+  redis.call('MSET', unpack(pairs_of))
+  left = left - n
 end
 for _ = 1, tonumber(ARGV[7]) do
   if ARGV[a + 1] == '0' then

@@ -41,7 +41,7 @@ class Publisher:
                 "enable.gapless.guarantee": True,
                 "message.timeout.ms": 0,
                 "message.max.bytes": LARGE_RECORD_BYTES,
-                "linger.ms": 1,
+                "linger.ms": 5,  # slots that were given chunks together share requests: each costs the broker as much as ten records
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 256 * 1024,

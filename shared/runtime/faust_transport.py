@@ -19,14 +19,10 @@ from faust.transport.drivers.aiokafka import Consumer as AioKafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AioKafkaTransport
 from faust.types import TP, ConsumerMessage, Message
 
+from shared.runtime.linger import Linger
 from shared.runtime.stage import ReadRecord, Record
 
 LOG_APPEND_TIME: Final = 1
-LINGER_BYTES: Final = 1024 * 1024
-"""A stage that lingers is served at once when so much waits."""
-IDLE_WAIT_MS: Final = 500
-BUSY: Final = 4
-"""Records that come within so many lingers of the last ones are a stream, and worth a wait; the first after a pause are not."""
 
 
 class ChunkMessage(ConsumerMessage):  # type: ignore[misc]
@@ -65,7 +61,7 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 class Consumer(AioKafkaConsumer):  # type: ignore[misc]
     """Yields chunks instead of records."""
 
-    _fetched_at = 0.0
+    _linger: Linger | None = None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -81,7 +77,7 @@ class Consumer(AioKafkaConsumer):  # type: ignore[misc]
             await self.perform_seek()
             return
         if records:
-            self._linger()
+            self._gather(sum(map(len, records.values())))
         for tp, chunk in records.items():
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
@@ -89,13 +85,11 @@ class Consumer(AioKafkaConsumer):  # type: ignore[misc]
                 self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._chunk(tp, chunk, generation)
 
-    def _linger(self) -> None:
-        """Let the broker gather what comes next while there is a stream of it: a chunk costs about as much as fifty records."""
-        linger_ms = cast(StageApp, self.app).linger_ms
-        before, self._fetched_at = self._fetched_at, time.monotonic()
-        busy = self._fetched_at - before < BUSY * linger_ms / 1000
+    def _gather(self, fetched: int) -> None:
+        if self._linger is None:
+            self._linger = Linger(cast(StageApp, self.app).linger_ms, time.monotonic())
         fetcher = self._thread._consumer._fetcher
-        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = (LINGER_BYTES, linger_ms) if busy else (1, IDLE_WAIT_MS)
+        fetcher._fetch_min_bytes, fetcher._fetch_max_wait_ms = self._linger.next(fetched, time.monotonic())
 
     def _chunk(self, tp: TP, chunk: Sequence[Any], generation: int) -> ChunkMessage:
         last = chunk[-1]

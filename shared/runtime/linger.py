@@ -1,0 +1,45 @@
+"""How long the broker gathers records before it answers a fetch.
+
+A chunk costs about as much as fifty records, so streams wait for company; the faster they are, the more of it.
+"""
+
+from typing import Final, NamedTuple
+
+LINGER_BYTES: Final = 4 * 1024 * 1024
+"""A stage that lingers is served at once when so much waits."""
+IDLE_WAIT_MS: Final = 500
+BUSY: Final = 4
+"""Records that come within so many lingers of the last ones are a stream, and worth a wait; the first after a pause are not."""
+CALM_RATE: Final = 1_250
+"""Records a second up to which a stage lingers no longer than it says. Faster streams linger longer in proportion, so that chunks grow."""
+LONGEST_MS: Final = 300
+MEASURED_S: Final = 1.0
+
+
+class Fetch(NamedTuple):
+    """What the broker is asked: answer when `min_bytes` are there, or after `max_wait_ms`."""
+
+    min_bytes: int
+    max_wait_ms: int
+
+
+class Linger:
+    """`least_ms`: Stage.linger_ms. Times are seconds of a steady clock."""
+
+    def __init__(self, least_ms: int, now: float) -> None:
+        self._least_ms = least_ms
+        self._wait_ms = least_ms
+        self._last = self._since = now
+        self._fetched = 0
+
+    def next(self, fetched: int, now: float) -> Fetch:
+        """How to fetch next, after `fetched` records came just now."""
+        busy = now - self._last < BUSY * self._wait_ms / 1000
+        self._last = now
+        self._fetched += fetched
+        measured = now - self._since
+        if measured >= MEASURED_S:
+            crowd = max(1.0, self._fetched / measured / CALM_RATE)
+            self._wait_ms = min(int(self._least_ms * crowd), max(LONGEST_MS, self._least_ms))
+            self._since, self._fetched = now, 0
+        return Fetch(LINGER_BYTES, self._wait_ms) if busy else Fetch(1, IDLE_WAIT_MS)

@@ -11,7 +11,8 @@ IDLE_WAIT_MS: Final = 500
 BUSY: Final = 4
 """Records that come within so many lingers of the last ones are a stream, and worth a wait; the first after a pause are not."""
 CALM_RATE: Final = 1_250
-"""Records a second up to which a stage lingers no longer than it says. Faster streams linger longer in proportion, so that chunks grow."""
+"""Records a second up to which a stage lingers no longer than it says; each time so many more let it linger MORE_MS longer."""
+MORE_MS: Final = 50
 LONGEST_MS: Final = 300
 MEASURED_S: Final = 1.0
 
@@ -39,7 +40,7 @@ class Linger:
         self._fetched += fetched
         measured = now - self._since
         if measured >= MEASURED_S:
-            crowd = max(1.0, self._fetched / measured / CALM_RATE)
-            self._wait_ms = min(int(self._least_ms * crowd), max(LONGEST_MS, self._least_ms))
+            crowd = max(0.0, self._fetched / measured / CALM_RATE - 1)
+            self._wait_ms = max(self._least_ms, min(LONGEST_MS, self._least_ms + int(MORE_MS * crowd)))
             self._since, self._fetched = now, 0
-        return Fetch(LINGER_BYTES, self._wait_ms) if busy else Fetch(1, IDLE_WAIT_MS)
+        return Fetch(LINGER_BYTES, self._wait_ms) if busy and self._least_ms else Fetch(1, IDLE_WAIT_MS)

@@ -16,6 +16,7 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from shared.contracts.slots import PARTITIONS
 
@@ -24,7 +25,7 @@ CAUSE_BITS = 24
 
 @dataclass(slots=True)
 class Meta:
-    """Decoded meta. `changed()` gives the fields that differ from what was last stored."""
+    """Decoded meta. `stored` is what the store holds, None if nothing: `changed()` gives the fields that differ from it."""
 
     seq: int = 0
     fences: dict[str, int] = field(default_factory=dict)
@@ -35,11 +36,11 @@ class Meta:
     replayed: set[str] = field(default_factory=set)
     on: str = ""
     rebuilding: bool = False
-    stored: dict[str, str] = field(default_factory=dict)
+    stored: "Meta | None" = None
 
     @classmethod
     def decode(cls, fields: Mapping[str, str]) -> "Meta":
-        meta = cls(stored=dict(fields))
+        meta = cls()
         for name, value in fields.items():
             kind, _, rest = name.partition("|")
             match kind:
@@ -66,24 +67,30 @@ class Meta:
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
                     pass
+        meta.stored = meta.copy() if fields else None
         return meta
 
-    def encode(self) -> dict[str, str]:
-        fields = {"seq": str(self.seq), "t": f"{self.fired[0]}|{self.fired[1]}", "rb": "1" if self.rebuilding else "0", "on": self.on}
-        fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items())
-        for topic, lanes in self.seen.items():
-            fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in lanes.items())
-        fields.update((f"k|{slot}", str(now)) for slot, now in self.clocks.items())
-        fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in self.published.items())
-        fields.update((f"r|{position}", "1") for position in self.replayed)
-        return fields
-
     def changed(self) -> dict[str, str]:
-        """Fields to write so that the stored meta becomes this one; remembers them as stored."""
-        fields = self.encode()
-        out = {name: value for name, value in fields.items() if self.stored.get(name) != value}
-        self.stored = fields
-        return out
+        """Fields to write so that the stored meta becomes this one; remembers them as stored. It is called with each commit."""
+        old = self.stored or _NOTHING
+        fields = {"seq": str(self.seq)}
+        if self.fired != old.fired or self.stored is None:
+            fields["t"] = f"{self.fired[0]}|{self.fired[1]}"
+        if self.rebuilding != old.rebuilding or self.stored is None:
+            fields["rb"] = "1" if self.rebuilding else "0"
+        if self.on != old.on or self.stored is None:
+            fields["on"] = self.on
+        fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items() - old.fences.items())
+        for topic, lanes in self.seen.items():
+            before = old.seen.get(topic, {})
+            fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in lanes.items() - before.items())
+        fields.update((f"k|{slot}", str(now)) for slot, now in self.clocks.items() - old.clocks.items())
+        moved = self.published.items() - old.published.items()
+        fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in moved)
+        fields.update((f"r|{position}", "1") for position in self.replayed - old.replayed)
+        self.stored = None
+        self.stored = self.copy()
+        return fields
 
     def copy(self) -> "Meta":
         """A copy to go back to if a batch is thrown away."""
@@ -105,3 +112,6 @@ class Meta:
     def now(self) -> int:
         """The stage's time: the smallest clock over all resolver slots, 0 until each has been read."""
         return min(self.clocks.values()) if len(self.clocks) == PARTITIONS else 0
+
+
+_NOTHING: Final = Meta()

@@ -24,7 +24,10 @@ LONGEST_READ_SECONDS: Final = 0.1
 SETTLE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.2
 LONGEST_PAUSE_SECONDS: Final = 5.0
-LONGEST_AGE_SECONDS: Final = 2.0
+CALM_AGE_SECONDS: Final = 2.0
+LONGEST_AGE_SECONDS: Final = 8.0
+WRITING_SHARE: Final = 4
+"""Rows are gathered at least so many times as long as writing the last ones took."""
 KEEP_ALIVE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger("warehouse")
@@ -119,9 +122,10 @@ class Loader:
             self._settle(now)
 
     def _age(self) -> float:
-        """Rows wait longer the more partitions are busy and the longer writing takes: no flood of tiny parts, least of all under load."""
+        """Rows wait longer the more partitions are busy and the longer writing takes: a block costs as much as some thousand rows."""
         busy = sum(1 for one in self._pending.values() if one.records)
-        return max(self._age_s, min(LONGEST_AGE_SECONDS, max(busy / self._inserts_s, self._took_s)))
+        calm = min(CALM_AGE_SECONDS, busy / self._inserts_s)
+        return max(self._age_s, calm, min(LONGEST_AGE_SECONDS, WRITING_SHARE * self._took_s))
 
     def _patience(self) -> float:
         ages = [at for one in self._pending.values() if (at := one.due_at(self._age())) is not None]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import redis
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
+from services.warehouse.loader import LONGEST_AGE_SECONDS
 from shared.contracts.redis_keys import TAGS, meta_key
 from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import TOPICS
@@ -19,11 +20,11 @@ RESOLVER, WAREHOUSE = "resolver", "warehouse"
 NOISE_SECONDS = 0.35
 """Chunks are applied and rows written in portions, so a steady lag moves by so much."""
 WAREHOUSE_SECONDS = 2.0
-"""Rows wait for the next insert, longer the more there are (services/warehouse/loader.py): so much more lag is no falling behind."""
+"""Rows wait for the next insert and go all at once (services/warehouse/loader.py): so much more lag is no falling behind."""
 GROWTH = 0.005
 """Lag that grows by less than this share of the time passed (and the noise) stands still."""
 GLANCE_SECONDS, GLANCE_GROWTH = 1.0, 0.1
-"""The same for a trial that only looks for the rate to hold: it is too short to see more."""
+"""The same for a trial that only looks for the rate to hold: it is too short to see more, and rows still begin to wait longer."""
 
 Where = tuple[str, int]
 
@@ -124,7 +125,7 @@ def growing(samples: Sequence[Sample], rate: float, glance: bool = False) -> dic
     """The stages that fall behind, and by how many seconds of the load. Raises NotMeasuredError for fewer than four samples."""
     if len(samples) < 4:
         raise NotMeasuredError(f"{len(samples)} samples of the lag say nothing about its growth: the machine is too busy")
-    noise, share = (GLANCE_SECONDS, GLANCE_GROWTH) if glance else (NOISE_SECONDS, GROWTH)
+    noise, share, rows = (GLANCE_SECONDS, GLANCE_GROWTH, LONGEST_AGE_SECONDS) if glance else (NOISE_SECONDS, GROWTH, WAREHOUSE_SECONDS)
     allowed = noise + share * (samples[-1].seconds - samples[0].seconds)
     found = {stage: growth(samples, stage, rate) for stage in samples[0].lags}
-    return {stage: seconds for stage, seconds in found.items() if seconds > allowed + WAREHOUSE_SECONDS * (stage == WAREHOUSE)}
+    return {stage: seconds for stage, seconds in found.items() if seconds > allowed + rows * (stage == WAREHOUSE)}

@@ -13,13 +13,13 @@ from tests.bench.system import NotMeasuredError, System
 from tests.bench.usage import Usage, cpu_us, usage
 
 SHORT_SECONDS = 15.0
-WARM_UP_SECONDS = 8.0
+WARM_UP_SECONDS, GLANCE_WARM_UP_SECONDS = 25.0, 8.0
 """Of the load come before what counts: a steady lag must first build up, such as the rows that wait for the warehouse's next insert."""
 SETTLE_SECONDS = 600.0
 SAMPLE_SECONDS = 0.5
 SETTLED_RECORDS = 300
 """Clock records and rows that wait for the next insert are always there."""
-HOPELESS_SECONDS = 15.0
+HOPELESS_SECONDS = 20.0
 """Lag of so many seconds of the load ends a trial: more of it would only take long to work off."""
 TAKEN = 0.99
 """Share of the wished events that must have been answered 200; the last requests may come too late to be sent."""
@@ -72,20 +72,21 @@ class Trial:
 
 
 def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int, seconds: float, glance: bool = False) -> Trial:
-    """Send for WARM_UP_SECONDS and `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError.
+    """Send to warm up and then for `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError.
 
     `glance`: only to find the rate that may hold.
     """
+    warm_up = GLANCE_WARM_UP_SECONDS if glance else WARM_UP_SECONDS
     before, records = usage(system), rate + CLOCKS_A_SECOND
     samples: list[Sample] = []
-    with sending(system, made, rate, batch, WARM_UP_SECONDS + seconds) as generator:
+    with sending(system, made, rate, batch, warm_up + seconds) as generator:
         rss = _watch(system, gauge, generator, samples, records)
     told = generator.stop()
     settle(system, gauge)
     spent = cpu_us(before, usage(system), told.accepted)
     top = {stage: max(sample.lags[stage] for sample in samples) / records for stage in samples[0].lags}
     grew = {stage: lag for stage, lag in top.items() if lag > HOPELESS_SECONDS}
-    warm = [sample for sample in samples if sample.seconds >= WARM_UP_SECONDS]
+    warm = [sample for sample in samples if sample.seconds >= warm_up]
     if not grew:
         grew = growing(warm, records, glance)
     own = 1e6 * told.cpu_s / max(1, told.accepted)

@@ -38,6 +38,18 @@ class Tables:
             raise StoreAway("the answer was cut")
 
 
+class SlowTables(Tables):
+    """Each insert takes so many seconds."""
+
+    def __init__(self, clock: "Clock", seconds: float) -> None:
+        super().__init__([])
+        self._clock, self._seconds = clock, seconds
+
+    def insert(self, table: Table, rows: bytes, token: str) -> None:
+        self._clock.now += self._seconds
+        super().insert(table, rows, token)
+
+
 class Log:
     """A partition in memory. `events` says what each call does: hand over records, lose the partition, refuse a commit."""
 
@@ -162,6 +174,22 @@ def test_no_row_is_lost_or_doubled_whatever_fails_and_whoever_owns_it(script: li
     assert numbers(tables) == list(range(40))
     assert decode(*log.committed) == Progress(40, None, {"resolver|in|0": (39, 0)})
     assert not told.held or told.held[-1] is None
+
+
+def test_the_longer_writing_takes_the_more_rows_wait_for_it() -> None:
+    """A block costs ClickHouse as much as thousands of rows, so a busy one is given fewer of them."""
+
+    def inserts(seconds: float) -> int:
+        clock = Clock()
+        log, tables, told = Log(600, []), SlowTables(clock, seconds), Told()
+        log.loader = Loader(tables, told, Limits(10_000, 10_000_000), 10_000_000, 0.25, 16.0, clock)
+        log.loader.run(log)
+        assert numbers(tables) == list(range(600))
+        return len(tables.rows)
+
+    at_once, slow, slower = inserts(0.0), inserts(0.2), inserts(1.0)
+    assert at_once > 1.5 * slow
+    assert slow > 1.5 * slower
 
 
 def test_a_store_that_is_away_is_told_and_then_no_more() -> None:

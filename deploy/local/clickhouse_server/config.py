@@ -6,6 +6,8 @@ from typing import Final
 from xml.sax.saxutils import escape
 
 MEGABYTE: Final = 1_000_000
+MERGE_NICE: Final = 10
+"""Merges can wait: on a machine that everything shares, rows come in and questions are answered first."""
 
 # No grant reaches out of the database (FILE, URL, REMOTE, S3 …), makes users, or stops the process (SYSTEM SHUTDOWN).
 GRANTS: Final = (
@@ -51,6 +53,7 @@ def _server(users: Path, limits: Limits) -> str:
     <query_cache><max_size_in_bytes>{16 * MEGABYTE}</max_size_in_bytes></query_cache>
     <background_pool_size>{limits.threads}</background_pool_size>
     <background_schedule_pool_size>{limits.threads}</background_schedule_pool_size>
+    <os_threads_nice_value_merge_mutate>{MERGE_NICE}</os_threads_nice_value_merge_mutate>
     <max_thread_pool_size>500</max_thread_pool_size>
     <max_thread_pool_free_size>16</max_thread_pool_free_size>
     <merge_tree><max_bytes_to_merge_at_max_space_in_pool>{10_000 * MEGABYTE}</max_bytes_to_merge_at_max_space_in_pool></merge_tree>

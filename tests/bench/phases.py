@@ -93,6 +93,8 @@ class Bench:
     def _alone(self, made: Path) -> None:
         with running(only=("kafka", "topics", "ingest")) as system:
             files = ingest_alone.prepare(system, made)
+            with self._guarded("ingest alone"):
+                ingest_alone.measure(system, files, 1, min(WARM_UP_SECONDS, self._seconds))
             for batch in ingest_alone.SHAPES:
                 with self._guarded(f"ingest alone, batches of {batch}"):
                     alone = ingest_alone.measure(system, files, batch, self._seconds / 3)

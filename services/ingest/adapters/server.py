@@ -6,6 +6,7 @@ import tempfile
 
 import uvicorn
 
+from services.ingest.adapters.http_protocol import OneWriteProtocol
 from services.ingest.settings import Settings
 
 
@@ -24,7 +25,7 @@ def serve(factory: str, settings: Settings) -> None:
         port=settings.port,
         workers=settings.ingest_processes,
         loop="uvloop",
-        http="httptools",
+        http=OneWriteProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

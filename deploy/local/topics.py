@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.adapters.environment import read_environment
 from shared.contracts.topics import TOPICS, Topic
 
 DAY_MS = 24 * 3600 * 1000
@@ -104,7 +105,7 @@ def _configure(admin: AdminClient, present: list[Topic], retention_ms: int) -> N
 
 def main() -> None:
     """Do it and say what was done; exit code 1 with a plain sentence when it cannot be."""
-    settings = TopicSettings()
+    settings = read_environment("topics", TopicSettings)
     admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
     try:
         created = ensure(admin, TOPICS, settings)

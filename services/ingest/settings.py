@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from services.ingest.domain.limits import Limits
+from shared.adapters.environment import LogLevel, cannot_start, read_environment
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.files import load
 from shared.definitions.identity import Identity
@@ -20,7 +21,7 @@ class Settings(BaseSettings):
     kafka_bootstrap: str = Field(description="host:port of a broker")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     ingest_processes: int = Field(1, ge=1, le=64, description="processes that share the port")
     max_event_bytes: int = Field(32_768, ge=256, le=2 * 1024 * 1024, description="largest event")
     max_body_bytes: int = Field(4 * 1024 * 1024, ge=1024, le=4 * 1024 * 1024, description="largest body, and what it may inflate to")
@@ -46,12 +47,8 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Ends it with a sentence that names each one that is missing or wrong; values are not told."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        told = (f"RAPPORT_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors(include_input=False))
-        raise SystemExit("ingest cannot start: " + "; ".join(told)) from None
+    """The settings of this process; ends it if one is missing or wrong."""
+    return read_environment("ingest", Settings)
 
 
 def external_kinds(settings: Settings) -> tuple[str, ...]:
@@ -62,5 +59,5 @@ def external_kinds(settings: Settings) -> tuple[str, ...]:
     try:
         found = load(settings.definitions_dir, Identity)
     except DefinitionError as error:
-        raise SystemExit(f"ingest cannot start: {error}") from None
+        cannot_start("ingest", error)
     return found[0].definition.kinds if found else DEFAULT_EXTERNAL_KINDS

@@ -2,14 +2,13 @@
 
 import sys
 
-from pydantic import ValidationError
-
 from services.messaging.dispatcher import Dispatcher
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.planning import plans
 from services.messaging.journeys import Journeys
 from services.messaging.metrics import METRICS
 from services.messaging.settings import Settings
+from shared.adapters.environment import cannot_start, read_environment
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.files import load
 from shared.definitions.journey import Journey
@@ -21,18 +20,16 @@ from shared.runtime.worker import run
 
 def main() -> int:
     """Until SIGTERM or SIGINT. Code 2: settings or definitions cannot be used, said in plain words."""
+    settings = read_environment("messaging", Settings)
     try:
-        settings = Settings()
         templates = load_templates(settings.definitions_dir, settings.default_locale)
         segments = {one.definition.name for one in load(settings.definitions_dir, Segment)}
         journeys = plans(load(settings.definitions_dir, Journey), templates, segments)
         policies = load(settings.definitions_dir, ConsentPolicy)
-    except (ValidationError, DefinitionError) as error:
-        sys.stderr.write(f"messaging cannot start:\n{error}\n")
-        return 2
+    except DefinitionError as error:
+        cannot_start("messaging", *error.problems)
     if len(policies) > 1:
-        sys.stderr.write(f"messaging cannot start: one consent file is enough, found {', '.join(one.file for one in policies)}\n")
-        return 2
+        cannot_start("messaging", f"one consent file is enough, found {', '.join(one.file for one in policies)}")
     parts = settings.messaging_parts
     stages = [Journeys(journeys, templates.person_names)] if "journeys" in parts else []
     rules = Rules.of(policies[0].definition if policies else None)

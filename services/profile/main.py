@@ -3,21 +3,16 @@
 import sys
 from typing import Any
 
-import structlog
-from pydantic import ValidationError
-
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
 from services.profile.settings import Settings
+from shared.adapters.environment import cannot_start, read_environment
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.files import load
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
-from shared.runtime.logs import configure_logs
 from shared.runtime.stage import Stage
 from shared.runtime.worker import run
-
-_log = structlog.get_logger()
 
 
 def external_kinds(settings: Settings) -> tuple[str, ...]:
@@ -36,22 +31,14 @@ def stages(settings: Settings) -> list[Stage[Any, Any]]:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; answers the exit code."""
-    configure_logs("INFO", "profile")
+    """Run until SIGTERM or SIGINT; answers the exit code. 2: settings or definitions cannot be used."""
+    settings = read_environment("profile", Settings)
     try:
-        settings = Settings()
         chosen = stages(settings)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            _log.error("a setting is wrong", setting="RAPPORT_" + "_".join(map(str, details["loc"])).upper(), reason=details["msg"])
-        return 1
     except DefinitionError as error:
-        for problem in error.problems:
-            _log.error("a definition is wrong", where=f"{problem.file}:{problem.line}", path=problem.path, reason=problem.message)
-        return 1
+        cannot_start("profile", *error.problems)
     except ValueError as error:
-        _log.error("a definition is wrong", reason=str(error))
-        return 1
+        cannot_start("profile", error)
     return run("profile", chosen, settings)
 
 

@@ -1,7 +1,6 @@
 """The query service: the internal HTTP API on one port. `python -m services.query.main`; settings.py says what it reads."""
 
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -21,6 +20,7 @@ from services.query.app import QueryApp, build
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
+from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
@@ -67,7 +67,7 @@ def main() -> None:
     try:
         app = create(settings)
     except DefinitionError as error:
-        sys.exit(f"RAPPORT_DEFINITIONS_DIR={settings.definitions_dir}: {error}")
+        cannot_start("query", error)
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
     uvicorn.run(
         app,

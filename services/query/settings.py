@@ -1,20 +1,14 @@
 """What the query service reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-import logging
 import secrets
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.adapters.environment import LogLevel, read_environment
+
 PROJECT = Path(__file__).parents[2]
-
-
-def _level(value: str) -> str:
-    if value.upper() not in logging.getLevelNamesMapping():
-        raise ValueError("is no level (DEBUG, INFO, WARNING, ERROR)")
-    return value.upper()
 
 
 class Settings(BaseSettings):
@@ -30,7 +24,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8081, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
     definitions_dir: Path = Field(PROJECT / "deploy" / "definitions", description="folder of the applied definitions")
-    log_level: Annotated[str, AfterValidator(_level)] = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     cursor_secret: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),
         description="seals cursors; give it to all processes of one address, else a cursor is good for one process's life",
@@ -45,9 +39,5 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """The settings of this process. Ends it with a sentence that names each one that is missing or wrong; values are not told."""
-    try:
-        return Settings()
-    except ValidationError as error:
-        told = (f"RAPPORT_{'_'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors(include_input=False))
-        raise SystemExit("query cannot start: " + "; ".join(told)) from None
+    """The settings of this process; ends it if one is missing or wrong."""
+    return read_environment("query", Settings)

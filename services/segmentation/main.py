@@ -3,12 +3,12 @@
 import sys
 
 import structlog
-from pydantic import ValidationError
 
 from services.segmentation.domain.compiler import compile_plan
 from services.segmentation.domain.plan import Plan
 from services.segmentation.domain.stage import SegmentationStage
 from services.segmentation.settings import Settings
+from shared.adapters.environment import cannot_start, read_environment
 from shared.definitions.files import load
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
@@ -24,19 +24,13 @@ def read_plan(settings: Settings) -> Plan:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; answers the exit code."""
-    configure_logs("INFO", "segmentation")
+    """Run until SIGTERM or SIGINT; answers the exit code. 2: settings or definitions cannot be used."""
+    settings = read_environment("segmentation", Settings)
+    configure_logs(settings.log_level, "segmentation")
     try:
-        settings = Settings()
         plan = read_plan(settings)
-    except ValidationError as error:
-        for details in error.errors(include_url=False):
-            _log.error("a setting is wrong", setting="RAPPORT_" + "_".join(map(str, details["loc"])).upper(), reason=details["msg"])
-        return 1
     except DefinitionError as error:
-        for problem in error.problems:
-            _log.error("a definition is wrong", where=f"{problem.file}:{problem.line}", path=problem.path, reason=problem.message)
-        return 1
+        cannot_start("segmentation", *error.problems)
     _log.info("segments compiled", segments=len(plan.segments), features=len(plan.series), version=plan.version)
     return run("segmentation", [SegmentationStage(plan)], settings)
 

@@ -6,7 +6,6 @@ import signal
 import sys
 
 import structlog
-from pydantic import ValidationError
 
 from services.warehouse.adapters.consumer import LogConsumer
 from services.warehouse.adapters.tables import ClickHouseTables
@@ -16,6 +15,7 @@ from services.warehouse.loader import Loader
 from services.warehouse.metrics import METRICS, WarehouseMetrics
 from services.warehouse.settings import Settings
 from shared.adapters.clickhouse import ClickHouse
+from shared.adapters.environment import read_environment
 from shared.adapters.health import HealthServer
 from shared.adapters.prometheus import Registry
 from shared.runtime.logs import configure_logs
@@ -57,14 +57,10 @@ async def serve(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Code 2: a setting cannot be used, said in plain words."""
-    try:
-        settings = Settings()
-        configure_logs(settings.log_level, "warehouse")
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each insert
-    except (ValidationError, ValueError) as error:
-        sys.stderr.write(f"warehouse cannot start:\n{error}\n")
-        return 2
+    """Until SIGTERM or SIGINT; answers the exit code. 2: a setting cannot be used."""
+    settings = read_environment("warehouse", Settings)
+    configure_logs(settings.log_level, "warehouse")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each insert
     asyncio.run(serve(settings))
     return 0
 

@@ -11,10 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from services.warehouse.settings import MigrationSettings
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
+from shared.adapters.environment import read_environment
 
 FOLDER = Path(__file__).with_name("migrations")
 WAIT_SECONDS = 60.0
@@ -93,11 +92,7 @@ def _repeatable(statement: str) -> str:
 
 def main() -> int:
     """Wait for ClickHouse, migrate, say what was done. Code 1 when it could not be, 2 for a setting."""
-    try:
-        settings = MigrationSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"migrations cannot start:\n{error}\n")
-        return 2
+    settings = read_environment("migrations", MigrationSettings)
     store = ClickHouse(settings.clickhouse_url.get_secret_value())
     end = time.monotonic() + WAIT_SECONDS
     try:

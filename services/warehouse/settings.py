@@ -3,6 +3,8 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.adapters.environment import LogLevel
+
 
 class MigrationSettings(BaseSettings):
     """Where the tables are."""
@@ -18,7 +20,7 @@ class Settings(MigrationSettings):
     kafka_bootstrap: str = Field(description="host:port of Kafka brokers, comma-separated")
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
-    log_level: str = Field("INFO", description="least level of a log line")
+    log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field("rapport", description="the consumer group is <prefix>-warehouse")
     session_timeout_s: float = Field(10.0, gt=0, description="seconds without a heartbeat after which Kafka gives partitions to others")
     warehouse_flush_seconds: float = Field(0.25, gt=0, description="age at which a chunk is written, however few its records")

@@ -3,6 +3,8 @@
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.adapters.environment import LogLevel
+
 
 class RuntimeSettings(BaseSettings):
     """A missing required one fails at the start, by name."""
@@ -13,7 +15,7 @@ class RuntimeSettings(BaseSettings):
     redis_url: str = Field(description="redis://host:port/db")
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
-    log_level: str = Field("INFO", description="least level of a log line")
+    log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field("rapport", description="consumer groups are <prefix>-<stage>")
     session_timeout_s: float = Field(10.0, description="seconds without a heartbeat after which Kafka gives a worker's slots to others")
     chunk_records: int = Field(2000, description="most records fetched at once")

@@ -3,6 +3,7 @@
 What a part needs to know of the others it gets in environment variables, the same as under docker compose.
 """
 
+import os
 import secrets
 import shutil
 import sys
@@ -53,7 +54,8 @@ def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
 
 def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
     """Every part of the system, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
-    shared = urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": str(DEMO_MAX_EVENT_BYTES)}
+    largest = os.environ.get("RAPPORT_MAX_EVENT_BYTES", str(DEMO_MAX_EVENT_BYTES))  # the one default of a service that the demo cannot keep
+    shared = urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": largest}
 
     between_services = secrets.token_urlsafe(32)  # query replays rejected events at ingest with it; new at each start
 

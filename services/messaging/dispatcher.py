@@ -41,6 +41,7 @@ class Dispatcher:
 
     def __init__(self, settings: Settings, templates: Templates, rules: Rules) -> None:
         self._settings, self._templates, self._rules = settings, templates, rules
+        self._group = f"{settings.group_prefix}-dispatcher"
         self._executor = ThreadPoolExecutor(PARTITIONS + OTHER_CALLS, thread_name_prefix="dispatcher")
         self._running: asyncio.Task[None] | None = None
 
@@ -64,7 +65,7 @@ class Dispatcher:
         self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)
         self._gate = RedisGate(self._redis)
         self._slots = Slots(self._make, on_fatal, settings.drain_s / 2)
-        self._feed = RequestFeed(settings.kafka_bootstrap, self._slots, self._executor, settings.session_timeout_s)
+        self._feed = RequestFeed(settings.kafka_bootstrap, self._group, self._slots, self._executor, settings.session_timeout_s)
         self._running = asyncio.create_task(self._run(on_fatal))
 
     async def _run(self, on_fatal: Callable[[BaseException], None]) -> None:
@@ -74,7 +75,7 @@ class Dispatcher:
             on_fatal(error)
 
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
-        log = KafkaLedger(self._settings.kafka_bootstrap, partition, self._executor)
+        log = KafkaLedger(self._settings.kafka_bootstrap, self._group, partition, self._executor)
         return DispatchSlot(
             partition, log, self._desk, self._gate, self._provider, self._breaker, SystemClock(), self._observer, self._habits, wanted
         )
@@ -84,7 +85,11 @@ class Dispatcher:
         if self._running is None or not self._slots.assigned:
             return {"dispatcher": "waiting for Kafka to assign slots"}
         reading = [partition for partition, slot in self._slots.running.items() if not slot.ready]
-        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None}
+        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None, "sending": self._shut()}
+
+    def _shut(self) -> str | None:
+        """Why messages that wait are not sent now."""
+        return next((slot.shut for slot in self._slots.running.values() if slot.shut is not None), None)
 
     async def stop(self) -> None:
         if self._running is None:

@@ -46,11 +46,11 @@ class Publisher:
                 "queue.buffering.max.messages": 200_000,
                 "queue.buffering.max.kbytes": 256 * 1024,
                 "error_cb": self._on_error,
-                "logger": None,
+                "log_level": 2,
             }
         )
         self._fatal: str | None = None
-        self._waiting: set[asyncio.Future[Any]] = set()
+        self._waiting: dict[asyncio.Future[Any], float] = {}
         self._stopping = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._poll, name="kafka-delivery", daemon=True)
@@ -72,12 +72,16 @@ class Publisher:
             if not waiting.done():
                 waiting.set_exception(Halted(f"the producer lost its order: {self._fatal}"))
 
+    def waiting_s(self) -> float:
+        """Seconds for which the oldest publication has been waiting for Kafka; 0 if none is. librdkafka waits without a word."""
+        return time.monotonic() - min(self._waiting.values()) if self._waiting else 0.0
+
     async def publish(self, outputs: Sequence[Output]) -> dict[Where, int]:
         """As Log.publish. Only the last record of each partition asks for a report: the others cannot fail without it failing."""
         last = {(output.topic, output.partition): index for index, output in enumerate(outputs)}
         done: asyncio.Future[None] = self._loop.create_future()
         ends: dict[Where, int] = {}
-        self._waiting.add(done)
+        self._waiting[done] = time.monotonic()
         try:
             for index, output in enumerate(outputs):
                 where = (output.topic, output.partition)
@@ -88,7 +92,7 @@ class Publisher:
                     failpoint("log.mid_publication")
             await done
         finally:
-            self._waiting.discard(done)
+            del self._waiting[done]
         return ends
 
     def _report(self, where: Where, ends: dict[Where, int], expected: int, done: "asyncio.Future[None]") -> Any:
@@ -159,7 +163,7 @@ class _Reader:
                 "isolation.level": "read_committed",
                 "queued.max.messages.kbytes": 8 * 1024,
                 "fetch.wait.max.ms": 100,
-                "logger": None,
+                "log_level": 2,
             }
         )
 
@@ -259,7 +263,7 @@ class KafkaLog:
         return {where: (first[where], end[where]) for where in partitions}
 
     def _new_admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._bootstrap, "logger": None})
+        return AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
 
     def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
         admin = self._admin  # held while it is asked: calls run in several threads
@@ -281,7 +285,7 @@ class KafkaLog:
         return await asyncio.to_thread(self._committed, group, list(partitions))
 
     def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": group, "enable.auto.commit": False, "logger": None})
+        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 2})
         try:
             found = consumer.committed([TopicPartition(*where) for where in partitions], timeout=CALL_TIMEOUT_S)
         except KafkaException as error:

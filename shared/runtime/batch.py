@@ -85,6 +85,7 @@ class Batch(Generic[S, R]):
         self.side_drops: list[str] = []
         self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0}
         self.clocks_only = True
+        self.first_failure: str | None = None
         self._seen = meta.seen[topic]
 
     def fold(
@@ -365,6 +366,9 @@ class Batch(Generic[S, R]):
     def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
         step = self.step
         self.counts["failed"] += 1
+        if self.first_failure is None:
+            where = f"{record.topic}[{record.partition}] offset {record.offset}"
+            self.first_failure = f"{where}: {failure.reason.value}: {failure.detail[:300]}"
         letter = FailedRecord(
             stage=self.stage.name,
             topic=record.topic,

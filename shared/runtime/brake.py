@@ -20,8 +20,11 @@ class Brake:
         self._folded = 0
         self._failed = 0
 
-    def check(self, counts: Mapping[str, int], stage: str) -> None:
-        """Called before a batch is committed. Raises Halted if too many of the last records failed."""
+    def check(self, counts: Mapping[str, int], stage: str, example: str | None = None) -> None:
+        """Called before a batch is committed; `example` is one of its failures, in words.
+
+        Raises Halted if too many of the last records failed.
+        """
         folded, failed = counts["folded"], counts["failed"]
         if not folded and not failed:
             return
@@ -35,7 +38,7 @@ class Brake:
         total = self._folded + self._failed
         if self._failed >= LEAST and self._failed > self._ratio * total:
             raise Halted(
-                f"{self._failed} of the last {total} records of stage {stage} could not be folded (limit {self._ratio:.0%}). Nothing of "
-                "this chunk was committed. Look at rapport.record.failed.v1, mend the cause and start again; "
-                "RAPPORT_DEAD_LETTER_HALT_RATIO=1 goes on anyway"
+                f"{self._failed} of the last {total} records of stage {stage} could not be folded (limit {self._ratio:.0%}), one of them: "
+                f"{example}. Nothing of this chunk was committed; what failed before it is in rapport.record.failed.v1. Mend the cause "
+                "and start again; RAPPORT_DEAD_LETTER_HALT_RATIO=1 goes on anyway"
             )

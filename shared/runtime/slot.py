@@ -74,6 +74,7 @@ class Slot(Generic[S, R]):
         self._turns = Turns(stage.name, partition, "")
         self._retracing = False
         self._first_due: int | None = None
+        self.waits_for: str | None = None
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
         """Apply a chunk of consecutive records and publish what follows from it; True when all of it is durable.
@@ -133,7 +134,8 @@ class Slot(Generic[S, R]):
                 self.release()
                 continue
             except (StoreAway, LogAway) as away:
-                _log.warning("waiting for a server", stage=self.stage.name, slot=self.partition, detail=str(away))
+                self.waits_for = str(away)
+                _log.warning("waiting for a server", stage=self.stage.name, slot=self.partition, detail=self.waits_for)
                 self.observer.retried(self.stage.name)
                 self.release()
                 if not self.wanted():
@@ -142,6 +144,7 @@ class Slot(Generic[S, R]):
                 self.release()  # nobody knows how far the last call came
                 raise
             else:
+                self.waits_for = None
                 return True
             await asyncio.sleep(delay)
             delay = min(delay * 2, 2.0)
@@ -369,7 +372,7 @@ class Slot(Generic[S, R]):
     async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:
         """Commit what a batch did and publish its outputs."""
         topic = batch.step.topic
-        self._brake.check(batch.counts, self.stage.name)
+        self._brake.check(batch.counts, self.stage.name, batch.first_failure)
         self.observer.folded(self.stage.name, topic, batch.counts)
         if batch.clocks_only:
             return  # an idle system stays idle: the next commit covers the clocks

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 import uvloop
@@ -23,6 +23,8 @@ from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import Ticker
 from shared.runtime.watchdog import Watchdog
 
+ACKNOWLEDGED_S: Final = 5.0
+"""A publication that waits longer for Kafka is counted as a retry and told on /readyz: librdkafka itself waits without a word."""
 _log = structlog.get_logger("worker")
 
 
@@ -77,7 +79,8 @@ class _Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, None)
         self._redis = connect(settings.redis_url)
-        publisher = Publisher(settings.kafka_bootstrap, "rapport-" + (self._stages[0].name if self._stages else self._service))
+        name = self._stages[0].name if self._stages else self._service
+        self._publisher = publisher = Publisher(settings.kafka_bootstrap, f"rapport-{name}")
         log = KafkaLog(settings.kafka_bootstrap, publisher)
         self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
         health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors)
@@ -132,6 +135,8 @@ class _Process:
                 trouble = worker.trouble()
                 if trouble is not None:
                     raise Halted(f"Faust gave up on stage {worker.stage.name}: {trouble!r}") from trouble
+                if self._publisher.waiting_s() > ACKNOWLEDGED_S:
+                    self._observer.retried(worker.stage.name)
             await asyncio.sleep(0.5)
 
     async def _ping(self) -> None:
@@ -146,9 +151,12 @@ class _Process:
             if not worker.assigned:
                 out[worker.stage.name] = "waiting for Kafka to assign slots"
             elif waiting:
-                out[worker.stage.name] = f"taking over slots {waiting}"
+                why = next((slot.waits_for for slot in worker.slots.values() if slot.waits_for is not None), None)
+                out[worker.stage.name] = f"taking over slots {waiting}" if why is None else f"slots {waiting} wait: {why}"
             else:
                 out[worker.stage.name] = None
+        waiting_s = self._publisher.waiting_s()
+        out["kafka"] = f"records wait for its acknowledgement since {waiting_s:.0f} s" if waiting_s > ACKNOWLEDGED_S else None
         for companion in self._companions:
             out |= companion.readiness()
         return out

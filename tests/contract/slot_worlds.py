@@ -212,7 +212,7 @@ class RealWorld(World):
 
     def __init__(self, stage: Counting, bootstrap: str, redis_url: str) -> None:
         super().__init__(stage)
-        self._admin = AdminClient({"bootstrap.servers": bootstrap, "logger": None})
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 2})
         self._own = sorted({*stage.inputs, stage.out})
         missing = {*SHARED_TOPICS} - set(self._admin.list_topics(timeout=10).topics)
         config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(12 * 1024 * 1024)}
@@ -225,10 +225,10 @@ class RealWorld(World):
                 "enable.idempotence": True,
                 "linger.ms": 0,
                 "message.max.bytes": 12 * 1024 * 1024,
-                "logger": None,
+                "log_level": 2,
             }
         )
-        quiet = {"bootstrap.servers": bootstrap, "group.id": self.group, "enable.auto.commit": False, "logger": None}
+        quiet = {"bootstrap.servers": bootstrap, "group.id": self.group, "enable.auto.commit": False, "log_level": 2}
         self._reader = Consumer({**quiet, "auto.offset.reset": "error", "fetch.wait.max.ms": 20, "fetch.max.bytes": 32 * 1024 * 1024})
         self._publisher = Publisher(bootstrap, "slot-suite")
         self._log = KafkaLog(bootstrap, self._publisher)

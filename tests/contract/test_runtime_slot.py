@@ -306,6 +306,10 @@ async def test_waits_while_redis_is_away_and_loses_nothing(worlds: Worlds) -> No
     running = asyncio.create_task(world.run())
     await asyncio.wait_for(world.refused.wait(), 30)
     assert not running.done()
+    told = world.slot(slot("u:1")).waits_for
     world.away = False
     await running
+    assert told is not None
+    assert "Redis" in told
+    assert world.slot(slot("u:1")).waits_for is None
     assert (await world.tally("u:1")).count == 1

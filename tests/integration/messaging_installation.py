@@ -21,7 +21,6 @@ from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings, ensure
 from services.messaging.adapters.gate import REBUILDING, UPSTREAM
-from services.messaging.adapters.requests import GROUP
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_CHANGED_DECODER, MessageChanged, MessageRequested, MessageStatus
 from shared.contracts.headers import CAUSE, Cause, header
 from shared.contracts.journey_blob import Consent, Fact, Person, encode_person
@@ -32,6 +31,7 @@ from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_
 from shared.runtime.envelope import Entry, close_entry
 
 DEADLINE_S = 60.0
+GROUP = "rapport-dispatcher"
 
 
 def until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:

@@ -106,6 +106,7 @@ def test_a_deploy_that_fails_everything_halts_before_it_empties_the_log(run: Cou
     wait_until("the halt", lambda: not worker.alive)
     assert worker.returncode == 1
     assert "could not be folded" in worker.log_tail()
+    assert "handler_failed" in worker.log_tail()  # the letters of the chunk that halted it are nowhere else
     assert run.figures().dead_letters < 1_000
     assert run.applied() < run.sent
 

@@ -260,9 +260,12 @@ async def test_nothing_is_sent_while_a_stage_before_is_catching_up(world: World)
     slot = world.start()
     await world.until(lambda: world.gate.asked > 5)
     assert world.ledger.entries == []
+    held = slot.shut
     world.gate.reason = None
     await world.settle(slot)
     await world.stop(slot)
+    assert held == "not caught up: journeys 3"
+    assert slot.shut is None
     assert world.status(1)[0] == "sent"
 
 

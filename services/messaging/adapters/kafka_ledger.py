@@ -28,11 +28,12 @@ T = TypeVar("T")
 class KafkaLedger:
     """One owner's view. Every call runs in `executor`: librdkafka's transaction calls block.
 
-    transactional.id is the slot: whoever comes later and takes over makes every commit of this one fail (Fenced).
+    transactional.id is the consumer group and the slot: whoever comes later and takes over makes every commit of this one fail (Fenced).
     """
 
-    def __init__(self, bootstrap: str, partition: int, executor: Executor) -> None:
+    def __init__(self, bootstrap: str, group: str, partition: int, executor: Executor) -> None:
         self._bootstrap = bootstrap
+        self._name = f"{group}-{partition}"
         self._partition = partition
         self._executor = executor
         self._producer: Producer | None = None
@@ -57,13 +58,13 @@ class KafkaLedger:
 
     def _take_over(self) -> Read:
         self._in_doubt = False
-        self._producer = _producer(self._bootstrap, self._partition)
+        self._producer = _producer(self._bootstrap, self._name)
         try:
             self._producer.init_transactions(CALL_S)
         except KafkaException as error:
             self._producer = None
             raise LogAway(f"cannot take the ledger of slot {self._partition} over: {error}") from error
-        return _read_ledger(self._bootstrap, self._partition)
+        return _read_ledger(self._bootstrap, self._name, self._partition)
 
     def _record(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
         producer = self._producer
@@ -117,12 +118,12 @@ class KafkaLedger:
             producer.produce(RECORD_FAILED, FAILED_ENCODER.encode(letter), letter.key, self._partition, headers=headers)
 
 
-def _producer(bootstrap: str, partition: int) -> Producer:
+def _producer(bootstrap: str, name: str) -> Producer:
     return Producer(
         {
             "bootstrap.servers": bootstrap,
-            "client.id": f"rapport-dispatcher-{partition}",
-            "transactional.id": f"rapport-dispatcher-{partition}",
+            "client.id": name,
+            "transactional.id": name,
             "transaction.timeout.ms": int(TRANSACTION_S * 1000),
             "linger.ms": 0,
             "message.max.bytes": LARGE_RECORD_BYTES,
@@ -133,12 +134,12 @@ def _producer(bootstrap: str, partition: int) -> Producer:
     )
 
 
-def _read_ledger(bootstrap: str, partition: int) -> Read:
+def _read_ledger(bootstrap: str, name: str, partition: int) -> Read:
     """Every committed entry, to the end that the log has now. Nobody else writes: what was open has been ended by the takeover."""
     settings: dict[str, Any] = {
         "bootstrap.servers": bootstrap,
-        "client.id": f"rapport-dispatcher-{partition}-reader",
-        "group.id": "rapport-dispatcher-reader",  # demanded, never used: the partition is assigned by hand and nothing is committed
+        "client.id": f"{name}-reader",
+        "group.id": f"{name}-reader",  # demanded, never used: the partition is assigned by hand and nothing is committed
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",

@@ -13,7 +13,6 @@ from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.runtime.failpoints import failpoint
 from shared.runtime.stage import ReadRecord
 
-GROUP: Final = "rapport-dispatcher"
 POLL_S: Final = 0.5
 PAGE: Final = 500
 FULL: Final = 2_000
@@ -74,7 +73,7 @@ class Slots:
 class RequestFeed:
     """Feeds the slots until it is stopped."""
 
-    def __init__(self, bootstrap: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
+    def __init__(self, bootstrap: str, group: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
         self._slots = slots
         self._executor = executor
         self._loop = asyncio.get_running_loop()
@@ -84,8 +83,8 @@ class RequestFeed:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": bootstrap,
-                "client.id": "rapport-dispatcher",
-                "group.id": GROUP,
+                "client.id": group,
+                "group.id": group,
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",

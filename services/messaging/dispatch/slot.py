@@ -66,6 +66,7 @@ class DispatchSlot:
         self.queue = Queue()
         self.ledger = Ledger()
         self.ready = False
+        self.shut: str | None = None
         self._log, self._desk, self._gate, self._provider = log, desk, gate, provider
         self._breaker, self._clock, self._observer, self._habits = breaker, clock, observer, habits
         self._wanted = wanted
@@ -190,6 +191,9 @@ class DispatchSlot:
 
     async def _held_shut(self) -> bool:
         reason = await self._gate.closed()
+        if reason != self.shut:
+            _log.warning("nothing is sent", slot=self.partition, why=reason) if reason else _log.info("sending again", slot=self.partition)
+        self.shut = reason
         self._observer.gate(self.partition, reason)
         if reason is None and not await self._desk.caps.kept(self.partition):
             since = self._clock.wall_ms() - CAP_MEMORY_MS

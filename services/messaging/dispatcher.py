@@ -85,11 +85,14 @@ class Dispatcher:
         if self._running is None or not self._slots.assigned:
             return {"dispatcher": "waiting for Kafka to assign slots"}
         reading = [partition for partition, slot in self._slots.running.items() if not slot.ready]
-        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None, "sending": self._shut()}
+        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None}
 
-    def _shut(self) -> str | None:
-        """Why messages that wait are not sent now."""
-        return next((slot.shut for slot in self._slots.running.values() if slot.shut is not None), None)
+    def notes(self) -> dict[str, str]:
+        """Why messages that wait are not sent now: they are held while a stage before catches up, and that is as it should be."""
+        if self._running is None:
+            return {}
+        shut = next((slot.shut for slot in self._slots.running.values() if slot.shut is not None), None)
+        return {} if shut is None else {"sending": shut}
 
     async def stop(self) -> None:
         if self._running is None:

@@ -92,6 +92,9 @@ class RuntimeMetrics(Observer):
     def retried(self, stage: str) -> None:
         self.registry.counter("rapport_store_retries_total").labels(stage).inc()
 
+    def publishing(self, waiting_s: float) -> None:
+        self.registry.gauge("rapport_publication_waiting_seconds").set(waiting_s)
+
     def lost_to_retention(self, stage: str, records: int) -> None:
         self.registry.counter("rapport_lost_to_retention_total").labels(stage).inc(records)
 

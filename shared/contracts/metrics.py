@@ -53,6 +53,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_gap_records_total", C, ("stage",), "records that the consumer skipped and the slot read again itself"),
     Metric("rapport_takeovers_total", C, ("stage",), "slots taken over; grows with each rebalance"),
     Metric("rapport_store_rolled_back_total", C, ("stage",), "times Redis was found to have lost what was committed"),
+    Metric("rapport_publication_waiting_seconds", G, (), "how long the oldest publication has been waiting for Kafka's acknowledgement"),
     Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),
     Metric("rapport_lost_to_retention_total", C, ("stage",), "records that left the log before they were applied"),
     Metric(

@@ -368,7 +368,8 @@ class Batch(Generic[S, R]):
         self.counts["failed"] += 1
         if self.first_failure is None:
             where = f"{record.topic}[{record.partition}] offset {record.offset}"
-            self.first_failure = f"{where}: {failure.reason.value}: {failure.detail[:300]}"
+            kind = failure.detail.partition(":")[0]  # what follows may quote a person's data
+            self.first_failure = f"{where}: {failure.reason.value} ({kind})"
         letter = FailedRecord(
             stage=self.stage.name,
             topic=record.topic,

@@ -24,7 +24,7 @@ from shared.runtime.ticker import Ticker
 from shared.runtime.watchdog import Watchdog
 
 ACKNOWLEDGED_S: Final = 5.0
-"""A publication that waits longer for Kafka is counted as a retry and told on /readyz: librdkafka itself waits without a word."""
+"""A publication that waits longer for Kafka is told on /readyz: librdkafka itself waits without a word."""
 _log = structlog.get_logger("worker")
 
 
@@ -35,6 +35,9 @@ class Companion(Protocol):
         """Begin, and return. What cannot be mended by waiting goes to `on_fatal`: the process then ends with code 1."""
 
     def readiness(self) -> dict[str, str | None]:
+        """As shared.adapters.health has it."""
+
+    def notes(self) -> dict[str, str]:
         """As shared.adapters.health has it."""
 
     async def stop(self) -> None:
@@ -83,7 +86,7 @@ class _Process:
         self._publisher = publisher = Publisher(settings.kafka_bootstrap, f"rapport-{name}")
         log = KafkaLog(settings.kafka_bootstrap, publisher)
         self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
-        health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors)
+        health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors, self._notes)
         await health.start()
         watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
         tasks = [asyncio.create_task(self._watch(watchdog.run())), asyncio.create_task(self._watch(self._faust()))]
@@ -135,8 +138,7 @@ class _Process:
                 trouble = worker.trouble()
                 if trouble is not None:
                     raise Halted(f"Faust gave up on stage {worker.stage.name}: {trouble!r}") from trouble
-                if self._publisher.waiting_s() > ACKNOWLEDGED_S:
-                    self._observer.retried(worker.stage.name)
+            self._observer.publishing(self._publisher.waiting_s())
             await asyncio.sleep(0.5)
 
     async def _ping(self) -> None:
@@ -160,6 +162,9 @@ class _Process:
         for companion in self._companions:
             out |= companion.readiness()
         return out
+
+    def _notes(self) -> dict[str, str]:
+        return {name: told for companion in self._companions for name, told in companion.notes().items()}
 
     async def _drain(self) -> None:
         stops = [asyncio.create_task(worker.stop()) for worker in self._workers]

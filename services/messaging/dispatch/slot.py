@@ -191,8 +191,6 @@ class DispatchSlot:
 
     async def _held_shut(self) -> bool:
         reason = await self._gate.closed()
-        if reason != self.shut:
-            _log.warning("nothing is sent", slot=self.partition, why=reason) if reason else _log.info("sending again", slot=self.partition)
         self.shut = reason
         self._observer.gate(self.partition, reason)
         if reason is None and not await self._desk.caps.kept(self.partition):

@@ -52,11 +52,15 @@ def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
     }
 
 
+def common(ports: Mapping[str, int], home: Home) -> dict[str, str]:
+    """What every service is given over our own environment: where the others are, and the one default that the demo cannot keep."""
+    largest = os.environ.get("RAPPORT_MAX_EVENT_BYTES", str(DEMO_MAX_EVENT_BYTES))
+    return urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": largest}
+
+
 def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
     """Every part of the system, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
-    largest = os.environ.get("RAPPORT_MAX_EVENT_BYTES", str(DEMO_MAX_EVENT_BYTES))  # the one default of a service that the demo cannot keep
-    shared = urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": largest}
-
+    shared = common(ports, home)
     between_services = secrets.token_urlsafe(32)  # query replays rejected events at ingest with it; new at each start
 
     def log(name: str) -> Path:

@@ -16,7 +16,9 @@ class RuntimeSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: LogLevel = Field("INFO", description="least level of a log line")
-    group_prefix: str = Field("rapport", description="consumer groups are <prefix>-<stage>")
+    group_prefix: str = Field(
+        "rapport", description="consumer groups are <prefix>-<stage>; the dispatcher's transactions are named by it too"
+    )
     session_timeout_s: float = Field(10.0, description="seconds without a heartbeat after which Kafka gives a worker's slots to others")
     chunk_records: int = Field(2000, description="most records fetched at once")
     cached_states_per_slot: int = Field(1000, description="decoded states kept in memory per slot")

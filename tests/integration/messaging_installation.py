@@ -31,7 +31,8 @@ from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_
 from shared.runtime.envelope import Entry, close_entry
 
 DEADLINE_S = 60.0
-GROUP = "rapport-dispatcher"
+PREFIX = "shop"
+"""Of the consumer groups: not the default, so that whatever does not heed it is seen."""
 
 
 def until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
@@ -98,6 +99,7 @@ class Installation:
             "RAPPORT_MAIL_FROM": "Shop <shop@example.com>",
             "RAPPORT_HEALTH_PORT": str(port),
             "RAPPORT_SESSION_TIMEOUT_S": "2",
+            "RAPPORT_GROUP_PREFIX": PREFIX,
             "RAPPORT_DISPATCH_LEASE_SECONDS": "1",
             "RAPPORT_MESSAGING_PARTS": "dispatcher",
             "RAPPORT_DEFINITIONS_DIR": str(PROJECT / "deploy" / "definitions"),
@@ -202,7 +204,9 @@ class Installation:
         return found
 
     def committed(self) -> Mapping[int, int]:
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": GROUP, "enable.auto.commit": False, "log_level": 2})
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap, "group.id": f"{PREFIX}-dispatcher", "enable.auto.commit": False, "log_level": 2}
+        )
         found = consumer.committed([TopicPartition(MESSAGE_REQUESTED, partition) for partition in range(PARTITIONS)], timeout=10)
         consumer.close()
         return {where.partition: max(where.offset, 0) for where in found}

@@ -13,7 +13,7 @@ from jgo.maven import MavenContext
 
 from deploy.cli.keys import new_key
 from deploy.local import env_file, java, kafka_jars
-from deploy.local.parts import Step
+from deploy.local.parts import DEMO_MAX_EVENT_BYTES, Step, common
 from deploy.local.ports import USUAL, choose
 from deploy.local.probes import reason_not_ready
 from deploy.local.process import MissingError, Process
@@ -22,6 +22,13 @@ from deploy.local.settings import BadSettingError, Home, read_settings
 from deploy.local.supervisor import StartError, Supervisor
 from deploy.local.words import explain, how_it_ended
 from shared.contracts.control import KeyKind, key_hash
+
+
+def test_what_the_operator_sets_wins_over_the_demos_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAPPORT_MAX_EVENT_BYTES", raising=False)
+    assert common(USUAL, Home(tmp_path))["RAPPORT_MAX_EVENT_BYTES"] == str(DEMO_MAX_EVENT_BYTES)
+    monkeypatch.setenv("RAPPORT_MAX_EVENT_BYTES", "1000")
+    assert common(USUAL, Home(tmp_path))["RAPPORT_MAX_EVENT_BYTES"] == "1000"
 
 
 def test_the_usual_ports_are_taken_when_free() -> None:

@@ -84,15 +84,20 @@ class Dispatcher:
         """Ready: Kafka has given it slots (perhaps none), and the ledger of each has been read."""
         if self._running is None or not self._slots.assigned:
             return {"dispatcher": "waiting for Kafka to assign slots"}
-        reading = [partition for partition, slot in self._slots.running.items() if not slot.ready]
-        return {"dispatcher": f"reading the ledger of slots {reading}" if reading else None}
+        running = self._slots.running
+        reading = [partition for partition, slot in running.items() if not slot.ready]
+        if not reading:
+            return {"dispatcher": None}
+        why = next((slot.waits_for for slot in running.values() if slot.waits_for is not None), None)
+        return {"dispatcher": f"reading the ledger of slots {reading}" if why is None else f"slots {reading} wait: {why}"}
 
     def notes(self) -> dict[str, str]:
-        """Why messages that wait are not sent now: they are held while a stage before catches up, and that is as it should be."""
+        """Why messages that wait are not sent now. They are held while a stage before catches up, and that is as it should be."""
         if self._running is None:
             return {}
-        shut = next((slot.shut for slot in self._slots.running.values() if slot.shut is not None), None)
-        return {} if shut is None else {"sending": shut}
+        reasons = (slot.waits_for or slot.shut for slot in self._slots.running.values())
+        why = next((reason for reason in reasons if reason is not None), None)
+        return {} if why is None else {"sending": why}
 
     async def stop(self) -> None:
         if self._running is None:

@@ -275,9 +275,12 @@ async def test_redis_or_kafka_being_away_delays_and_loses_nothing(world: World) 
     slot = world.start()
     await world.until(lambda: world.gate.asked > 1)
     assert world.provider.got == []
+    waited_for = slot.waits_for
     world.people.away = False
     world.ledger.away = 2
     await world.settle(slot)
+    await world.until(lambda: slot.waits_for is None)
+    assert waited_for is not None
     world.ledger.away = 1
     world.ask(request(2))
     slot.receive(world.records[1:])

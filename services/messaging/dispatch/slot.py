@@ -67,6 +67,7 @@ class DispatchSlot:
         self.ledger = Ledger()
         self.ready = False
         self.shut: str | None = None
+        self.waits_for: str | None = None
         self._log, self._desk, self._gate, self._provider = log, desk, gate, provider
         self._breaker, self._clock, self._observer, self._habits = breaker, clock, observer, habits
         self._wanted = wanted
@@ -100,15 +101,17 @@ class DispatchSlot:
             try:
                 if not self.ready:
                     await self._take_over()
+                    self.waits_for = None  # a round may last until there is something to send
                 await self._round()
-                delay = 0.05
+                delay, self.waits_for = 0.05, None
             except Fenced:
                 _log.warning("slot taken by another process", slot=self.partition)
                 self.ready = False
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._leaving.wait(), self._habits.fenced_pause_s)
             except (StoreAway, LogAway) as away:
-                _log.warning("waiting for a server", slot=self.partition, detail=str(away))
+                self.waits_for = str(away)
+                _log.warning("waiting for a server", slot=self.partition, detail=self.waits_for)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 2.0)
 

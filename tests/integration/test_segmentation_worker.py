@@ -15,6 +15,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from deploy.local.topics import TopicSettings, ensure
+from shared.adapters.environment import CANNOT_START
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.membership_blob import members_index
@@ -155,6 +156,6 @@ def test_a_wrong_definition_stops_the_start_and_is_named(own_kafka: Kafka, fresh
     worker = Run(own_kafka, fresh_redis, tmp_path).worker(DEFINITIONS_DIR=str(tmp_path))
     worker.start()
     wait_until("the end", lambda: not worker.alive)
-    assert worker.returncode == 1
+    assert worker.returncode == CANNOT_START
     assert "bad.yaml:5" in worker.log_tail()
     assert "did you mean 'within'" in worker.log_tail()

@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 RAPPORT := $(VENV)/bin/rapport
 
-.PHONY: run up reset logs status install test lint lock bench chaos soak compose-test generated
+.PHONY: run up reset logs status install test lint lock fuzz bench chaos soak compose-test generated
 .DEFAULT_GOAL := run
 
 run: install ## everything up, real orders replayed, until Ctrl-C (ARGS="--full FILE": the whole set)
@@ -33,6 +33,9 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy services shared deploy tests
 	$(VENV)/bin/lint-imports
+
+fuzz: $(VENV)/.installed-dev ## the properties, on stories not tried before
+	$(PY) -m pytest --hypothesis-profile=fuzz -m 'not real' tests/unit tests/contract
 
 bench: $(VENV)/.installed-dev ## how fast it is on this machine
 	$(PY) -m tests.bench

@@ -9,12 +9,18 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from deploy.local.redis import Redis
+
+settings.register_profile("gate", derandomize=True)
+settings.register_profile("fuzz")
+settings.load_profile("gate")
+"""`make test` tries the same stories each time, so that a red run is about the change before it; `make fuzz` looks for new ones."""
 
 
 def _running(part: Callable[[Path, int, Path], Process], folder: Path) -> Iterator[Process]:

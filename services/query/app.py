@@ -1,5 +1,6 @@
 """The application: routers over parts, problem+json on every error, an OpenAPI document that says all of it."""
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final
@@ -47,7 +48,7 @@ def build(parts: Parts, group_prefix: str = "rapport", lifespan: Lifespan | None
         openapi_url=f"{PREFIX}/openapi.json",
     )
     app.state.keys = parts.access
-    api = APIRouter(prefix=PREFIX, dependencies=[Depends(only_known_parameters)])
+    api = APIRouter(prefix=PREFIX, dependencies=[Depends(each_parameter_known_and_once)])
     for routes in (
         profiles.router(parts),
         history.router(parts),
@@ -66,8 +67,11 @@ def build(parts: Parts, group_prefix: str = "rapport", lifespan: Lifespan | None
     return app
 
 
-async def only_known_parameters(request: Request) -> None:
-    """A filter that is misspelt must not silently filter nothing. Raises Refused (400)."""
+async def each_parameter_known_and_once(request: Request) -> None:
+    """A filter that is misspelt must not silently filter nothing, nor one given twice by the last alone. Raises Refused (400).
+
+    No parameter of this API is a list.
+    """
     route = request.scope.get("route")
     if not isinstance(route, APIRoute):
         return
@@ -76,6 +80,10 @@ async def only_known_parameters(request: Request) -> None:
     if unknown:
         message = f"unknown parameter {unknown[0]!r}; known here: {', '.join(sorted(known)) or 'none'}"
         raise Refused(400, Code.INVALID_REQUEST, message, unknown[0])
+    given = Counter(name for name, _ in request.query_params.multi_items())
+    twice = sorted(name for name, times in given.items() if times > 1)
+    if twice:
+        raise Refused(400, Code.INVALID_REQUEST, f"parameter {twice[0]!r} may be given once only", twice[0])
 
 
 def _as_problems(responses: dict[str, Any]) -> None:

@@ -74,6 +74,7 @@ class SharedLedger:
     owner: int = 0
     away: int = 0
     transactions: int = 0
+    answered: Callable[[], None] = lambda: None
 
     def last(self) -> dict[str, LedgerEntry]:
         return {entry.dispatch_id: entry for entry in self.entries}
@@ -100,6 +101,7 @@ class FakeLedger:
         self.shared.entries += [change.entry for change in changes]
         self.shared.told += [change.told for change in changes if change.told is not None]
         self.shared.letters += failed
+        self.shared.answered()
 
     def close(self) -> None:
         self.me = -1

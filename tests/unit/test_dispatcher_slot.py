@@ -86,6 +86,24 @@ async def test_a_process_that_was_overtaken_while_it_slept_sends_nothing_more(wo
     await world.stop(successor)
 
 
+async def test_who_slept_while_the_ledger_was_answering_does_not_send_when_the_answer_comes(world: World) -> None:
+    """The record of `sending` was in the log before it slept; that says nothing of who owns the slot when it wakes."""
+    naps = [60.0]
+
+    def sleep_once() -> None:
+        if naps:
+            world.clock.now += naps.pop()
+
+    world.ledger.answered = sleep_once
+    world.ask(request(1), request(2))
+    slot = world.start()
+    await world.settle(slot)
+    assert [told.reason for told in world.ledger.told[:2]] == ["held_up"] * 2
+    assert [world.status(n) for n in (1, 2)] == [("sent", None)] * 2
+    assert sorted(world.provider.got) == [f"{n:032x}" for n in (1, 2)]
+    await world.stop(slot)
+
+
 async def test_two_owners_at_once_never_send_the_same_message_twice(world: World) -> None:
     world.ask(*(request(number) for number in range(30)))
     first = world.start()

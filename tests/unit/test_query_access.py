@@ -57,6 +57,14 @@ async def test_a_key_is_good_until_the_instant_at_which_it_expires() -> None:
     assert (await world.get("segments", "qk_soon")).status_code == 401
 
 
+@pytest.mark.parametrize(("query", "said"), [({"journey": ["a", "b"]}, "may be given once only"), ({"journy": "a"}, "unknown parameter")])
+async def test_a_filter_that_would_not_be_heeded_is_refused(query: dict[str, str | list[str]], said: str) -> None:
+    answer = await World().get("messages", FULL, **query)
+    assert answer.status_code == 400
+    assert said in answer.json()["message"]
+    assert answer.json()["field"] in query
+
+
 async def test_every_error_is_a_problem_document() -> None:
     world = World()
     async with world.client() as client:

@@ -32,7 +32,7 @@ _log = structlog.get_logger("dispatcher")
 
 @dataclass(frozen=True)
 class Habits:
-    """`batch`: most messages under way at once in a slot. `lease_s`: a provider call must begin so soon after `sending` was recorded.
+    """`batch`: most messages under way at once in a slot. `lease_s`: a provider call must begin so soon after `sending` went to the ledger.
 
     `fenced_pause_s`: who was overtaken waits so long before it takes over in turn; Kafka's group will have told it by then if the slot
     is another's now.
@@ -234,7 +234,7 @@ class DispatchSlot:
                         _log.info("not sent", journey=item.request.journey, reason=reason.value, detail=detail)
         failpoint("dispatcher.before_sending")
         try:
-            await self._record(changes)
+            owned = await self._record(changes)
         except Fenced:
             self._put_back(batch)
             raise
@@ -244,11 +244,10 @@ class DispatchSlot:
         for item in ended:
             self.queue.settled(item)
         await self._release([item for item in ended if item.claimed or item.attempts])
-        await self._send_all(going)
+        await self._send_all(going, owned + self._habits.lease_s)
 
-    async def _send_all(self, going: list[tuple[Item, Go]]) -> None:
+    async def _send_all(self, going: list[tuple[Item, Go]], last_begin: float) -> None:
         """Hand over side by side; record outcomes as they come, so that a slow one keeps no other open."""
-        last_begin = self._clock.steady_s() + self._habits.lease_s
         tasks = {asyncio.create_task(self._send(go, last_begin)): (item, go) for item, go in going}
         try:
             while tasks:
@@ -322,20 +321,27 @@ class DispatchSlot:
         except StoreAway as away:  # a place too many is taken until the window has passed
             _log.warning("places under caps not given back", count=len(items), detail=str(away))
 
-    async def _record(self, changes: Sequence[Change]) -> None:
-        if changes:
-            await self._insist(changes, ())
+    async def _record(self, changes: Sequence[Change]) -> float:
+        """A moment (steady seconds) after which the slot was this process's for certain."""
+        owned = await self._insist(changes, ()) if changes else self._clock.steady_s()
         for change in changes:
             self.ledger.apply(change.entry)
             if change.told is not None:
                 self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
+        return owned
 
-    async def _insist(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
-        """Record however long Kafka is away: what has been sent must not be forgotten. Raises Fenced."""
+    async def _insist(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> float:
+        """Record however long Kafka is away: what has been sent must not be forgotten. Raises Fenced.
+
+        Answers when (steady seconds) the call that went well began: Kafka took it later than that, so the slot was this process's then.
+        When its answer comes says nothing: who sleeps before it may wake up overtaken.
+        """
         delay = 0.05
         while True:
+            begun = self._clock.steady_s()
             try:
-                return await self._log.record(changes, failed)
+                await self._log.record(changes, failed)
+                return begun
             except LogAway as away:
                 if not self._wanted():
                     raise Fenced("the slot went elsewhere while Kafka was away") from away

@@ -5,8 +5,6 @@ import gzip
 import json
 import re
 import socket
-import threading
-import time
 import uuid
 import zlib
 from collections.abc import Iterator
@@ -20,6 +18,7 @@ import pytest
 from backports import zstd
 
 from deploy.local.clickhouse import ClickHouse
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -265,8 +264,8 @@ def test_a_client_that_hangs_up_stops_its_statement(clickhouse: ClickHouse, http
     address = urlsplit(clickhouse.url)
     with socket.create_connection((address.hostname or "", address.port or 0)) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(sql), sql))
-        _until(lambda: _running(http, mark) == 1)
-    _until(lambda: _running(http, mark) == 0)
+        wait_until("it runs", lambda: _running(http, mark) == 1)
+    wait_until("it was stopped", lambda: _running(http, mark) == 0)
 
 
 def test_an_insert_whose_client_hangs_up_leaves_nothing(clickhouse: ClickHouse, http: httpx.Client, table: str) -> None:
@@ -274,7 +273,7 @@ def test_an_insert_whose_client_hangs_up_leaves_nothing(clickhouse: ClickHouse, 
     head = b"POST /?query=INSERT+INTO+%b+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 5000000\r\n\r\n" % table.encode()
     with socket.create_connection((address.hostname or "", address.port or 0)) as client:
         client.sendall(head + b"1,x\n" * 500_000)
-    _until(lambda: _running(http, table) == 0)
+    wait_until("it was stopped", lambda: _running(http, table) == 0)
     assert ask(http, f"SELECT count() FROM {table}").text == "0\n"
 
 
@@ -290,14 +289,6 @@ def test_many_at_once_each_get_their_own_answer(http: httpx.Client) -> None:
 def _running(http: httpx.Client, mark: str) -> int:
     spelt = f"concat('{mark.strip(chr(39))[:5]}', '{mark.strip(chr(39))[5:]}')"
     return int(ask(http, f"SELECT count() FROM system.processes WHERE position(query, {spelt}) > 0").text)
-
-
-def _until(holds: Any, deadline_s: float = 20) -> None:
-    end = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        pause.wait(0.02)
 
 
 def _resident_mb(part: ClickHouse) -> int:

@@ -14,7 +14,7 @@ from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.rows import Record, Table, row
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
 from shared.contracts.topics import EVENT_RESOLVED, IDENTITY_CONFLICTED, MESSAGE_CHANGED, PROFILE_CHANGED, SEGMENT_CHANGED
-from tests.contract.waiting import until
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -191,7 +191,7 @@ def test_chains_of_merges_resolve_to_their_root(store: ClickHouse) -> None:
     found = {row["loser"]: row["canonical"] for row in store.rows("SELECT loser, canonical FROM rapport.canonical_ids")}
     assert found == dict.fromkeys(chain[:-1], "p29")
     asked = "SELECT dictGetOrDefault('rapport.canonical', 'canonical', {id:String}, {id:String}) AS who"
-    until(lambda: store.rows(asked, {"id": "p0"}) == [{"who": "p29"}])
+    wait_until("the chain's end", lambda: store.rows(asked, {"id": "p0"}) == [{"who": "p29"}])
     assert store.rows(asked, {"id": "never merged"}) == [{"who": "never merged"}]
 
 

@@ -22,7 +22,8 @@ from deploy.local.kafka import Kafka
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from shared.contracts.slots import slot
-from tests.integration.ingest_service import Ingest, Logged, running, wait_until
+from tests.integration.ingest_service import Ingest, Logged, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 

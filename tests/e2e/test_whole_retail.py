@@ -19,8 +19,8 @@ from deploy.local.settings import PROJECT
 from shared.contracts.control import KeyKind
 from shared.contracts.profile_blob import decode_profile
 from tests.e2e.installation import Installation
-from tests.integration.counting_ledger import wait_until
 from tests.integration.pipeline import Pipeline
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
 

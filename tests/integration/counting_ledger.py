@@ -2,15 +2,14 @@
 
 import json
 import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import redis
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.ports import free_port
@@ -21,16 +20,10 @@ from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
 from shared.testing.counting import Counting, Tally
+from tests.integration.topic import messages
+from tests.waiting import wait_until
 
 PEOPLE = 300
-
-
-def wait_until(what: str, holds: Callable[[], bool], deadline_s: float = 60.0) -> None:
-    """Raises AssertionError naming `what` if it does not hold in time."""
-    end = time.monotonic() + deadline_s
-    while not holds():
-        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -138,29 +131,12 @@ class CountingRun:
 
     def log(self, topic: str) -> list[tuple[str, bytes, dict[str, bytes]]]:
         """(key, value, headers) of every record of a topic."""
-        return [((m.key() or b"").decode(), m.value() or b"", dict(m.headers() or ())) for m in self._messages(topic)]
-
-    def _messages(self, topic: str) -> list[Message]:
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ledger", "enable.partition.eof": True})
-        consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-        out: list[Message] = []
-        ended = 0
-        while ended < PARTITIONS:
-            for message in consumer.consume(5000, timeout=0.2):
-                error = message.error()
-                if error is None:
-                    out.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended += 1
-                else:
-                    raise AssertionError(str(error))
-        consumer.close()
-        return out
+        return [((m.key() or b"").decode(), m.value() or b"", dict(m.headers() or ())) for m in messages(self.bootstrap, topic)]
 
     def replay_dead_letters(self) -> int:
         """Append every dead letter of this run to its stage's loop topic, as the query API does; answers how many."""
         replays = 0
-        for message in self._messages(RECORD_FAILED):
+        for message in messages(self.bootstrap, RECORD_FAILED):
             letter = FAILED_DECODER.decode(message.value() or b"")
             if letter.topic == self.stage.inputs[0]:
                 again = replayed(letter, Place(message.partition() or 0, message.offset() or 0))

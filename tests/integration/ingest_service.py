@@ -5,7 +5,7 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,17 +24,7 @@ from shared.contracts.control import KeyKind
 from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
 from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED, TOPICS
-
-
-def wait_until(what: str, holds: Callable[[], Any], deadline_s: float = 60.0) -> Any:
-    """What `holds` returns as soon as it is true; raises AssertionError naming `what` if that takes too long."""
-    end = time.monotonic() + deadline_s
-    while True:
-        found = holds()
-        if found:
-            return found
-        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
-        time.sleep(0.05)
+from tests.waiting import wait_until
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import redis
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.mail import MailCatcher
@@ -29,21 +29,11 @@ from shared.contracts.redis_keys import meta_key, state_key
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry
+from tests.integration.topic import messages
 
 DEADLINE_S = 60.0
 PREFIX = "shop"
 """Of the consumer groups: not the default, so that whatever does not heed it is seen."""
-
-
-def until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE_S) -> Any:
-    """The first true answer of `holds`; raises AssertionError if there is none in time."""
-    end = time.monotonic() + deadline_s
-    while True:
-        answer = holds()
-        if answer:
-            return answer
-        assert time.monotonic() < end, f"not within {deadline_s:g} s: {what}"
-        time.sleep(0.05)
 
 
 def request(name: str, number: int, **changes: Any) -> MessageRequested:
@@ -142,29 +132,7 @@ class Installation:
 
     def read(self, topic: str) -> list[Any]:
         """Every committed record of a topic."""
-        settings = {
-            "bootstrap.servers": self.bootstrap,
-            "group.id": "test",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "earliest",
-            "log_level": 2,
-        }
-        consumer = Consumer(settings)
-        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
-        records: list[Any] = []
-        ended: set[int] = set()
-        end = time.monotonic() + DEADLINE_S
-        while len(ended) < PARTITIONS:
-            assert time.monotonic() < end, f"cannot read {topic}"
-            for message in consumer.consume(1000, 0.05):
-                if message.error() is None:
-                    records.append(message)
-                elif message.error().code() == KafkaError._PARTITION_EOF:
-                    ended.add(message.partition())
-        consumer.close()
-        return records
+        return messages(self.bootstrap, topic)
 
     def ledger(self, wanted: Iterable[MessageRequested]) -> dict[str, LedgerEntry]:
         """The last entry of each of these messages."""

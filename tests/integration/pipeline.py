@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import redis
-from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
 from deploy.demo.messages import calls
 from deploy.demo.replay import SLICE
@@ -41,7 +41,8 @@ from shared.runtime.envelope import peek
 from shared.runtime.meta import Meta
 from shared.runtime.stage import Stage
 from shared.testing.scene import Scene
-from tests.integration.counting_ledger import wait_until
+from tests.integration.topic import messages
+from tests.waiting import wait_until
 
 DEFINITIONS = PROJECT / "deploy" / "definitions"
 SERVICES = ("profile", "segmentation", "messaging")
@@ -189,22 +190,7 @@ class Pipeline:
 
     def log(self, topic: str) -> list[Message]:
         """Every record of a topic."""
-        settings = {"bootstrap.servers": self.bootstrap, "group.id": "ledger", "enable.partition.eof": True}
-        consumer = Consumer(settings | {"enable.auto.commit": False})
-        consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
-        out: list[Message] = []
-        ended = 0
-        while ended < PARTITIONS:
-            for message in consumer.consume(10_000, timeout=0.1):
-                error = message.error()
-                if error is None:
-                    out.append(message)
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    ended += 1
-                else:
-                    raise AssertionError(str(error))
-        consumer.close()
-        return out
+        return messages(self.bootstrap, topic)
 
     def stored(self) -> list[Stored]:
         """What each stage knows under each key that has not moved away."""

@@ -3,9 +3,8 @@
 
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +14,7 @@ import pytest
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.ports import free_port
 from deploy.local.process import NotReadyError
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 
@@ -33,14 +33,6 @@ def ask(server: ClickHouse, sql: str, content: bytes = b"", **parameters: object
     )
     assert answer.status_code == 200, answer.text
     return answer.text.strip()
-
-
-def until(holds: Callable[[], bool], deadline_s: float = 20) -> None:
-    end = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        pause.wait(0.02)
 
 
 def restart(server: ClickHouse) -> None:
@@ -141,7 +133,7 @@ def test_an_idle_server_is_quiet_and_small(server: ClickHouse) -> None:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     before, began = cpu_seconds(), time.monotonic()
-    until(lambda: time.monotonic() - began > 3)
+    wait_until("three seconds", lambda: time.monotonic() - began > 3)
     assert cpu_seconds() - before < 0.3
     resident = int(Path(f"/proc/{server.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     assert resident < 500_000_000

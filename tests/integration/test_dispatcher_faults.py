@@ -8,7 +8,8 @@ import pytest
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
-from tests.integration.messaging_installation import Installation, request, until
+from tests.integration.messaging_installation import Installation, request
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -53,11 +54,11 @@ def test_killed_at_any_point_nobody_is_mailed_twice_and_nobody_is_forgotten(hous
     house.ask(wanted)
     first = house.process(failpoint=f"{failpoint}:{nth}", dispatch_batch="4")
     first.start()
-    until(lambda: not first.alive, f"the process passes {failpoint} {nth} times")
+    wait_until(f"the process passes {failpoint} {nth} times", lambda: not first.alive)
     assert first.returncode == -9
     with house.process():
-        until(lambda: house.settled(wanted), "every message is settled")
-        until(lambda: sum(house.committed().values()) > 0, "offsets are committed")
+        wait_until("every message is settled", lambda: house.settled(wanted))
+        wait_until("offsets are committed", lambda: sum(house.committed().values()) > 0)
     ended = house.balance(wanted)
     assert sum(ended.values()) == MESSAGES
     if failpoint in ("dispatcher.after_sending", "dispatcher.after_provider"):
@@ -72,16 +73,16 @@ def test_a_process_that_sleeps_through_its_replacement_sends_nothing_more(house:
     house.ask(wanted)
     zombie = house.process(dispatch_batch="4")
     zombie.start()
-    until(lambda: sum(house.mails().values()) >= 5, "some mail is out")
+    wait_until("some mail is out", lambda: sum(house.mails().values()) >= 5)
     zombie.pause()
     with house.process():
-        until(lambda: house.settled(wanted), "the successor settles everything")
+        wait_until("the successor settles everything", lambda: house.settled(wanted))
         before = house.mails()
         later = [request("zombie-later", number) for number in range(20)]
         zombie.resume()
         house.ask(later)
-        until(lambda: house.settled(later), "both go on together")
-        until(lambda: zombie.probe() or not zombie.alive, "the sleeper has found its place again, or left")
+        wait_until("both go on together", lambda: house.settled(later))
+        wait_until("the sleeper has found its place again, or left", lambda: zombie.probe() or not zombie.alive)
         ended = house.balance(wanted)
     after = house.mails()
     # What it had on the wire when it fell asleep may still have left it: those messages are listed as unknown, and sent by nobody else.
@@ -95,11 +96,11 @@ def test_a_mail_server_that_is_away_delays_and_doubles_nothing(house: Installati
     wanted = [request("away", number) for number in range(20)]
     house.ask(wanted)
     with house.process():
-        until(lambda: len(house.ledger(wanted)) == 20, "all are listed")
+        wait_until("all are listed", lambda: len(house.ledger(wanted)) == 20)
         assert {entry.status.value for entry in house.ledger(wanted).values()} <= {"claimed", "sending"}
         assert house.mails() == {}
         with house.mail:
-            until(lambda: house.settled(wanted), "all are sent when it is back")
+            wait_until("all are sent when it is back", lambda: house.settled(wanted))
     assert house.balance(wanted) == {"sent": 20}
 
 
@@ -107,15 +108,15 @@ def test_after_redis_was_emptied_nobody_is_mailed_again(house: Installation) -> 
     wanted = [request("flush", number) for number in range(20)]
     house.ask(wanted)
     with house.process():
-        until(lambda: house.settled(wanted), "all are settled")
+        wait_until("all are settled", lambda: house.settled(wanted))
     house.redis.flushall()
     with house.process():
         fresh = [request("flush-fresh", number) for number in range(5)]
         house.ask([*wanted, *fresh])  # journeys refolds, and asks again for what it had asked for
         assert house.ledger(fresh) == {}
         house.upstream_is_caught_up()
-        until(lambda: house.settled(fresh), "what is new is sent once the stages before have caught up")
-        until(lambda: house.redis.hlen("{dis:0}:m") == 1, "the counts for caps are back")
+        wait_until("what is new is sent once the stages before have caught up", lambda: house.settled(fresh))
+        wait_until("the counts for caps are back", lambda: house.redis.hlen("{dis:0}:m") == 1)
     assert house.balance(wanted) == {"sent": 20}
     assert house.balance(fresh) == {"sent": 5}
 
@@ -125,9 +126,9 @@ def test_two_processes_share_the_slots_and_one_leaving_hands_over(house: Install
     first, second = house.process(), house.process()
     with first, second:
         house.ask(wanted[:50])
-        until(lambda: house.settled(wanted[:50]), "the first half is settled")
+        wait_until("the first half is settled", lambda: house.settled(wanted[:50]))
         first.stop()
         assert first.returncode == 0
         house.ask(wanted[50:])
-        until(lambda: house.settled(wanted), "the other takes all slots")
+        wait_until("the other takes all slots", lambda: house.settled(wanted))
     assert house.balance(wanted) == {"sent": 100}

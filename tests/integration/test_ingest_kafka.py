@@ -20,7 +20,8 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from shared.contracts.control import KeyKind
 from shared.contracts.slots import slot
-from tests.integration.ingest_service import Ingest, running, wait_until
+from tests.integration.ingest_service import Ingest, running
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 

@@ -17,7 +17,8 @@ from shared.contracts.ledger import LEDGER_DECODER
 from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import DISPATCH_RECORDED, EVENT_RESOLVED, SEGMENT_CHANGED
 from shared.definitions.durations import DAY_MS
-from tests.integration.messaging_installation import Installation, until
+from tests.integration.messaging_installation import Installation
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
@@ -77,7 +78,7 @@ class Flow:
             ends = self.ends()
             return ends if all(ends.get(one, "sending").split()[0] not in ("sending", "claimed") for one in wanted) else None
 
-        ends: dict[str, str] = until(look, "all messages have ended")
+        ends: dict[str, str] = wait_until("all messages have ended", look)
         return ends
 
     def ends(self) -> dict[str, str]:

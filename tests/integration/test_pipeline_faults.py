@@ -12,8 +12,8 @@ from deploy.local.ports import free_port
 from deploy.local.process import Process
 from shared.contracts import topics
 from shared.contracts.headers import CAUSE, header
-from tests.integration.counting_ledger import wait_until
 from tests.integration.pipeline import SERVICES, Pipeline, demo_events, in_an_hour_of_today
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
 

@@ -20,8 +20,8 @@ from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import EVENT_RESOLVED, FOLDER_REPLAYED, RECORD_FAILED
 from shared.runtime.envelope import Entry, close_entry
 from tests.integration import ingest_service, query_service
-from tests.integration.ingest_service import wait_until
 from tests.integration.query_service import Query
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 AT = 1_780_000_000_000

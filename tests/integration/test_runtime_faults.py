@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from deploy.local.process import Process
-from tests.integration.counting_ledger import CountingRun, wait_until
+from tests.integration.counting_ledger import CountingRun
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import redis
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import Kafka
@@ -22,7 +22,8 @@ from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import EVENT_RESOLVED, SEGMENT_CHANGED, TOPICS
-from tests.integration.counting_ledger import wait_until
+from tests.integration.topic import messages
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 
@@ -88,21 +89,11 @@ class Run:
 
     def said(self) -> Counter[Said]:
         """What readers see: every transition, repeats of one cause left out."""
-        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "test", "enable.partition.eof": True})
-        consumer.assign([TopicPartition(SEGMENT_CHANGED, partition, 0) for partition in range(PARTITIONS)])
         found: dict[bytes, Said] = {}
-        ended = 0
-        while ended < PARTITIONS:
-            for message in consumer.consume(1000, timeout=0.2):
-                error = message.error()
-                if error is None:
-                    change = SEGMENT_CHANGED_DECODER.decode(message.value() or b"")
-                    cause = dict(message.headers() or ())["cause"]
-                    found[cause] = (change.profile_id, change.segment, change.transition, change.at)
-                else:
-                    assert error.code() == KafkaError._PARTITION_EOF, str(error)
-                    ended += 1
-        consumer.close()
+        for message in messages(self.bootstrap, SEGMENT_CHANGED):
+            change = SEGMENT_CHANGED_DECODER.decode(message.value() or b"")
+            cause = dict(message.headers() or ())["cause"]
+            found[cause] = (change.profile_id, change.segment, change.transition, change.at)
         return Counter(found.values())
 
     def members(self, segment: str) -> set[str]:

@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import Cause
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, TOPICS
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 GROUP_SESSION_S = "6"
@@ -76,7 +77,7 @@ class House:
                 return False
             return True
 
-        until(told)
+        wait_until("Kafka tells where the topic ends", told)
         consumer.commit(offsets=ends, asynchronous=False)
         consumer.close()
 
@@ -145,7 +146,9 @@ class House:
         return int(rows), int(netted), int(messages)
 
     def until_counted(self, wanted: int, deadline_s: float = 60) -> None:
-        until(lambda: self.counts()[2] >= wanted, deadline_s, lambda: f"{self.counts()} of {wanted}\n{self.running[-1].log_tail(8)}")
+        wait_until(
+            lambda: f"{self.counts()} of {wanted} counted\n{self.running[-1].log_tail(8)}", lambda: self.counts()[2] >= wanted, deadline_s
+        )
 
     def assert_exactly(self, sent: int) -> None:
         """Each once even without the second net, and its sum exact."""
@@ -166,16 +169,8 @@ def house(broker: Kafka, tmp_path: Path) -> Iterator[House]:
         made.close()
 
 
-def until(holds: Callable[[], bool], deadline_s: float = 30, told: Callable[[], str] = str) -> None:
-    end = time.monotonic() + deadline_s
-    pause = threading.Event()
-    while not holds():
-        assert time.monotonic() < end, f"it did not come true in time: {told()}"
-        pause.wait(0.05)
-
-
 def until_dead(process: Process) -> None:
-    until(lambda: not process.alive, 60)
+    wait_until("it dies", lambda: not process.alive)
 
 
 def ready(process: Process) -> bool:
@@ -233,15 +228,15 @@ def test_clickhouse_killed_under_load_comes_back_to_every_row_once(house: House)
     warehouse = house.warehouse()
     for _ in range(3):
         house.send(3 * CHUNK)
-        until(lambda: house.counts()[0] > 0)
+        wait_until("the first rows", lambda: house.counts()[0] > 0)
         house.send(3 * CHUNK)
         house.server.kill()
-        until(lambda: not ready(warehouse))
+        wait_until("it says that it is not ready", lambda: not ready(warehouse))
         house.server.start()
         house.server.wait_ready(60)
     house.until_counted(18 * CHUNK)
     house.assert_exactly(18 * CHUNK)
-    until(lambda: ready(warehouse))
+    wait_until("it is ready", lambda: ready(warehouse))
 
 
 def test_a_reply_cut_after_the_insert_makes_no_second_row(house: House) -> None:
@@ -250,7 +245,7 @@ def test_a_reply_cut_after_the_insert_makes_no_second_row(house: House) -> None:
         house.warehouse(url=cutter.url)
         house.send(4 * CHUNK)
         house.until_counted(4 * CHUNK)
-        until(lambda: cutter.cut_inserts == 0)
+        wait_until("all cuts are made", lambda: cutter.cut_inserts == 0)
         house.send(CHUNK)
         house.until_counted(5 * CHUNK)
     assert cutter.cut == 5
@@ -267,10 +262,10 @@ def test_while_clickhouse_is_away_memory_is_bounded_and_then_it_catches_up(house
     before = resident_mb(warehouse)
     for _ in range(6):
         house.send(20_000)
-    until(lambda: not ready(warehouse))
+    wait_until("it says that it is not ready", lambda: not ready(warehouse))
     largest = resident_mb(warehouse)
     seen = time.monotonic()
-    until(lambda: time.monotonic() - seen > 8)  # longer than the group's session: it must stay a member
+    wait_until("the time is over", lambda: time.monotonic() - seen > 8)  # longer than the group's session: it must stay a member
     largest = max(largest, resident_mb(warehouse))
     assert warehouse.alive
     assert largest - before < 120
@@ -278,7 +273,7 @@ def test_while_clickhouse_is_away_memory_is_bounded_and_then_it_catches_up(house
     house.server.wait_ready(60)
     house.until_counted(120_010, 90)
     house.assert_exactly(120_010)
-    until(lambda: ready(warehouse))
+    wait_until("it is ready", lambda: ready(warehouse))
 
 
 def test_warehouses_that_join_and_leave_share_the_work_and_count_once(house: House) -> None:
@@ -287,7 +282,7 @@ def test_warehouses_that_join_and_leave_share_the_work_and_count_once(house: Hou
     second = house.warehouse()
     for _ in range(4):
         house.send(2 * CHUNK)
-    until(lambda: ready(second), 40)
+    wait_until("the second is ready", lambda: ready(second))
     first.kill()
     house.send(2 * CHUNK)
     house.until_counted(12 * CHUNK, 60)
@@ -306,7 +301,7 @@ def test_clock_records_write_nothing_and_their_offsets_are_committed(house: Hous
             EVENT_RESOLVED, clock[1], partition=now % 8, headers=[("kind", b"clock"), ("cause", b"resolver|t|0|%d|0" % now)]
         )
     house.producer.flush(10)
-    until(lambda: lag(warehouse) == 0, 30)
+    wait_until("nothing waits", lambda: lag(warehouse) == 0)
     assert int(house.ask(parts)) <= before
     warehouse.stop()
     assert warehouse.returncode == 0

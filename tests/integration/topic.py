@@ -1,0 +1,33 @@
+"""A whole topic, as its readers see it."""
+
+import time
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from shared.contracts.slots import PARTITIONS
+
+DEADLINE_S = 60.0
+
+
+def messages(bootstrap: str, topic: str) -> list[Message]:
+    """Every committed record of a topic, up to where it ends now; in order within a partition. Raises AssertionError if it takes long."""
+    settings = {"bootstrap.servers": bootstrap, "group.id": "whole-topic", "isolation.level": "read_committed", "log_level": 2}
+    consumer = Consumer(settings | {"enable.auto.commit": False, "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    found: list[Message] = []
+    ended: set[int | None] = set()
+    end = time.monotonic() + DEADLINE_S
+    try:
+        while len(ended) < PARTITIONS:
+            assert time.monotonic() < end, f"cannot read {topic}"
+            for message in consumer.consume(10_000, timeout=0.05):
+                error = message.error()
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
+                else:
+                    raise AssertionError(str(error))
+    finally:
+        consumer.close()
+    return found

@@ -1,7 +1,8 @@
 """What the load consists of: the demo's real orders and page views, as a browser SDK would send them, 660 to 976 bytes each.
 
-Templates hold four places, filled for each event: message id, time, anonymous id, user id. A population of known people comes back
-again and again; one visit in ten is somebody new, who is known by an anonymous id first and identifies in mid-visit.
+Templates hold four places, filled for each event: message id, time, anonymous id, user id. Known people come back as often, and as soon,
+as the customers of the real orders did, in many shops side by side; one visit in ten is somebody new, who is known by an anonymous id
+first and identifies in mid-visit.
 """
 
 import json
@@ -15,7 +16,10 @@ from deploy.demo.retail import Invoice
 
 SMALLEST, LARGEST = 660, 976
 """Bytes of an event, as in the figures it is compared with."""
-PEOPLE = 20_000
+SHOPS = 44
+"""Of the demo's 2,300 customers each: some 100,000 people who are known from the first visit on."""
+VISITS_A_TRIAL = 20_000
+"""So much further in the orders' sequence each trial begins."""
 NEWCOMER_EVERY = 10
 AT_ONCE = 2_000
 """Visits that go on at the same time: a batch holds as many people as events."""
@@ -32,14 +36,20 @@ _PLACES = {"messageId": "x" * 36, "timestamp": "x" * 24, "anonymousId": "x" * 36
 
 @dataclass(frozen=True)
 class Templates:
-    """`%`-templates by kind (page, view, identify, order): of somebody known, and of somebody who is not yet."""
+    """`%`-templates by kind (page, view, identify, order): of somebody known, and of somebody who is not yet.
+
+    `buyers`: who made each order, in the order of time, as numbers from 0 to `customers` - 1.
+    """
 
     known: dict[str, list[bytes]]
     unknown: dict[str, list[bytes]]
+    buyers: list[int]
+    customers: int
 
 
 def templates(invoices: Iterable[Invoice]) -> Templates:
     """Templates of the first EACH_KIND calls of each kind that fit. Raises ValueError when a kind does not occur."""
+    invoices = list(invoices)
     known: dict[str, list[bytes]] = {kind: [] for kind in sorted({*BUYER, *LOOKER})}
     unknown: dict[str, list[bytes]] = {kind: [] for kind in known}
     for body in _bodies(invoices):
@@ -51,7 +61,9 @@ def templates(invoices: Iterable[Invoice]) -> Templates:
     missing = [kind for kind, found in (*known.items(), *unknown.items()) if not found]
     if missing:
         raise ValueError(f"the orders make no events of {SMALLEST} to {LARGEST} bytes of the kinds {missing}")
-    return Templates(known, unknown)
+    numbers: dict[str, int] = {}
+    buyers = [numbers.setdefault(one.customer, len(numbers)) for one in invoices if one.customer is not None and not one.is_return]
+    return Templates(known, unknown, buyers, len(numbers))
 
 
 def _bodies(invoices: Iterable[Invoice]) -> Iterator[dict[str, Any]]:
@@ -117,8 +129,8 @@ class Visit:
 class Shoppers:
     """Everybody who visits in one trial, many at a time. `trial` (0 to 999) sets newcomers and message ids apart from other trials'."""
 
-    def __init__(self, made: Templates, trial: int, people: int = PEOPLE, at_once: int = AT_ONCE) -> None:
-        self._made, self._trial, self._people = made, trial, people
+    def __init__(self, made: Templates, trial: int, shops: int = SHOPS, at_once: int = AT_ONCE) -> None:
+        self._made, self._trial, self._shops = made, trial, shops
         self._message = b"00000000-0%03d-4000-8000-" % trial + b"%012d"
         self._visits = 0
         self._events = 0
@@ -130,9 +142,11 @@ class Shoppers:
         if number % NEWCOMER_EVERY == NEWCOMER_EVERY - 1:
             who, known, script = 10_000_000 + 1_000_000 * self._trial + number, False, BUYER
         else:
-            turn = number - number // NEWCOMER_EVERY  # of known people's visits
-            who, known = (turn + self._trial * self._people // 7) % self._people, True
-            script = BUYER if turn % 2 else LOOKER
+            turn = self._trial * VISITS_A_TRIAL + number - number // NEWCOMER_EVERY  # of known people's visits
+            order, shop = divmod(turn, self._shops)
+            buyer = self._made.buyers[order % len(self._made.buyers)]
+            who, known = shop * self._made.customers + buyer, True
+            script = BUYER if (order + shop) % 2 else LOOKER
         return Visit(script, b"a0000000-0000-4000-8000-%012d" % who, b"%08d" % who, known)
 
     def batch(self, size: int, stamp: bytes) -> bytes:

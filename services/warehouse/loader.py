@@ -1,21 +1,22 @@
 """The loop from the log into the tables: read, mean, insert, done. Exactly once, whatever is killed in between.
 
-Before an insert the range is committed as meant, together with the causes seen before it; after it the offset behind it. Who finds a
-meant range begins with exactly that one, and so makes the same rows under the same token, which ClickHouse drops if it has them.
+A block holds ranges of several partitions. Before its insert it is committed as meant with each of them, together with the causes seen
+before it; after it the offsets behind it, all in one commit. Who finds a block meant makes exactly that one again (restore.py), and so
+the same rows under the same token, which ClickHouse drops if it has them.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
-from services.warehouse.domain import rows
-from services.warehouse.domain.chunk import Chunk, Limits, Pending
-from services.warehouse.domain.progress import Progress
+from services.warehouse.domain.block import Block, Gathering, Limits
+from services.warehouse.domain.progress import Place, Progress
 from services.warehouse.domain.rows import Record
-from services.warehouse.ports import Assigned, Log, LogAway, Observer, Place, Rebalance, Tables
+from services.warehouse.ports import Assigned, Log, LogAway, Observer, Rebalance, Tables
+from services.warehouse.restore import restore
 from shared.adapters.clickhouse import StoreAway, StoreRefused
 from shared.runtime.failpoints import failpoint
 
@@ -31,6 +32,7 @@ WRITING_SHARE: Final = 4
 KEEP_ALIVE_SECONDS: Final = 0.1
 
 _log = structlog.get_logger("warehouse")
+T = TypeVar("T")
 
 
 class Abandoned(Exception):
@@ -45,16 +47,17 @@ class Loader:
         tables: Tables,
         observer: Observer,
         limits: Limits,
-        buffer_bytes: int,
         age_s: float,
         inserts_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tables, self._observer, self._limits = tables, observer, limits
-        self._buffer_bytes, self._age_s, self._inserts_s = buffer_bytes, age_s, inserts_s
+        self._tables, self._observer = tables, observer
+        self._age_s, self._inserts_s = age_s, inserts_s
         self._clock = clock
         self._log: Log
-        self._pending: dict[Place, Pending] = {}
+        self._gathering = Gathering(limits)
+        self._most = min(READ_RECORDS, limits.records)
+        self._meant: dict[Place, Progress] = {}
         self._epoch = 0
         self._held: list[tuple[Place, Record]] = []
         self._settled_at = 0.0
@@ -70,14 +73,18 @@ class Loader:
         self._epoch += 1
         self.joined = True
         for place, progress, lost in assigned:
-            self._pending[place] = Pending(place.topic, place.partition, progress, self._limits)
+            if progress.intent:
+                self._meant[place] = progress
+            else:
+                self._gathering.begin(place, progress)
             if lost:
                 self._observer.lost(lost)
                 _log.error("records left the log before they were read", topic=place.topic, partition=place.partition, records=lost)
 
     def _revoked(self) -> None:
         self._epoch += 1
-        self._pending.clear()
+        self._gathering.clear()
+        self._meant.clear()
         self._held.clear()
 
     def stop(self) -> None:
@@ -90,90 +97,102 @@ class Loader:
         self._settled_at = self._clock()
         while not self._stop.is_set():
             self._attempt(self._round)
-        self._attempt(lambda: self._write([place for place, one in self._pending.items() if one.ready]))
+        self._attempt(self._write)
 
     def _attempt(self, work: Callable[[], None]) -> None:
-        """A round that was given up is not an error: the committed ranges say how to go on."""
+        """A round that was given up is not an error: the committed blocks say how to go on."""
         try:
             work()
         except Abandoned:
             self._observer.held_up(None)
 
     def _round(self) -> None:
+        while self._meant:
+            self._restore()
         held, self._held = self._held, []
-        for place, record in held or self._log.read(READ_RECORDS, self._patience()):
-            pending = self._pending.get(place)
-            if pending is None:
-                continue
-            if not pending.add(record, self._clock()):
-                self._write([place])
-                pending.add(record, self._clock())
-            if pending.full:
-                self._write([place])
+        for place, record in held or self._log.read(self._most, self._patience()):
+            self._gathering.add(place, record, self._clock())
         now = self._clock()
-        age = self._age()
-        due = [place for place, one in self._pending.items() if one.full or ((at := one.due_at(age)) is not None and at <= now)]
-        if not due and sum(one.bytes for one in self._pending.values()) >= self._buffer_bytes:
-            due = [place for place, one in self._pending.items() if one.ready]
-        if due:
-            self._write(due)
+        opened = self._gathering.opened
+        if opened is not None and (self._gathering.full or opened + self._age() <= now):
+            self._write()
             self._took_s = self._clock() - now
         if now - self._settled_at >= SETTLE_SECONDS:
             self._settle(now)
 
     def _age(self) -> float:
-        """Rows wait longer the more partitions are busy and the longer writing takes: a block costs as much as some thousand rows."""
-        busy = sum(1 for one in self._pending.values() if one.records)
-        calm = min(CALM_AGE_SECONDS, busy / self._inserts_s)
+        """Rows wait longer the more tables are busy and the longer writing takes: a block costs as much as some thousand rows."""
+        calm = min(CALM_AGE_SECONDS, self._gathering.blocks / self._inserts_s)
         return max(self._age_s, calm, min(LONGEST_AGE_SECONDS, WRITING_SHARE * self._took_s))
 
     def _patience(self) -> float:
-        ages = [at for one in self._pending.values() if (at := one.due_at(self._age())) is not None]
-        return min(LONGEST_READ_SECONDS, max(0.005, min(ages) - self._clock())) if ages else LONGEST_READ_SECONDS
+        opened = self._gathering.opened
+        if opened is None:
+            return LONGEST_READ_SECONDS
+        return min(LONGEST_READ_SECONDS, max(0.005, opened + self._age() - self._clock()))
 
     def _settle(self, now: float) -> None:
         """Commit what was read and needed no row, and tell where everything stands."""
         self._settled_at = now
-        settled = {place: progress for place, one in self._pending.items() if (progress := one.settle()) is not None}
+        settled = self._gathering.settle()
         if settled:
-            self._commit(settled)
-        self._observer.standing(self._log.waiting({place: one.next for place, one in self._pending.items()}))
+            self._commit(settled, self._epoch)
+        self._observer.standing(self._log.waiting(self._gathering.next))
 
-    def _write(self, places: Sequence[Place]) -> None:
+    def _write(self) -> None:
         """Mean, insert, done. Raises Abandoned."""
-        if not places:
-            return
         epoch = self._epoch
-        chunks = [(place, self._pending[place].take()) for place in places]
+        blocks = self._gathering.take()
+        if not blocks:
+            return
         failpoint("warehouse.before_intent")
-        self._commit({place: chunk.meant() for place, chunk in chunks}, epoch)
+        self._commit({place: meant for block in blocks for place, meant in block.meant().items()}, epoch)
         failpoint("warehouse.after_intent")
-        for place, chunk in chunks:
-            self._insert(place, chunk, epoch)
+        for block in blocks:
+            self._insert(block, epoch)
             failpoint("warehouse.after_insert")
-        self._commit({place: chunk.done() for place, chunk in chunks}, epoch)
+        self._done(blocks, epoch)
+
+    def _done(self, blocks: Sequence[Block], epoch: int) -> None:
+        self._commit({place: done for block in blocks for place, done in block.done().items()}, epoch)
         failpoint("warehouse.after_done")
-        for place, chunk in chunks:
-            self._observer.done(place.topic, chunk.repeated, chunk.faults)
+        for block in blocks:
+            for chunk in block.chunks.values():
+                self._observer.done(block.topic, chunk.repeated, chunk.faults)
 
-    def _insert(self, place: Place, chunk: Chunk, epoch: int) -> None:
-        token = rows.token(place.topic, place.partition, chunk.range.first, chunk.range.last)
-        for table, data in chunk.rows.items():
+    def _restore(self) -> None:
+        """Carry out a block that was meant when its partitions came to us, and gather behind it. Raises Abandoned."""
+        epoch = self._epoch
+        (topic, _), first = next(iter(self._meant.items()))
+        ours = {place: one.causes for place, one in self._meant.items() if (place.topic, one.intent) == (topic, first.intent)}
+        restored = self._until_done(lambda: restore(self._log, topic, first.intent, ours), epoch)
+        if not restored.written:
+            if not restored.whole:
+                _log.warning("a block is written in part: offsets of its other partitions were moved", topic=topic)
+            self._insert(restored.block, epoch)
+        block = Block(topic, {place.partition: restored.block.chunks[place.partition] for place in sorted(ours)})
+        self._done([block], epoch)
+        for place, done in block.done().items():
+            del self._meant[place]
+            self._gathering.begin(place, done)
+
+    def _insert(self, block: Block, epoch: int) -> None:
+        for table, data in block.rows.items():
             began = self._clock()
-            self._until_done(lambda table=table, data=data: self._tables.insert(table, data, token), epoch)  # type: ignore[misc]
-            self._observer.written(table, chunk.counts[table], self._clock() - began, chunk.newest_ms)
+            self._until_done(lambda table=table, data=data: self._tables.insert(table, data, block.token), epoch)  # type: ignore[misc]
+            self._observer.written(table, block.count(table), self._clock() - began, block.newest_ms)
 
-    def _commit(self, progress: Mapping[Place, Progress], epoch: int | None = None) -> None:
-        self._until_done(lambda: self._log.commit(progress), self._epoch if epoch is None else epoch)
+    def _commit(self, progress: Mapping[Place, Progress], epoch: int) -> None:
+        self._until_done(lambda: self._log.commit(progress), epoch)
 
-    def _until_done(self, work: Callable[[], None], epoch: int) -> None:
+    def _until_done(self, work: Callable[[], T], epoch: int) -> T:
         """Until it succeeds, staying in the group meanwhile. Raises Abandoned when that is no longer ours to do."""
         pause, held = FIRST_PAUSE_SECONDS, False
         while True:
             if self._epoch != epoch:
                 raise Abandoned
             try:
-                work()
+                done = work()
                 break
             except (StoreAway, LogAway) as away:
                 reason = f"{type(away).__name__}: {away}"
@@ -192,6 +211,7 @@ class Loader:
             _log.warning("going on")
             self._observer.held_up(None)
             self._log.resume()
+        return done
 
     def _wait(self, seconds: float) -> None:
         end = self._clock() + seconds

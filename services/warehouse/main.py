@@ -9,7 +9,7 @@ import structlog
 
 from services.warehouse.adapters.consumer import LogConsumer
 from services.warehouse.adapters.tables import ClickHouseTables
-from services.warehouse.domain.chunk import Limits
+from services.warehouse.domain.block import Limits
 from services.warehouse.domain.rows import TOPICS
 from services.warehouse.loader import Loader
 from services.warehouse.metrics import METRICS, WarehouseMetrics
@@ -31,8 +31,7 @@ async def serve(settings: Settings) -> None:
     loader = Loader(
         ClickHouseTables(store),
         metrics,
-        Limits(settings.warehouse_chunk_records, settings.warehouse_chunk_bytes),
-        settings.warehouse_buffer_bytes,
+        Limits(settings.warehouse_block_records, settings.warehouse_block_bytes),
         settings.warehouse_flush_seconds,
         settings.warehouse_inserts_per_second,
     )

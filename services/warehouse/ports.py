@@ -3,15 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from services.warehouse.domain.progress import Progress
+from services.warehouse.domain.progress import Place, Progress, Range
 from services.warehouse.domain.rows import Record, Table
-
-
-class Place(NamedTuple):
-    """A partition of a topic."""
-
-    topic: str
-    partition: int
 
 
 class LogAway(Exception):
@@ -47,6 +40,12 @@ class Log(Protocol):
 
     def commit(self, progress: Mapping[Place, Progress]) -> None:
         """Commit offsets with their metadata, durably. Raises LogAway."""
+
+    def committed(self, places: Sequence[Place]) -> Mapping[Place, Progress]:
+        """What is committed for these, ours or not, all of one instant. Raises LogAway."""
+
+    def again(self, ranges: Mapping[Place, Range]) -> Mapping[Place, list[Record]]:
+        """The records of these ranges, as far as they are still in the log, ours or not. Raises LogAway."""
 
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
         """Records behind these offsets, by topic, as far as is known without asking."""

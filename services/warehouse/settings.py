@@ -23,10 +23,9 @@ class Settings(MigrationSettings):
     log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field("rapport", description="the consumer group is <prefix>-warehouse")
     session_timeout_s: float = Field(10.0, gt=0, description="seconds without a heartbeat after which Kafka gives partitions to others")
-    warehouse_flush_seconds: float = Field(0.25, gt=0, description="age at which a chunk is written, however few its records")
+    warehouse_flush_seconds: float = Field(0.25, gt=0, description="age at which rows are written, however few")
     warehouse_inserts_per_second: float = Field(
-        8.0, gt=0, description="so many inserts a second when live: chunks wait longer where more partitions are busy"
+        8.0, gt=0, description="so many inserts a second when live: rows wait longer where more tables are busy"
     )
-    warehouse_chunk_records: int = Field(20_000, ge=1, description="records at which a chunk of one partition is written")
-    warehouse_chunk_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="bytes at which a chunk of one partition is written")
-    warehouse_buffer_bytes: int = Field(64 * 1024 * 1024, ge=1024, description="bytes of all chunks at which the largest is written")
+    warehouse_block_records: int = Field(20_000, ge=1, description="records of one topic at which they are written")
+    warehouse_block_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes of all rows in hand at which they are written")

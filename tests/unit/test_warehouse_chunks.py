@@ -2,15 +2,17 @@
 
 import json
 from decimal import Decimal
+from itertools import islice
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.warehouse.domain.amounts import Fault, amount
-from services.warehouse.domain.chunk import Chunk, Limits, Pending
-from services.warehouse.domain.progress import LONGEST_BYTES, Progress, Range, UnreadableProgressError, decode
-from services.warehouse.domain.rows import Record, Table, row, token
+from services.warehouse.domain.block import Block, Gathering, Limits
+from services.warehouse.domain.chunk import Chunk, Pending, chunk_again
+from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Range, UnreadableProgressError, decode
+from services.warehouse.domain.rows import Record, Table, row
 from shared.contracts.headers import Cause
 from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, RESOLVER_REPLAYED, SEGMENT_CHANGED
@@ -22,35 +24,46 @@ LANES = st.builds(
     st.integers(0, 7),
 )
 CAUSES = st.dictionaries(LANES, st.tuples(st.integers(0, 2**40), st.integers(0, 99)), max_size=12)
-LIMITS = Limits(records=5, bytes=10_000)
+PLACE = Place(EVENT_RESOLVED, 0)
+RANGES = st.dictionaries(
+    st.integers(0, 7), st.builds(lambda first, more: Range(first, first + more), st.integers(0, 2**40), st.integers(0, 99))
+)
 
 
-@given(st.integers(0, 2**40), st.none() | st.integers(0, 10_000), CAUSES)
-def test_progress_comes_back_from_the_metadata_it_wrote(first: int, length: int | None, causes: dict[str, tuple[int, int]]) -> None:
-    progress = Progress(first, None if length is None else Range(first, first + length), causes)
-    assert decode(first, progress.encode()) == progress
+@given(st.data(), RANGES, CAUSES)
+def test_progress_comes_back_from_the_metadata_it_wrote(
+    data: st.DataObject, ranges: dict[int, Range], causes: dict[str, tuple[int, int]]
+) -> None:
+    partition = data.draw(st.sampled_from(sorted(ranges))) if ranges else 0
+    first = ranges[partition].first if ranges else data.draw(st.integers(0, 2**40))
+    progress = Progress(first, tuple(sorted(ranges.items())), causes)
+    assert decode(partition, first, progress.encode()) == progress
 
 
-def test_the_causes_of_every_lane_there_can_be_fit_the_brokers_limit() -> None:
+def test_a_block_of_all_partitions_and_the_causes_of_every_lane_there_can_be_fit_the_brokers_limit() -> None:
     lanes = [
         Cause("resolver", topic, partition, 10**15, 9).lane
         for topic in (EVENT_RECEIVED, RESOLVER_REPLAYED)
         for partition in range(PARTITIONS)
     ]
-    told = Progress(10**15, Range(10**15, 10**15 + 20_000), dict.fromkeys(lanes, (10**15, 999_999))).encode()
+    ranges = tuple((partition, Range(10**15, 10**15 + 20_000)) for partition in range(PARTITIONS))
+    told = Progress(10**15, ranges, dict.fromkeys(lanes, (10**15, 999_999))).encode()
     assert len(told) < LONGEST_BYTES / 2
     with pytest.raises(ValueError, match="longer than"):
-        Progress(0, None, {f"s|t{n}|0": (10**15, 0) for n in range(400)}).encode()
+        Progress(0, (), {f"s|t{n}|0": (10**15, 0) for n in range(400)}).encode()
 
 
-@pytest.mark.parametrize("metadata", ["intent:5-3", "intent:4-9", "someone else's", "intent:x-y", ";a:b", "intent:5-9;a:1=x.2"])
+@pytest.mark.parametrize(
+    "metadata",
+    ["intent:0:5-3", "intent:0:4-9", "intent:1:5-9", "intent:5-9", "someone else's", "intent:0:x-y", ";a:b", "intent:0:5-9;a:1=x.2"],
+)
 def test_foreign_metadata_is_told_and_not_believed(metadata: str) -> None:
     with pytest.raises(UnreadableProgressError):
-        decode(5, metadata)
+        decode(0, 5, metadata)
 
 
 def test_a_commit_made_by_hand_is_a_plain_position() -> None:
-    assert decode(7, "") == Progress(7)
+    assert decode(0, 7, "") == Progress(7)
 
 
 def _event(**properties: object) -> bytes:
@@ -118,10 +131,6 @@ def test_clocks_and_tombstones_are_no_rows_and_merges_have_a_table() -> None:
     assert merged.table is Table.MERGES
 
 
-def _pending(progress: Progress) -> Pending:
-    return Pending(EVENT_RESOLVED, 0, progress, LIMITS)
-
-
 RECORDS = st.lists(st.tuples(st.integers(0, 6), st.sampled_from([None, b"clock", b"merge"]), st.booleans()), min_size=1, max_size=25)
 
 
@@ -138,45 +147,31 @@ def _log(drawn: list[tuple[int, bytes | None, bool]]) -> list[Record]:
     ]
 
 
-def _chunks(pending: Pending, log: list[Record], stop_after: int | None = None) -> list[Chunk]:
-    made: list[Chunk] = []
-    for record in log[pending.next :]:
-        if not pending.add(record, 0):
+def _chunks(log: list[Record], lengths: list[int]) -> list[Chunk]:
+    """Chunks of so many records, and one of the rest."""
+    pending, made, given = Pending(PLACE, Progress(0)), [], iter(log)
+    for length in [*lengths, len(log)]:
+        for record in islice(given, length):
+            pending.add(record, 0)
+        if pending.records:
             made.append(pending.take())
-            assert pending.add(record, 0)
-        if pending.full:
-            made.append(pending.take())
-        if stop_after is not None and len(made) >= stop_after:
-            break
     return made
 
 
-@given(LONG_RECORDS, st.integers(0, 2))
-def test_whoever_finds_a_meant_range_makes_the_same_rows_under_the_same_token(drawn: list[tuple[int, bytes | None, bool]], at: int) -> None:
+@given(LONG_RECORDS, st.lists(st.integers(1, 20), max_size=5))
+def test_whoever_finds_a_meant_range_makes_the_same_rows(drawn: list[tuple[int, bytes | None, bool]], lengths: list[int]) -> None:
     """The heart of exactly once: a chunk is a function of the log, of the range and of the causes committed beside it."""
     log = _log(drawn)
-    made = _chunks(_pending(Progress(0)), log)
-    assume(len(made) > at)
-    meant = made[at].meant()
-    found = decode(meant.next, meant.encode())
-    again = _chunks(_pending(found), log, 1) or [_rest(_pending(found), log)]
-    assert again[0].rows == made[at].rows
-    assert again[0].range == made[at].range
-    assert token("t", 0, *again[0].range) == token("t", 0, *made[at].range)
-    assert again[0].after == made[at].after
+    for chunk in _chunks(log, lengths):
+        meant = Block(EVENT_RESOLVED, {0: chunk}).meant()[PLACE]
+        found = decode(0, meant.next, meant.encode())
+        assert chunk_again(PLACE, dict(found.intent)[0], found.causes, log) == chunk
 
 
-def _rest(pending: Pending, log: list[Record]) -> Chunk:
-    for record in log[pending.next :]:
-        pending.add(record, 0)
-    return pending.take()
-
-
-@given(RECORDS)
-def test_repeats_are_dropped_whatever_the_chunks(drawn: list[tuple[int, bytes | None, bool]]) -> None:
+@given(RECORDS, st.lists(st.integers(1, 10), max_size=5))
+def test_repeats_are_dropped_whatever_the_chunks(drawn: list[tuple[int, bytes | None, bool]], lengths: list[int]) -> None:
     log = _log(drawn)
-    pending = _pending(Progress(0))
-    chunks = [*_chunks(pending, log), pending.take()]
+    chunks = _chunks(log, lengths)
     rows = b"".join(chunk.rows.get(table, b"") for chunk in chunks for table in (Table.EVENTS, Table.MERGES))
     highest, wanted = (-1, -1), 0
     for record in log:
@@ -189,42 +184,60 @@ def test_repeats_are_dropped_whatever_the_chunks(drawn: list[tuple[int, bytes | 
     assert [chunk.range.first for chunk in chunks[1:]] == [chunk.range.last + 1 for chunk in chunks[:-1]]
 
 
-def test_an_exact_range_is_not_due_before_it_is_whole_nor_by_size() -> None:
-    pending = _pending(Progress(0, Range(0, 9)))
-    for offset in range(9):
-        assert pending.add(_record(offset), 0)
-        assert not pending.full
-        assert not pending.ready
-        assert pending.due_at(1) is None
-    assert pending.add(_record(9), 0)
-    assert pending.full
-    assert pending.take().counts == {Table.EVENTS: 10}
-
-
-def test_a_range_whose_end_left_the_log_is_written_with_what_is_there() -> None:
-    pending = _pending(Progress(0, Range(0, 9)))
-    assert pending.add(_record(3), 0)
-    assert not pending.add(_record(12), 0)
-    chunk = pending.take()
-    assert (chunk.range, chunk.counts) == (Range(0, 9), {Table.EVENTS: 1})
-    assert pending.add(_record(12), 0)
-    assert pending.take().range == Range(10, 12)
+def test_a_range_whose_ends_left_the_log_keeps_its_name() -> None:
+    chunk = chunk_again(PLACE, Range(0, 9), {}, [_record(3), _record(12)])
+    assert (chunk.range, chunk.counts, chunk.done) == (Range(0, 9), {Table.EVENTS: 1}, Progress(10))
 
 
 def test_what_needs_no_row_settles_by_itself_and_rows_do_not() -> None:
-    pending = _pending(Progress(0))
+    pending = Pending(PLACE, Progress(0))
     assert pending.settle() is None
     pending.add(_record(0, (5, 0), b"clock"), 0)
-    assert pending.settle() == Progress(1, None, {"resolver|in|0": (5, 0)})
+    assert pending.settle() == Progress(1, (), {"resolver|in|0": (5, 0)})
     assert pending.settle() is None
     pending.add(_record(1), 2.0)
     assert pending.settle() is None
-    assert pending.due_at(0.25) == 2.25
+    assert pending.opened == 2.0
 
 
 def test_a_record_read_before_and_a_cause_that_is_none_change_nothing_of_it() -> None:
-    pending = _pending(Progress(5))
-    assert pending.add(_record(4), 0)
+    pending = Pending(PLACE, Progress(5))
+    pending.add(_record(4), 0)
     assert pending.next == 5
-    assert pending.add(Record(5, 0, b"", b"{}", [("cause", b"what")]), 0)
+    pending.add(Record(5, 0, b"", b"{}", [("cause", b"what")]), 0)
     assert pending.records == 1
+
+
+def test_a_block_has_every_partition_of_its_topic_that_has_rows() -> None:
+    gathering = Gathering(Limits(records=5, bytes=10_000))
+    for topic in (EVENT_RESOLVED, SEGMENT_CHANGED):
+        for partition in range(3):
+            gathering.begin(Place(topic, partition), Progress(0))
+    assert (gathering.blocks, gathering.opened, gathering.take()) == (0, None, [])
+    gathering.add(Place(EVENT_RESOLVED, 2), _record(0, value=b"two"), 7.0)
+    gathering.add(Place(EVENT_RESOLVED, 1), _record(0, kind=b"clock"), 6.0)
+    gathering.add(Place(EVENT_RESOLVED, 0), _record(0, value=b"zero"), 8.0)
+    gathering.add(Place(SEGMENT_CHANGED, 0), _record(0), 9.0)
+    gathering.add(Place(SEGMENT_CHANGED, 7), _record(0), 1.0)
+    assert (gathering.blocks, gathering.opened, gathering.full) == (2, 7.0, False)
+    events, changes = gathering.take()
+    assert (events.ranges, changes.ranges) == (((0, Range(0, 0)), (2, Range(0, 0))), ((0, Range(0, 0)),))
+    assert events.rows[Table.EVENTS].index(b"zero") < events.rows[Table.EVENTS].index(b"two")
+    assert (events.count(Table.EVENTS), changes.count(Table.TRANSITIONS)) == (2, 1)
+    assert events.token == f"{EVENT_RESOLVED}:0:0-0,2:0-0"
+    assert gathering.take() == []
+    assert gathering.settle() == {Place(EVENT_RESOLVED, 1): Progress(1)}
+
+
+def test_what_is_in_hand_is_full_by_the_records_of_one_topic_or_the_bytes_of_all() -> None:
+    def until_full(limits: Limits) -> int:
+        gathering, added = Gathering(limits), 0
+        gathering.begin(PLACE, Progress(0))
+        gathering.begin(Place(SEGMENT_CHANGED, 0), Progress(0))
+        while not gathering.full:
+            gathering.add((PLACE, Place(SEGMENT_CHANGED, 0))[added % 2], _record(added, value=b"x" * 100), 0)
+            added += 1
+        return added
+
+    assert until_full(Limits(records=6, bytes=10_000)) == 11
+    assert until_full(Limits(records=100, bytes=1_000)) == 9

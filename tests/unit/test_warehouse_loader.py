@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.warehouse.domain.chunk import Limits
-from services.warehouse.domain.progress import Progress, decode
+from services.warehouse.domain.block import Limits
+from services.warehouse.domain.progress import Place, Progress, Range, decode
 from services.warehouse.domain.rows import Record, Table
 from services.warehouse.loader import Loader
-from services.warehouse.ports import Assigned, LogAway, Place
+from services.warehouse.ports import Assigned, LogAway
 from shared.adapters.clickhouse import StoreAway, StoreRefused
 from shared.contracts.topics import EVENT_RESOLVED
-
-PLACE = Place(EVENT_RESOLVED, 0)
 
 
 class Tables:
@@ -50,48 +49,82 @@ class SlowTables(Tables):
         super().insert(table, rows, token)
 
 
-class Log:
-    """A partition in memory. `events` says what each call does: hand over records, lose the partition, refuse a commit."""
+class Broker:
+    """Some partitions in memory, with what the group committed of each: a commit holds for all of its partitions or for none."""
 
-    def __init__(self, records: int, script: Sequence[str]) -> None:
-        self.records = [Record(n, n, b"k", b'{"n":%d}' % n, [("cause", b"resolver|in|0|%d|0" % n)]) for n in range(records)]
-        self.script = list(script)
-        self.committed: tuple[int, str] = (0, "")
-        self.at = 0
-        self.loader: Loader
+    def __init__(self, records: int, partitions: int) -> None:
+        self.records = {Place(EVENT_RESOLVED, partition): _records(partition, partitions, records) for partition in range(partitions)}
+        self.committed: dict[Place, tuple[int, str]] = {}
+
+    def progress(self, place: Place) -> Progress:
+        offset, metadata = self.committed.get(place, (0, ""))
+        return decode(place.partition, offset, metadata)
+
+    @property
+    def done(self) -> bool:
+        return all(self.committed.get(place, (0,))[0] == len(log) for place, log in self.records.items())
+
+
+def _records(partition: int, partitions: int, records: int) -> list[Record]:
+    """What is this partition's of the numbers below `records`."""
+    numbers = range(partition, records, partitions)
+    return [
+        Record(at, at, b"k", b'{"n":%d}' % number, [("cause", b"resolver|in|%d|%d|0" % (partition, at))])
+        for at, number in enumerate(numbers)
+    ]
+
+
+class Log:
+    """One member of the group. `script` says what each call does: change hands, or refuse a commit. Which partitions it has next, `hands`
+    say: a number for each assignment, of which every partition that is set in it is ours. `alone`: its loader stops when its part is done.
+    """
+
+    def __init__(self, broker: Broker, script: Sequence[str], hands: Sequence[int] = (), alone: bool = False) -> None:
+        self.broker, self.script, self.hands, self.alone = broker, list(script), list(hands), alone
+        self.at: dict[Place, int] = {}
         self.owned = False
+        self.loader: Loader
 
     def _next(self) -> str:
         return self.script.pop(0) if self.script else ""
 
     def _assign(self) -> None:
-        progress = decode(*self.committed)
-        self.at, self.owned = progress.next, True
-        self.loader.rebalance().assigned([Assigned(PLACE, progress, 0)])
+        hand = self.hands.pop(0) if self.hands else -1
+        places = [place for place in self.broker.records if hand >> place.partition & 1]
+        told = {place: self.broker.progress(place) for place in places}
+        self.at, self.owned = {place: one.next for place, one in told.items()}, True
+        self.loader.rebalance().assigned([Assigned(place, one, 0) for place, one in told.items()])
+
+    def _revoke(self) -> None:
+        self.owned = False
+        self.loader.rebalance().revoked()
+
+    def _fetch(self, most: int) -> list[tuple[Place, Record]]:
+        found = [(place, one) for place, at in self.at.items() for one in self.broker.records[place][at : at + most]]
+        self.at = {place: min(at + most, len(self.broker.records[place])) for place, at in self.at.items()}
+        return found
 
     def read(self, most: int, seconds: float) -> list[tuple[Place, Record]]:
         if not self.owned:
             self._assign()
             return []
-        what = self._next()
-        if what == "rebalance":
-            self.owned = False
-            self.loader.rebalance().revoked()
+        if self._next() == "rebalance":
+            self._revoke()
             return []
-        found = self.records[self.at : self.at + 7]
-        self.at += len(found)
-        if not found and not self.script and self.committed[0] == len(self.records):
-            self.loader.stop()
-        return [(PLACE, one) for one in found]
+        found = self._fetch(7)
+        mine = all(self.broker.committed.get(place, (0,))[0] == len(self.broker.records[place]) for place in self.at)
+        if not found and not self.script and mine:
+            if self.alone or self.broker.done:
+                self.loader.stop()
+            else:
+                self._revoke()  # the others' part is left
+        return found
 
     def keep_alive(self, seconds: float) -> list[tuple[Place, Record]]:
         if self._next() == "rebalance":
-            self.owned = False
-            self.loader.rebalance().revoked()
+            self._revoke()
             return []
-        found = self.records[self.at : self.at + 1]  # what was fetched before the pause may still come
-        self.at += len(found)
-        return [(PLACE, one) for one in found]
+        return self._fetch(1)  # what was fetched before the pause may still come
 
     def resume(self) -> None:
         return
@@ -101,11 +134,21 @@ class Log:
             raise LogAway("not now")
         if not self.owned:
             raise LogAway("not ours")
-        ((_, one),) = progress.items()
-        self.committed = (one.next, one.encode())
+        assert progress.keys() <= self.at.keys()
+        self.broker.committed |= {place: (one.next, one.encode()) for place, one in progress.items()}
+
+    def committed(self, places: Sequence[Place]) -> Mapping[Place, Progress]:
+        if self._next() == "commit":
+            raise LogAway("not now")
+        return {place: self.broker.progress(place) for place in places}
+
+    def again(self, ranges: Mapping[Place, Range]) -> Mapping[Place, list[Record]]:
+        if self._next() == "commit":
+            raise LogAway("not now")
+        return {place: self.broker.records[place][one.first : one.last + 1] for place, one in ranges.items()}
 
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
-        return {place.topic: len(self.records) - at for place, at in progress.items()}
+        return {place.topic: len(self.broker.records[place]) - at for place, at in progress.items()}
 
 
 class Told:
@@ -145,35 +188,104 @@ class Clock:
         return self.now
 
 
-def load(records: int, script: Sequence[str], troubles: Sequence[str]) -> tuple[Log, Tables, Told]:
-    log, tables, told = Log(records, script), Tables(troubles), Told()
-    log.loader = Loader(tables, told, Limits(5, 10_000), 100_000, 0.25, 16.0, Clock())
+def load(
+    records: int, script: Sequence[str], troubles: Sequence[str], partitions: int = 1, hands: Sequence[int] = ()
+) -> tuple[Broker, Tables, Told]:
+    log, tables, told = Log(Broker(records, partitions), script, hands), Tables(troubles), Told()
+    log.loader = Loader(tables, told, Limits(5, 10_000), 0.25, 16.0, Clock())
     log.loader.run(log)
-    return log, tables, told
+    return log.broker, tables, told
 
 
 def numbers(tables: Tables) -> list[int]:
     text = b"".join(tables.rows)
-    return [int(piece.split(b"}")[0]) for piece in text.split(b'{"n":')[1:]]
+    return sorted(int(piece.split(b"}")[0]) for piece in text.split(b'{"n":')[1:])
 
 
-def test_everything_is_written_once_and_in_order() -> None:
-    log, tables, told = load(33, [], [])
+def test_everything_is_written_once() -> None:
+    broker, tables, told = load(33, [], [], 3)
     assert numbers(tables) == list(range(33))
-    assert log.committed == (33, ";resolver|in:0=32.0")
+    assert broker.committed[Place(EVENT_RESOLVED, 2)] == (11, ";resolver|in:2=10.0")
     assert (told.rows, told.held) == (33, [])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.sampled_from(["", "", "", "rebalance", "commit"]), max_size=40),
     st.lists(st.sampled_from(["", "", "away", "cut", "refused"]), max_size=15),
+    st.integers(1, 4),
+    st.lists(st.integers(0, 15), max_size=12),
 )
-def test_no_row_is_lost_or_doubled_whatever_fails_and_whoever_owns_it(script: list[str], troubles: list[str]) -> None:
-    log, tables, told = load(40, script, troubles)
+def test_no_row_is_lost_or_doubled_whatever_fails_and_whoever_owns_what(
+    script: list[str], troubles: list[str], partitions: int, hands: list[int]
+) -> None:
+    broker, tables, told = load(40, script, troubles, partitions, hands)
     assert numbers(tables) == list(range(40))
-    assert decode(*log.committed) == Progress(40, None, {"resolver|in|0": (39, 0)})
+    for place, log in broker.records.items():
+        assert broker.progress(place) == Progress(len(log), (), {f"resolver|in|{place.partition}": (len(log) - 1, 0)})
     assert not told.held or told.held[-1] is None
+
+
+class Stopped(BaseException):
+    """What a SIGKILL is to everything that goes on."""
+
+
+class Doomed(Tables):
+    """Takes so many inserts; its process dies in the next, before it is applied or after."""
+
+    def __init__(self, inserts: int, applied: bool) -> None:
+        super().__init__([])
+        self._left, self._applied = inserts, applied
+
+    def insert(self, table: Table, rows: bytes, token: str) -> None:
+        self._left -= 1
+        if self._left >= 0 or self._applied:
+            super().insert(table, rows, token)
+        if self._left < 0:
+            raise Stopped
+
+
+def _member(broker: Broker, tables: Tables, hand: int) -> Log:
+    log = Log(broker, [], [hand], alone=True)
+    log.loader = Loader(tables, Told(), Limits(5, 10_000), 0.25, 16.0, Clock())
+    return log
+
+
+@pytest.mark.parametrize("applied", [False, True])
+@pytest.mark.parametrize("first_heir_dies", [False, True])
+def test_a_block_of_somebody_killed_is_made_whole_again_by_whoever_has_a_part_of_it(applied: bool, first_heir_dies: bool) -> None:
+    broker, tables = Broker(60, 4), Tables([])
+
+    def killed(hand: int, inserts: int, applied: bool) -> None:
+        doomed = Doomed(inserts, applied)
+        doomed.tokens, doomed.rows = tables.tokens, tables.rows
+        log = _member(broker, doomed, hand)
+        with pytest.raises(Stopped):
+            log.loader.run(log)
+
+    killed(0b1111, 1, applied)
+    assert [len(broker.progress(place).intent) for place in broker.records] == [4, 4, 4, 4]
+    if first_heir_dies:
+        killed(0b0101, 0, True)
+        assert len(tables.rows) == 2
+    for hand in (0b0101, 0b1010):
+        log = _member(broker, tables, hand)
+        log.loader.run(log)
+    assert numbers(tables) == list(range(60))
+    assert broker.done
+
+
+def test_what_others_offsets_were_moved_from_by_hand_is_written_without_them() -> None:
+    broker, doomed = Broker(60, 2), Doomed(0, False)
+    log = _member(broker, doomed, 0b11)
+    with pytest.raises(Stopped):
+        log.loader.run(log)
+    del broker.committed[Place(EVENT_RESOLVED, 1)]
+    tables = Tables([])
+    for hand in (0b01, 0b10):
+        log = _member(broker, tables, hand)
+        log.loader.run(log)
+    assert numbers(tables) == list(range(60))
 
 
 def test_the_longer_writing_takes_the_more_rows_wait_for_it() -> None:
@@ -181,8 +293,8 @@ def test_the_longer_writing_takes_the_more_rows_wait_for_it() -> None:
 
     def inserts(seconds: float) -> int:
         clock = Clock()
-        log, tables, told = Log(600, []), SlowTables(clock, seconds), Told()
-        log.loader = Loader(tables, told, Limits(10_000, 10_000_000), 10_000_000, 0.25, 16.0, clock)
+        log, tables, told = Log(Broker(600, 1), []), SlowTables(clock, seconds), Told()
+        log.loader = Loader(tables, told, Limits(10_000, 10_000_000), 0.25, 16.0, clock)
         log.loader.run(log)
         assert numbers(tables) == list(range(600))
         return len(tables.rows)

@@ -7,9 +7,10 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from services.warehouse.domain.progress import Progress, UnreadableProgressError, decode
+from services.warehouse.adapters.ranges import read_ranges, record
+from services.warehouse.domain.progress import Place, Progress, Range, UnreadableProgressError, decode
 from services.warehouse.domain.rows import Record
-from services.warehouse.ports import Assigned, LogAway, Place, Rebalance
+from services.warehouse.ports import Assigned, LogAway, Rebalance
 
 QUEUE_KILOBYTES: Final = 32 * 1024
 FETCH_BYTES, FETCH_MS = 512 * 1024, 100
@@ -24,7 +25,7 @@ class LogConsumer:
     """A member of one consumer group over `topics`. One thread."""
 
     def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_timeout_s: float, rebalance: Rebalance) -> None:
-        self._rebalance = rebalance
+        self._bootstrap, self._rebalance = bootstrap, rebalance
         self._changed = False
         self._paused = False
         self._next: dict[Place, int] = {}
@@ -61,14 +62,10 @@ class LogConsumer:
         end = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                told: list[TopicPartition] = consumer.committed(partitions, timeout=CALL_SECONDS)
-                failed = next((one.error for one in told if one.error), None)
-                if failed is None:
-                    return told
-                raise KafkaException(failed)
-            except KafkaException as away:
+                return _told(consumer, partitions)
+            except LogAway:
                 if time.monotonic() > end:
-                    raise LogAway(f"committed offsets are not told: {away}") from away
+                    raise
 
     def _begin(self, consumer: Any, committed: TopicPartition) -> Assigned:
         place = Place(committed.topic, committed.partition)
@@ -82,13 +79,7 @@ class LogConsumer:
                     raise LogAway(f"the start of {place} is not told: {away}") from away
         if committed.offset == OFFSET_INVALID:
             return Assigned(place, Progress(low), 0)
-        try:
-            progress = decode(committed.offset, committed.metadata or "")
-        except UnreadableProgressError as foreign:
-            _log.error(
-                "a commit that is not ours: going on at its offset", topic=place.topic, partition=place.partition, detail=str(foreign)
-            )
-            progress = Progress(committed.offset)
+        progress = _progress(committed)
         return Assigned(place, progress, max(0, low - progress.next))
 
     def _on_revoke(self, consumer: Any, _: list[TopicPartition]) -> None:
@@ -125,8 +116,7 @@ class LogConsumer:
             if error is not None:
                 _on_error(error)
                 continue
-            record = Record(message.offset(), message.timestamp()[1], message.key() or b"", message.value() or b"", message.headers() or ())
-            read.append((Place(message.topic(), message.partition()), record))
+            read.append((Place(message.topic(), message.partition()), record(message)))
         return read
 
     def commit(self, progress: Mapping[Place, Progress]) -> None:
@@ -140,6 +130,15 @@ class LogConsumer:
         if failed is not None:
             raise LogAway(str(failed))
 
+    def committed(self, places: Sequence[Place]) -> Mapping[Place, Progress]:
+        """As Log.committed."""
+        told = _told(self._consumer, [TopicPartition(*place) for place in places])
+        return {Place(one.topic, one.partition): Progress(0) if one.offset == OFFSET_INVALID else _progress(one) for one in told}
+
+    def again(self, ranges: Mapping[Place, Range]) -> Mapping[Place, list[Record]]:
+        """As Log.again."""
+        return read_ranges(self._bootstrap, ranges)
+
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
         """As Log.waiting."""
         behind: dict[str, int] = {}
@@ -151,6 +150,32 @@ class LogConsumer:
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
+
+
+def _told(consumer: Any, partitions: list[TopicPartition]) -> list[TopicPartition]:
+    """What the group committed for these. Raises LogAway."""
+    try:
+        told: list[TopicPartition] = consumer.committed(partitions, timeout=CALL_SECONDS)
+        failed = next((one.error for one in told if one.error), None)
+        if failed is not None:
+            raise KafkaException(failed)
+    except KafkaException as away:
+        raise LogAway(f"committed offsets are not told: {away}") from away
+    return told
+
+
+def _progress(committed: TopicPartition) -> Progress:
+    """What a commit says; of one that is not ours, its offset."""
+    try:
+        return decode(committed.partition, committed.offset, committed.metadata or "")
+    except UnreadableProgressError as foreign:
+        _log.error(
+            "a commit that is not ours: going on at its offset",
+            topic=committed.topic,
+            partition=committed.partition,
+            detail=str(foreign),
+        )
+        return Progress(committed.offset)
 
 
 def _on_error(error: KafkaError) -> None:

@@ -1,7 +1,8 @@
-"""What the warehouse writes beside a committed offset: the range it means to insert, and the causes seen before it.
+"""What the warehouse writes beside a committed offset: the block it means to insert, and the causes seen before it.
 
-The text stands in Kafka's commit metadata, 4,096 bytes at most by the broker's default:
-`intent:FIRST-LAST;STAGE|TOPIC:PARTITION=OFFSET.NTH,PARTITION=OFFSET.NTH;STAGE|TOPIC:…`, without `intent:…` when nothing is meant.
+A block is made of ranges of several partitions of one topic. The text stands in Kafka's commit metadata, 4,096 bytes at most by the
+broker's default: `intent:PARTITION:FIRST-LAST,PARTITION:FIRST-LAST;STAGE|TOPIC:PARTITION=OFFSET.NTH,PARTITION=OFFSET.NTH;STAGE|TOPIC:…`,
+without `intent:…` when nothing is meant.
 """
 
 from collections.abc import Mapping
@@ -18,11 +19,22 @@ Causes = Mapping[str, tuple[int, int]]
 NONE: Final[Causes] = MappingProxyType({})
 
 
+class Place(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    partition: int
+
+
 class Range(NamedTuple):
     """Offsets of one partition, both included."""
 
     first: int
     last: int
+
+
+Ranges = tuple[tuple[int, Range], ...]
+"""A block's ranges with their partitions, in the order of these."""
 
 
 class UnreadableProgressError(ValueError):
@@ -31,15 +43,15 @@ class UnreadableProgressError(ValueError):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where one partition stands: `next` is the first offset not known to be inserted; `intent` starts with it."""
+    """Where one partition stands: `next` is the first offset not known to be inserted; its range in `intent` starts with it."""
 
     next: int
-    intent: Range | None = None
+    intent: Ranges = ()
     causes: Causes = field(default_factory=lambda: NONE)
 
     def encode(self) -> str:
         """The metadata. Raises ValueError if it would be too long for the broker."""
-        parts = [f"{INTENT}{self.intent.first}-{self.intent.last}"] if self.intent else [""]
+        parts = [f"{INTENT}{written(self.intent)}" if self.intent else ""]
         by_source: dict[str, list[str]] = {}
         for lane, (offset, nth) in sorted(self.causes.items()):
             source, _, partition = lane.rpartition("|")
@@ -50,23 +62,37 @@ class Progress:
         return text
 
 
-def decode(next_offset: int, metadata: str) -> Progress:
-    """The progress that stands in a committed offset. Raises UnreadableProgressError."""
+def written(ranges: Ranges) -> str:
+    """The ranges as text, the same for the same ones."""
+    return ",".join(f"{partition}:{first}-{last}" for partition, (first, last) in ranges)
+
+
+def decode(partition: int, next_offset: int, metadata: str) -> Progress:
+    """The progress that stands in a partition's committed offset. Raises UnreadableProgressError."""
     try:
         told, *sources = metadata.split(";")
         causes: dict[str, tuple[int, int]] = {}
         for source in sources:
             name, _, seen = source.rpartition(":")
             for one in seen.split(","):
-                partition, _, at = one.partition("=")
+                of, _, at = one.partition("=")
                 offset, _, nth = at.partition(".")
-                causes[f"{name}|{int(partition)}"] = (int(offset), int(nth))
-        intent = None
-        if told:
-            first, _, last = told.removeprefix(INTENT).partition("-")
-            intent = Range(int(first), int(last))
-            if not told.startswith(INTENT) or intent.first != next_offset or intent.last < intent.first:
-                raise ValueError(told)
-    except ValueError as wrong:
+                causes[f"{name}|{int(of)}"] = (int(offset), int(nth))
+        intent = _intent(told) if told else ()
+        if told and dict(intent)[partition].first != next_offset:
+            raise ValueError(told)
+    except (ValueError, KeyError) as wrong:
         raise UnreadableProgressError(f"not written by the warehouse: {metadata[:100]!r} at offset {next_offset}") from wrong
     return Progress(next_offset, intent, causes)
+
+
+def _intent(told: str) -> Ranges:
+    """Raises ValueError for what `encode` did not write."""
+    ranges = []
+    for one in told.removeprefix(INTENT).split(","):
+        partition, _, offsets = one.partition(":")
+        first, _, last = offsets.partition("-")
+        ranges.append((int(partition), Range(int(first), int(last))))
+    if not told.startswith(INTENT) or any(one.last < one.first for _, one in ranges):
+        raise ValueError(told)
+    return tuple(ranges)

@@ -89,8 +89,3 @@ def _varint(number: int) -> bytes:
         number >>= 7
     out.append(number)
     return bytes(out)
-
-
-def token(topic: str, partition: int, first: int, last: int) -> str:
-    """The insert token of a range: the same for the same rows, whoever inserts them."""
-    return f"{topic}:{partition}:{first}-{last}"

@@ -4,14 +4,11 @@
 import json
 import random
 import signal
-import socket
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -30,6 +27,7 @@ from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import Cause
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, TOPICS
+from tests.integration.cutter import Cutter
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -345,60 +343,3 @@ def lag(warehouse: Process) -> float:
 
 def resident_mb(process: Process) -> int:
     return int(Path(f"/proc/{process.pid}/statm").read_text().split()[1]) * 4096 // 1_000_000
-
-
-class Cutter:
-    """A TCP proxy before ClickHouse that lets an insert through and hangs up when the answer comes, `cut_inserts` times."""
-
-    def __init__(self, url: str) -> None:
-        target = urlsplit(url)
-        self._target = (target.hostname or HOST, target.port or 0)
-        self._listener = socket.create_server((HOST, 0))
-        self.url = f"http://{HOST}:{self._listener.getsockname()[1]}"
-        self.cut_inserts = 0
-        self.cut = 0
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> "Cutter":
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
-    def _serve(self, client: socket.socket) -> None:
-        server = socket.create_connection(self._target)
-        inserting = threading.Event()
-
-        def forward() -> None:
-            try:
-                while data := client.recv(65_536):
-                    if b"query=INSERT" in data:
-                        inserting.set()
-                    server.sendall(data)
-                server.shutdown(socket.SHUT_WR)
-            except OSError:
-                return
-
-        threading.Thread(target=forward, daemon=True).start()
-        with client, server:
-            try:
-                while data := server.recv(65_536):
-                    with self._lock:
-                        if inserting.is_set() and self.cut_inserts > 0:
-                            assert b"200 OK" in data
-                            self.cut_inserts -= 1
-                            self.cut += 1
-                            client.shutdown(socket.SHUT_RDWR)
-                            return
-                    client.sendall(data)
-            except OSError:
-                return

@@ -123,7 +123,7 @@ def test_a_newcomer_is_anonymous_until_the_visit_identifies(made: Templates) -> 
 
 def test_known_people_come_back_as_the_customers_of_the_orders_did(made: Templates) -> None:
     shoppers = Shoppers(made, 0, shops=2, at_once=1)
-    visits = []
+    visits: list[str] = []
     for _ in range(400):
         user = json.loads(shoppers.event(STAMP)).get("userId")
         if user is not None and int(user) < 2 * made.customers and user not in visits[-1:]:

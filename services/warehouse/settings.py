@@ -28,4 +28,4 @@ class Settings(MigrationSettings):
         8.0, gt=0, description="so many inserts a second when live: rows wait longer where more tables are busy"
     )
     warehouse_block_records: int = Field(20_000, ge=1, description="records of one topic at which they are written")
-    warehouse_block_bytes: int = Field(32 * 1024 * 1024, ge=1024, description="bytes of all rows in hand at which they are written")
+    warehouse_block_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="bytes of all rows in hand at which they are written")

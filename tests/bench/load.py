@@ -8,7 +8,7 @@ import asyncio
 import base64
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -91,7 +91,7 @@ class Load:
     """Sends what is due, counts what is answered."""
 
     def __init__(self, orders: Orders, shoppers: Shoppers) -> None:
-        self.idle: list[Connection] = []
+        self.idle: deque[Connection] = deque()
         self._orders, self._shoppers = orders, shoppers
         self._busy: set[Connection] = set()
         self._sent = self._accepted = 0
@@ -134,7 +134,7 @@ class Load:
             due = int((now - began) * orders.rate / orders.batch)
             stamp = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z").encode()
             while self._sent < due and self.idle:
-                connection = self.idle.pop()
+                connection = self.idle.popleft()  # each in its turn: who rests for long is hung up on
                 self._busy.add(connection)
                 self._sent += 1
                 connection.send(self._head, self._shoppers.batch(orders.batch, stamp))

@@ -2,10 +2,12 @@
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
 
+from services.query.adapters.definitions import public_fields
 from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess
 from services.query.adapters.log import LogRecord
@@ -28,6 +30,7 @@ from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import KEY_CHANGED
 from shared.runtime.envelope import Entry, close_entry
 
+SHIPPED = Path(__file__).parents[1] / "deploy" / "definitions"
 FULL, READ, ADMIN = "qk_full", "qk_read", "qk_admin"
 CREATED = 1_700_000_000_000
 
@@ -236,6 +239,7 @@ class World:
             answered=Answered(),
             segments=SEGMENTS,
             metrics=Metrics(Registry("query", METRICS)),
+            catalogue=public_fields(SHIPPED),
         )
         self.app: QueryApp = build(self.parts)
 

@@ -8,7 +8,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from services.query.adapters.definitions import known_segments
+from services.query.adapters.definitions import known_segments, public_fields
 from services.query.adapters.history import ClickHouseHistory
 from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess
@@ -41,7 +41,10 @@ def create(settings: Settings) -> QueryApp:
     reads, appends = KafkaReads(settings.kafka_bootstrap), KafkaAppends(settings.kafka_bootstrap)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
-    parts = Parts(space, history, reads, appends, replays, stores, access, sealer, Answered(), segments, metrics, settings.phone_region)
+    public = public_fields(settings.definitions_dir)
+    parts = Parts(
+        space, history, reads, appends, replays, stores, access, sealer, Answered(), segments, metrics, settings.phone_region, public
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

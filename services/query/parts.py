@@ -9,11 +9,14 @@ from services.query.adapters.key_access import KeyAccess, KeyStore
 from services.query.adapters.live import KeySpace
 from services.query.adapters.log import LogRecord
 from services.query.adapters.sealing import Sealer
+from services.query.domain.access import Access, Scope
+from services.query.domain.personal import View
 from services.query.domain.questions import Question
 from services.query.domain.replaying import Append
 from services.query.domain.segments import KnownSegment
 from services.query.metrics import Metrics
 from shared.contracts.control import KeyKind
+from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 
 
 class History(Protocol):
@@ -47,7 +50,10 @@ class RejectedReplays(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """All of it. `stores`: the keys of each kind as the log has them; `access` looks into those of kind `query`."""
+    """All of it. `stores`: the keys of each kind as the log has them; `access` looks into those of kind `query`.
+
+    `catalogue`: what keys without the scope `personal` may see.
+    """
 
     space: KeySpace
     history: History
@@ -61,3 +67,8 @@ class Parts:
     segments: tuple[KnownSegment, ...]
     metrics: Metrics
     phone_region: str | None = None
+    catalogue: Catalogue = NOTHING_PUBLIC
+
+    def view(self, access: Access) -> View:
+        """How this key sees people."""
+        return View(access.may(Scope.PERSONAL), self.catalogue)

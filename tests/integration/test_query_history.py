@@ -99,7 +99,7 @@ def test_a_persons_events_are_paged_newest_first_without_a_gap(query: Query, tab
     assert len(list(query.pages(f"profiles/{person}/events"))) == 26
     reader = query.post("keys", {"kind": "query", "name": "reader", "scopes": ["read"]}).json()["secret"]
     masked = query.get(f"profiles/{person}/events", reader, event="Product Viewed").json()["data"][0]
-    assert (masked["properties"]["email"], masked["context"]["ip"]) == ("a***@example.com", "1***1")
+    assert (masked["properties"]["email"], masked["context"]["ip"], masked["properties"]["n"]) == ("a***@example.com", "1***1", "***")
 
 
 def test_events_and_messages_of_the_merged_are_those_of_the_winner(query: Query, tables: Tables) -> None:

@@ -1,5 +1,6 @@
 """Masking and cursors: nothing personal left, nothing made up accepted."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -10,14 +11,21 @@ from hypothesis import strategies as st
 from services.query.adapters.sealing import Sealer
 from services.query.domain.cursors import LogCursor, MemberCursor, RowCursor
 from services.query.domain.instants import epoch_ms, instant, rfc3339
-from services.query.domain.personal import PERSONAL_TRAITS, masked, masked_profile_id, masked_text
+from services.query.domain.personal import View, masked_profile_id, masked_text
 from services.query.domain.reasons import Refused
+from shared.definitions.catalogue import Catalogue
 
+CATALOGUE = Catalogue(
+    catalogue="tests",
+    traits={"plan": "public", "company.industry": "public"},
+    properties={"url": "public", "total": "public", "order_id": "public", "products.sku": "public", "paid": "public"},
+    context={"campaign.*": "public", "campaign.term": "masked", "page.url": "public"},
+)
+READER = View(catalogue=CATALOGUE)
+NAMES = st.sampled_from(["email", "plan", "traits", "name", "company", "industry", "total", "products", "sku", "campaign", "term"])
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=10),
-    lambda inner: (
-        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["email", "plan", "traits", "name", "x"]), inner, max_size=4)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=15,
 )
 
@@ -37,37 +45,100 @@ def test_a_masked_text_tells_two_apart_and_reaches_nobody(text: str, shown: str)
     assert masked_text(text) == shown
 
 
-def test_personal_fields_are_masked_at_any_depth_and_the_rest_stays() -> None:
-    event = {
-        "plan": "gold",
-        "products": [{"name": "Mug", "price": 4.5}],
-        "shippingAddress": "1 High Street",
-        "Phone_Number": 447700900123,
-        "note": "write to ada@example.com",
-        "contact": "+44 7700 900123",
-        "traits": {"name": "Ada Lovelace", "first-name": "Ada"},
-        "address": {"street": "1 High St", "lines": ["a", "b"]},
-        "手机号": "13800138000",
+def test_what_the_catalogue_does_not_name_is_masked_whatever_it_is_called() -> None:
+    properties = {
+        "total": 4.5,
+        "order_id": "A-17",
+        "products": [{"sku": "M1", "name": "Mug", "收件人": "张三"}],
+        "given_name": "Augusta",
+        "dob": "1815-12-10",
+        "qq": 10001234,
+        "pregnant": True,
+        "nothing": None,
+        "note": "call Ada on Monday",
+        "address": {"lines": ["1 High Street", "Leeds"]},
     }
-    assert masked(event) == {
-        "plan": "gold",
-        "products": [{"name": "Mug", "price": 4.5}],
-        "shippingAddress": "1***t",
-        "Phone_Number": "***",
-        "note": "w***@example.com",
-        "contact": "***0123",
-        "traits": {"name": "A***e", "first-name": "***"},
-        "address": {"street": "1***t", "lines": ["***", "***"]},
-        "手机号": "***8000",
+    assert READER.contents("properties", properties) == {
+        "total": 4.5,
+        "order_id": "A-17",
+        "products": [{"sku": "M1", "name": "***", "收件人": "***"}],
+        "given_name": "A***a",
+        "dob": "1***0",
+        "qq": "***",
+        "pregnant": "***",
+        "nothing": None,
+        "note": "c***y",
+        "address": {"lines": ["1***t", "***"]},
     }
 
 
-@given(JSON, st.booleans())
-def test_masking_keeps_the_shape_and_masking_twice_changes_nothing(value: Any, of_person: bool) -> None:
-    names = (PERSONAL_TRAITS,) if of_person else ()
-    once = masked(value, *names)
-    assert _shape(once) == _shape(value)
-    assert msgspec.json.encode(once)
+def test_the_path_that_names_more_of_a_field_holds() -> None:
+    context = {"campaign": {"name": "spring", "term": "ada lovelace", "of": {"id": 3}}, "page": {"title": "Orders of Ada"}}
+    assert READER.contents("context", context) == {
+        "campaign": {"name": "spring", "term": "a***e", "of": {"id": 3}},
+        "page": {"title": "O***a"},
+    }
+
+
+def test_traits_in_a_context_are_traits() -> None:
+    assert READER.contents("context", {"traits": {"plan": "gold", "surname": "King"}}) == {"traits": {"plan": "gold", "surname": "***"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://shop.example/orders/17?token=secret#top", "https://shop.example/orders/17?***#***"),
+        ("https://ada:pw@shop.example/a", "https://shop.example/a"),
+        ("https://shop.example/u/ada%40example.com/orders", "https://shop.example/u/***/orders"),
+        ("/u/ada@example.com?x=1", "/u/***?***"),
+        ("/orders", "/orders"),
+        ("http://[", "***"),
+        ("mailto:ada@example.com", "m***@example.com"),
+        ("Order Completed", "Order Completed"),
+        ("Really?", "Really?"),
+        ("call +44 7700 900123", "c***3"),
+        ("13800138000", "***8000"),
+        ("11010519491231002X", "1***X"),
+        ("2026-05-28T20:26:40.000+0800", "2026-05-28T20:26:40.000+0800"),
+        ("write to ada@example.com", "***"),
+    ],
+)
+def test_a_public_text_shows_nothing_that_reaches_a_person(text: str, shown: str) -> None:
+    assert READER.contents("properties", {"url": text}) == {"url": shown}
+
+
+def test_a_public_number_that_is_a_phone_number_is_masked() -> None:
+    assert READER.contents("properties", {"order_id": 13800138000, "total": 1380013.5, "paid": True}) == {
+        "order_id": "***",
+        "total": 1380013.5,
+        "paid": True,
+    }
+
+
+def test_a_name_of_a_field_can_be_an_address_too() -> None:
+    assert READER.contents("properties", {"ada@example.com": 1}) == {"a***@example.com": "***"}
+
+
+@given(JSON, st.sampled_from(["traits", "properties", "context"]))
+def test_masking_keeps_the_shape_and_the_scope_personal_shows_all(value: Any, section: str) -> None:
+    shown = READER.contents(section, value)
+    assert _shape(shown) == _shape(value)
+    assert msgspec.json.encode(shown)
+    assert View(clear=True).contents(section, value) == value
+
+
+@given(JSON, st.sampled_from(["traits", "properties", "context"]))
+def test_without_a_catalogue_no_leaf_is_shown(value: Any, section: str) -> None:
+    shown = list(_leaves(View().contents(section, value)))
+    assert all(leaf is None or leaf == "" or (isinstance(leaf, str) and "***" in leaf) for leaf in shown)
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(inner)
+    else:
+        yield value
 
 
 def _shape(value: Any) -> Any:
@@ -81,6 +152,8 @@ def test_ids_that_are_contact_points_are_masked_and_others_lead_on() -> None:
     assert masked_profile_id("u:ada@example.com") == "u:a***@example.com"
     assert masked_profile_id("phone:+447700900123") == "phone:***0123"
     assert masked_profile_id("a:d-1") == "a:d-1"
+    assert masked_profile_id("u:13800138000") == "u:***8000"
+    assert masked_profile_id("u:https://id.example/17?x=1") == "u:https://id.example/17?x=1"
 
 
 @given(st.text(max_size=40), st.integers(0, 2**53), st.text(max_size=40))

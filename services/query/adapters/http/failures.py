@@ -13,11 +13,10 @@ from services.query.adapters.http.problems import documented
 from services.query.adapters.http.shapes import CursorText, FailureLimit, Instant, Page
 from services.query.adapters.log import LogRecord, TooMuch
 from services.query.adapters.sealing import bad_cursor
-from services.query.domain.access import Scope
 from services.query.domain.cursors import LogCursor
 from services.query.domain.instants import instant
 from services.query.domain.newest import newest, windows
-from services.query.domain.personal import HIDDEN, masked, masked_profile_id
+from services.query.domain.personal import HIDDEN, View
 from services.query.domain.reasons import Code, LogAway, Refused
 from services.query.domain.replaying import PLACE_PATTERN, Place, place, replayed
 from services.query.parts import Parts
@@ -145,12 +144,12 @@ def rejected(parts: Parts) -> APIRouter:
             return event is not None and reason in (None, event.reason) and source_id in (None, event.source_id)
 
         records, following = await failures.page(limit, cursor, f"{reason} {source_id}", wanted)
-        shown = [_rejected_shape(record, access.may(Scope.PERSONAL), LISTED_BYTES) for record in records]
+        shown = [_rejected_shape(record, parts.view(access), LISTED_BYTES) for record in records]
         return Page(data=[one for one in shown if one is not None], next_cursor=following)
 
     @routes.get("/rejected-events/{place_id}", operation_id="getRejectedEvent", summary="One rejected event", responses=documented(404))
     async def single(access: Admin, place_id: PlaceId) -> RejectedShape:
-        shown = _rejected_shape(await failures.one(place(place_id)), access.may(Scope.PERSONAL), None)
+        shown = _rejected_shape(await failures.one(place(place_id)), parts.view(access), None)
         if shown is None:
             raise Refused(404, Code.UNKNOWN_RECORD, f"record {place_id} cannot be read")
         return shown
@@ -189,12 +188,12 @@ def dead_letters(parts: Parts) -> APIRouter:
             return letter is not None and stage in (None, letter.stage) and reason in (None, letter.reason)
 
         records, following = await failures.page(limit, cursor, f"{stage} {reason}", wanted)
-        shown = [_letter_shape(record, access.may(Scope.PERSONAL), LISTED_BYTES) for record in records]
+        shown = [_letter_shape(record, parts.view(access), LISTED_BYTES) for record in records]
         return Page(data=[one for one in shown if one is not None], next_cursor=following)
 
     @routes.get("/dead-letters/{place_id}", operation_id="getDeadLetter", summary="One dead letter", responses=documented(404))
     async def single(access: Admin, place_id: PlaceId) -> DeadLetterShape:
-        shown = _letter_shape(await failures.one(place(place_id)), access.may(Scope.PERSONAL), None)
+        shown = _letter_shape(await failures.one(place(place_id)), parts.view(access), None)
         if shown is None:
             raise Refused(404, Code.UNKNOWN_RECORD, f"record {place_id} cannot be read")
         return shown
@@ -240,23 +239,23 @@ def _letter(record: LogRecord) -> FailedRecord | None:
         return None
 
 
-def _rejected_shape(record: LogRecord, clear: bool, most: int | None) -> RejectedShape | None:
+def _rejected_shape(record: LogRecord, view: View, most: int | None) -> RejectedShape | None:
     event = _rejected(record)
     if event is None:
         return None
     return RejectedShape(
         id=str(Place(record.partition, record.offset)),
         reason=event.reason,
-        message=event.message if clear else str(masked(event.message)),
-        field=event.field,
+        message=view.text(event.message),
+        field=None if event.field is None else view.text(event.field),
         received_at=instant(event.received_at),
         source_id=event.source_id,
         path=event.path,
-        original=_payload(event.original, most) if clear else None,
+        original=_payload(event.original, most) if view.clear else None,
     )
 
 
-def _letter_shape(record: LogRecord, clear: bool, most: int | None) -> DeadLetterShape | None:
+def _letter_shape(record: LogRecord, view: View, most: int | None) -> DeadLetterShape | None:
     letter = _letter(record)
     if letter is None:
         return None
@@ -265,14 +264,14 @@ def _letter_shape(record: LogRecord, clear: bool, most: int | None) -> DeadLette
         id=str(Place(record.partition, record.offset)),
         stage=letter.stage,
         reason=letter.reason,
-        detail=letter.detail if clear else HIDDEN,
+        detail=letter.detail if view.clear else HIDDEN,
         topic=letter.topic,
         partition=letter.partition,
         offset=letter.offset,
         failed_at=instant(letter.failed_at),
-        key=key if clear or key is None else masked_profile_id(key),
+        key=None if key is None else view.profile_id(key),
         kind=next((value.decode(errors="replace") for name, value in letter.headers if name == "kind"), None),
-        value=_payload(letter.value, most) if clear else None,
+        value=_payload(letter.value, most) if view.clear else None,
     )
 
 

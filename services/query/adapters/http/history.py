@@ -10,15 +10,13 @@ from services.query.adapters import people
 from services.query.adapters.http.bearer import Admin, Reader
 from services.query.adapters.http.envelope import ProfileId
 from services.query.adapters.http.problems import documented
-from services.query.adapters.http.profile_shapes import shown_id
 from services.query.adapters.http.segments import SegmentKey, find
 from services.query.adapters.http.shapes import CursorText, Instant, Limit, Page
 from services.query.adapters.sealing import bad_cursor
 from services.query.domain import questions
-from services.query.domain.access import Access, Scope
 from services.query.domain.cursors import RowCursor
 from services.query.domain.instants import instant, instant_or_none
-from services.query.domain.personal import masked, masked_text
+from services.query.domain.personal import View, contents
 from services.query.domain.questions import Question
 from services.query.parts import Parts
 from shared.contracts.changes import MessageStatus, Transition
@@ -140,8 +138,7 @@ def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         of = msgspec.json.encode(("events", profile_id, type, event)).decode()
         asked = questions.events(await winner(profile_id), type, event, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, EVENT_KEY)
-        clear = access.may(Scope.PERSONAL)
-        return Page(data=[_event(row, clear) for row in rows], next_cursor=following)
+        return Page(data=[_event(row, parts.view(access)) for row in rows], next_cursor=following)
 
     @routes.get(
         "/profiles/{profile_id}/messages",
@@ -154,7 +151,7 @@ def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         of = msgspec.json.encode(("messages of", profile_id)).decode()
         asked = questions.messages(await winner(profile_id), None, None, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
-        return Page(data=[_message(row, access) for row in rows], next_cursor=following)
+        return Page(data=[_message(row, parts.view(access)) for row in rows], next_cursor=following)
 
 
 def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
@@ -171,7 +168,7 @@ def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         of = msgspec.json.encode(("messages", status, journey)).decode()
         asked = questions.messages(None, status, journey, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
-        return Page(data=[_message(row, access) for row in rows], next_cursor=following)
+        return Page(data=[_message(row, parts.view(access)) for row in rows], next_cursor=following)
 
     @routes.get(
         "/segments/{key}/transitions",
@@ -187,7 +184,7 @@ def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         of = msgspec.json.encode(("transitions", key, transition)).decode()
         asked = questions.transitions(key, transition, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, TRANSITION_KEY)
-        return Page(data=[_transition(row, access) for row in rows], next_cursor=following)
+        return Page(data=[_transition(row, parts.view(access)) for row in rows], next_cursor=following)
 
     @routes.get(
         "/identity-conflicts",
@@ -200,7 +197,7 @@ def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         """Newest first, each pair once. An alias joins them, if they are one person."""
         of = "conflicts"
         rows, following = await pages.rows(questions.conflicts(pages.after(cursor, of), limit + 1), limit, of, CONFLICT_KEY)
-        return Page(data=[_conflict(row, access) for row in rows], next_cursor=following)
+        return Page(data=[_conflict(row, parts.view(access)) for row in rows], next_cursor=following)
 
 
 _CONTENTS: Final = ("properties", "traits", "context")
@@ -215,35 +212,30 @@ def _contents(raw: str) -> dict[str, Any]:
     return {name: whole.get(name, {}) for name in _CONTENTS}
 
 
-def _event(row: Row, clear: bool) -> EventShape:
-    contents = _contents(row["raw"])
+def _event(row: Row, view: View) -> EventShape:
     return EventShape(
-        message_id=row["message_id"],
+        message_id=view.id(row["message_id"]),
         source_id=row["source_id"],
         type=row["type"],
-        event=row["event"] or None,
-        name=row["name"] or None,
-        profile_id=shown_id(row["profile_id"], clear),
-        user_id=_id(row["user_id"] or None, clear),
-        anonymous_id=_id(row["anonymous_id"] or None, clear),
+        event=view.text(row["event"]) or None,
+        name=view.text(row["name"]) or None,
+        profile_id=view.profile_id(row["profile_id"]),
+        user_id=view.id(row["user_id"]) or None,
+        anonymous_id=view.id(row["anonymous_id"]) or None,
         timestamp=instant(row["timestamp_ms"]),
         original_timestamp=instant_or_none(row["original_ms"]),
         sent_at=instant_or_none(row["sent_ms"]),
         received_at=instant(row["received_ms"]),
-        **(contents if clear else masked(contents)),
+        **contents(view, _contents(row["raw"])),
     )
 
 
-def _id(value: str | None, clear: bool) -> str | None:
-    return value if clear or not value or "@" not in value else masked_text(value)
-
-
-def _message(row: Row, access: Access) -> MessageShape:
+def _message(row: Row, view: View) -> MessageShape:
     return MessageShape(
         dispatch_id=row["dispatch_id"],
         journey=row["journey"],
         step=row["step"],
-        profile_id=shown_id(row["profile_id"], access.may(Scope.PERSONAL)),
+        profile_id=view.profile_id(row["profile_id"]),
         channel=row["channel"],
         template=row["template"],
         status=row["status"],
@@ -255,23 +247,22 @@ def _message(row: Row, access: Access) -> MessageShape:
     )
 
 
-def _transition(row: Row, access: Access) -> TransitionShape:
+def _transition(row: Row, view: View) -> TransitionShape:
     return TransitionShape(
-        profile_id=shown_id(row["profile_id"], access.may(Scope.PERSONAL)),
+        profile_id=view.profile_id(row["profile_id"]),
         segment=row["segment"],
         transition=row["transition"],
         at=instant(row["at_ms"]),
         decided_at=instant(row["decided_ms"]),
         version=row["version"],
-        by_event=row["by_event"] or None,
+        by_event=view.id(row["by_event"]) or None,
     )
 
 
-def _conflict(row: Row, access: Access) -> ConflictShape:
-    clear = access.may(Scope.PERSONAL)
+def _conflict(row: Row, view: View) -> ConflictShape:
     return ConflictShape(
-        one=shown_id(row["one"], clear),
-        two=shown_id(row["two"], clear),
-        why=row["why"] if clear else masked_text(row["why"]),
+        one=view.profile_id(row["one"]),
+        two=view.profile_id(row["two"]),
+        why=view.hidden(row["why"]),
         at=instant(row["at_ms"]),
     )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 from services.query.adapters.http.shapes import Instant, ProfileMeta
 from services.query.adapters.people import Held
 from services.query.domain.instants import instant, instant_or_none
-from services.query.domain.personal import PERSONAL_TRAITS, masked, masked_profile_id, masked_text
+from services.query.domain.personal import View
 from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Device, Money, Profile, RecentEvent, Touch
 
 
@@ -98,69 +98,73 @@ class RecentShape(BaseModel):
     offset: int
 
 
-def profile_shape(held: Held, profile: Profile, clear: bool) -> ProfileShape:
-    """`clear`: personal fields are shown."""
+def profile_shape(held: Held, profile: Profile, view: View) -> ProfileShape:
+    """The profile as `view` shows it."""
     main = profile.currency
     money = Money() if main is None else profile.money[main]
     return ProfileShape(
-        profile_id=shown_id(held.profile_id, clear),
-        user_id=None if profile.user_id is None else _id_text(profile.user_id, clear),
-        user_ids=[_id_text(one, clear) for one in profile.user_ids],
-        anonymous_ids=[_id_text(one, clear) for one in profile.anonymous_ids],
-        external_ids=[_external(typed, at, clear) for typed, at in profile.external_ids.items()],
-        traits=_facts(profile, TRAIT, clear),
-        contacts={name: _hidden(fact, clear) for name, fact in _facts(profile, CONTACT, True).items()},
+        profile_id=view.profile_id(held.profile_id),
+        user_id=None if profile.user_id is None else view.id(profile.user_id),
+        user_ids=[view.id(one) for one in profile.user_ids],
+        anonymous_ids=[view.id(one) for one in profile.anonymous_ids],
+        external_ids=[_external(typed, at, view) for typed, at in profile.external_ids.items()],
+        traits=_traits(profile, view),
+        contacts=_contacts(profile, view),
         consents=_consents(profile),
         events=profile.events,
         first_seen=instant_or_none(profile.first_seen),
         last_seen=instant_or_none(profile.last_seen),
-        event_counts=profile.counts,
+        event_counts=_counts(profile, view),
         orders=money.orders,
         revenue=f"{money.net:f}",
         currency=main,
         money=[_money(code, one) for code, one in sorted(profile.money.items())],
-        first_touch=_touch(profile.first_touch),
-        last_touch=_touch(profile.last_touch),
-        devices=[_device(name, one, clear) for name, one in profile.devices.items()],
+        first_touch=_touch(profile.first_touch, view),
+        last_touch=_touch(profile.last_touch, view),
+        devices=[_device(name, one, view) for name, one in profile.devices.items()],
         ignored=profile.ignored,
         meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
     )
 
 
-def recent_shape(at: int, event: RecentEvent) -> RecentShape:
+def recent_shape(at: int, event: RecentEvent, view: View) -> RecentShape:
     return RecentShape(
-        message_id=event.message_id,
+        message_id=view.id(event.message_id),
         type=event.type,
-        name=event.name,
+        name=view.text(event.name),
         timestamp=instant(at),
         partition=event.partition,
         offset=event.offset,
     )
 
 
-def shown_id(profile_id: str, clear: bool) -> str:
-    """A profile id as this key may see it."""
-    return profile_id if clear else masked_profile_id(profile_id)
+def _counts(profile: Profile, view: View) -> dict[str, int]:
+    """Names of events that look alike once masked are counted together."""
+    counts: dict[str, int] = {}
+    for name, times in profile.counts.items():
+        counts[view.text(name)] = counts.get(view.text(name), 0) + times
+    return counts
 
 
-def _id_text(value: str, clear: bool) -> str:
-    return value if clear or "@" not in value else masked_text(value)
-
-
-def _external(typed: str, at: int, clear: bool) -> ExternalId:
+def _external(typed: str, at: int, view: View) -> ExternalId:
     kind, _, value = typed.partition(":")
-    return ExternalId(kind=kind, value=value if clear else masked_text(value), last_seen=instant_or_none(at))
+    return ExternalId(kind=kind, value=view.hidden(value), last_seen=instant_or_none(at))
 
 
-def _facts(profile: Profile, kind: str, clear: bool) -> dict[str, TraitShape]:
-    found = {name: (msgspec.json.decode(raw), said) for name, (raw, said) in profile.facts(kind).items()}
-    values = {name: value for name, (value, _) in found.items()}
-    shown = values if clear else masked(values, PERSONAL_TRAITS)
-    return {name: TraitShape(value=shown[name], at=instant(said.at), source_id=said.source_id) for name, (_, said) in found.items()}
+def _traits(profile: Profile, view: View) -> dict[str, TraitShape]:
+    found = {name: (msgspec.json.decode(raw), said) for name, (raw, said) in profile.facts(TRAIT).items()}
+    return {
+        shown: TraitShape(value=value, at=instant(said.at), source_id=said.source_id)
+        for name, (raw, said) in found.items()
+        for shown, value in view.contents("traits", {name: raw}).items()
+    }
 
 
-def _hidden(fact: TraitShape, clear: bool) -> TraitShape:
-    return fact if clear else fact.model_copy(update={"value": masked_text(str(fact.value))})
+def _contacts(profile: Profile, view: View) -> dict[str, TraitShape]:
+    return {
+        name: TraitShape(value=view.hidden(str(msgspec.json.decode(raw))), at=instant(said.at), source_id=said.source_id)
+        for name, (raw, said) in profile.facts(CONTACT).items()
+    }
 
 
 def _consents(profile: Profile) -> dict[str, ConsentShape]:
@@ -182,26 +186,26 @@ def _money(code: str, money: Money) -> MoneyShape:
     )
 
 
-def _touch(touch: Touch | None) -> TouchShape | None:
+def _touch(touch: Touch | None, view: View) -> TouchShape | None:
     if touch is None:
         return None
     return TouchShape(
         at=instant(touch.at),
-        source=touch.source,
-        medium=touch.medium,
-        campaign=touch.campaign,
-        term=touch.term,
-        content=touch.content,
-        referrer=touch.referrer,
+        source=view.text(touch.source),
+        medium=view.text(touch.medium),
+        campaign=view.text(touch.campaign),
+        term=view.text(touch.term),
+        content=view.text(touch.content),
+        referrer=view.text(touch.referrer),
     )
 
 
-def _device(name: str, device: Device, clear: bool) -> DeviceShape:
+def _device(name: str, device: Device, view: View) -> DeviceShape:
     return DeviceShape(
-        id=name if clear else masked_text(name),
+        id=view.hidden(name),
         last_seen=instant(device.at),
-        kind=device.kind,
-        maker=device.maker,
-        model=device.model,
-        system=device.system,
+        kind=view.text(device.kind),
+        maker=view.text(device.maker),
+        model=view.text(device.model),
+        system=view.text(device.system),
     )

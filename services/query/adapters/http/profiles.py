@@ -9,9 +9,9 @@ from services.query.adapters import people
 from services.query.adapters.http.bearer import Reader
 from services.query.adapters.http.envelope import ProfileId
 from services.query.adapters.http.problems import documented
-from services.query.adapters.http.profile_shapes import ProfileShape, RecentShape, profile_shape, recent_shape, shown_id
+from services.query.adapters.http.profile_shapes import ProfileShape, RecentShape, profile_shape, recent_shape
 from services.query.adapters.http.shapes import Instant, ProfileMeta
-from services.query.domain.access import Access, Scope
+from services.query.domain.access import Access
 from services.query.domain.instants import instant
 from services.query.domain.lookups import typed_id
 from services.query.domain.reasons import Code, Refused
@@ -62,7 +62,7 @@ def _add_people(routes: APIRouter, parts: Parts) -> None:
         found = await people.profile(parts.space, profile_id)
         if found is None:
             raise unknown_profile()
-        return profile_shape(*found, access.may(Scope.PERSONAL))
+        return profile_shape(*found, parts.view(access))
 
     @routes.get("/profiles:lookup", operation_id="lookupProfile", summary="The profile that an id leads to", responses=documented(404))
     async def lookup(
@@ -105,7 +105,7 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
         else:
             held, members, left = found[0], found[1].members, found[1].left
         return ProfileSegments(
-            profile_id=shown_id(held.profile_id, access.may(Scope.PERSONAL)),
+            profile_id=parts.view(access).profile_id(held.profile_id),
             data=[MembershipShape(segment=name, since=instant(since)) for name, since in sorted(members.items())],
             left=[LeftShape(segment=name, at=instant(at)) for name, at in sorted(left.items()) if name not in members],
             meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
@@ -125,7 +125,7 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
         held, _ = found
         events = await people.recent(parts.space, held.profile_id)
         return RecentEvents(
-            data=[recent_shape(at, event) for at, event in events],
+            data=[recent_shape(at, event, parts.view(access)) for at, event in events],
             meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
         )
 

@@ -11,8 +11,9 @@ from services.query.adapters.http.bearer import Reader
 from services.query.adapters.http.problems import documented
 from services.query.adapters.http.shapes import Instant
 from services.query.domain import questions
-from services.query.domain.catalogue import Grouping, Interval, Measure, NumericProperty
+from services.query.domain.catalogue import COLUMNS, CONTEXT_PATHS, Grouping, Interval, Measure, NumericProperty
 from services.query.domain.instants import instant
+from services.query.domain.personal import View
 from services.query.domain.timeseries import SeriesAsked, check, series
 from services.query.parts import Parts
 
@@ -76,6 +77,16 @@ class Catalogue(BaseModel):
     groupings: list[Grouping]
 
 
+def shown_group(grouping: Grouping | None, group: str | None, view: View) -> str | None:
+    """The value that a series stands for, which a client has sent: masked unless the catalogue calls it public."""
+    if grouping is None or not group:
+        return group
+    if grouping in COLUMNS:
+        return view.text(group)
+    section, path = ("context", CONTEXT_PATHS[grouping]) if grouping in CONTEXT_PATHS else ("properties", (grouping.value,))
+    return str(view.leaf(section, path, group))
+
+
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["queries"])
 
@@ -101,7 +112,7 @@ def router(parts: Parts) -> APIRouter:
             time_zone=wanted.time_zone,
             data=[
                 SeriesShape(
-                    group=one.group,
+                    group=shown_group(asked.group_by, one.group, parts.view(access)),
                     total=None if people else f"{sum((point.value for point in one.points), Decimal(0)):f}",
                     points=[PointShape(at=point.at, value=f"{point.value:f}") for point in one.points],
                 )

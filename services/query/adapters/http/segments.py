@@ -9,12 +9,10 @@ from pydantic import BaseModel, Field
 from services.query.adapters import members, people
 from services.query.adapters.http.bearer import Reader
 from services.query.adapters.http.problems import documented
-from services.query.adapters.http.profile_shapes import shown_id
 from services.query.adapters.http.shapes import CursorText, Instant, Limit, Meta, Page
 from services.query.adapters.members import Member
 from services.query.adapters.people import SEGMENTATION
 from services.query.adapters.sealing import bad_cursor
-from services.query.domain.access import Scope
 from services.query.domain.cursors import MemberCursor, NameCursor
 from services.query.domain.instants import instant
 from services.query.domain.reasons import Code, Refused
@@ -104,9 +102,9 @@ def router(parts: Parts) -> APIRouter:
         found = await members.page(parts.space, key, after, limit + 1)
         page = found[:limit]
         last = page[-1] if len(found) > limit else None
-        clear = access.may(Scope.PERSONAL)
+        view = parts.view(access)
         return Page(
-            data=[MemberShape(profile_id=shown_id(one.profile_id.decode(), clear), since=instant(one.since)) for one in page],
+            data=[MemberShape(profile_id=view.profile_id(one.profile_id.decode()), since=instant(one.since)) for one in page],
             next_cursor=None if last is None else parts.sealer.seal(MemberCursor(key, last.since, last.profile_id.decode())),
             meta=Meta(rebuilding=await people.any_rebuilding(parts.space, SEGMENTATION)),
         )

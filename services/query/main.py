@@ -32,7 +32,7 @@ _log = structlog.get_logger("query")
 
 def create(settings: Settings) -> QueryApp:
     """One process's application. Raises DefinitionError if a segment file cannot be read."""
-    segments = known_segments(settings.definitions_dir)
+    segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
     metrics = Metrics(Registry("query", METRICS))
     stores = {kind: KeyTopic(settings.kafka_bootstrap, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
     space = RedisSpace(settings.redis_url, settings.redis_seconds)
@@ -41,10 +41,8 @@ def create(settings: Settings) -> QueryApp:
     reads, appends = KafkaReads(settings.kafka_bootstrap), KafkaAppends(settings.kafka_bootstrap)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
-    public = public_fields(settings.definitions_dir)
-    parts = Parts(
-        space, history, reads, appends, replays, stores, access, sealer, Answered(), segments, metrics, settings.phone_region, public
-    )
+    answered, region = Answered(), settings.phone_region
+    parts = Parts(space, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -5,32 +5,33 @@ from typing import Annotated
 
 import typer
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
 
 from deploy.cli import keys
 from deploy.cli.folder import home_folder
 from deploy.local import env_file
+from shared.adapters.environment import read_environment
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_settings import KafkaSecurity
 from shared.contracts.control import KeyChanged, KeyKind
 
 app = typer.Typer(no_args_is_help=True, help="Write keys (for sources) and query keys (for readers).")
 
 
-class KafkaSettings(BaseSettings):
+class KafkaSettings(KafkaSecurity):
     """Read from RAPPORT_KAFKA_BOOTSTRAP; without it, from the env file of the system that runs here."""
-
-    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
 
     kafka_bootstrap: str | None = Field(None, description="host:port of a broker; without it, that of the system that runs here")
 
 
-def _bootstrap() -> str:
-    told = KafkaSettings().kafka_bootstrap or env_file.read(home_folder().env).get("RAPPORT_KAFKA_BOOTSTRAP")
+def _kafka() -> KafkaConnection:
+    settings = read_environment("rapport keys", KafkaSettings)
+    told = settings.kafka_bootstrap or env_file.read(home_folder().env).get("RAPPORT_KAFKA_BOOTSTRAP")
     if told is None:
         typer.echo("which Kafka? Set RAPPORT_KAFKA_BOOTSTRAP, or start Rapport here with `make run`", err=True)
         raise typer.Exit(1)
-    return told
+    return settings.kafka_at(told)
 
 
 def _failed(error: keys.KeysUnavailableError) -> typer.Exit:
@@ -47,7 +48,7 @@ def create(
 ) -> None:
     """Make a key and print its secret, which is shown only now."""
     try:
-        made = keys.create(_bootstrap(), kind, name, source, scope)
+        made = keys.create(_kafka(), kind, name, source, scope)
     except keys.KeysUnavailableError as error:
         raise _failed(error) from None
     typer.echo(made.secret)
@@ -57,7 +58,7 @@ def create(
 def list_() -> None:
     """Print every key: kind, name, last characters, state."""
     try:
-        found = keys.read_all(_bootstrap())
+        found = keys.read_all(_kafka())
     except keys.KeysUnavailableError as error:
         raise _failed(error) from None
     table = Table("kind", "name", "source", "scopes", "ends in", "made", "state", box=None)
@@ -80,13 +81,13 @@ def revoke(
 ) -> None:
     """Revoke a key; processes refuse it as soon as they have read that."""
     try:
-        bootstrap = _bootstrap()
-        good = [record for record in keys.read_all(bootstrap) if record.revoked_at is None]
+        kafka = _kafka()
+        good = [record for record in keys.read_all(kafka) if record.revoked_at is None]
         found: list[KeyChanged] = [record for record in good if which in (record.hint, record.name)]
         if len(found) != 1:
             typer.echo(f"{len(found)} keys are called {which!r}: name one by its last four characters", err=True)
             raise typer.Exit(1)
-        keys.revoke(bootstrap, found[0])
+        keys.revoke(kafka, found[0])
     except keys.KeysUnavailableError as error:
         raise _failed(error) from None
     typer.echo(f"revoked: {found[0].kind} key {found[0].name} (…{found[0].hint})")

@@ -8,8 +8,9 @@ import time
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, key_hash
 from shared.contracts.topics import KEY_CHANGED
 
@@ -53,26 +54,25 @@ def new_key(
     return NewKey(secret, record)
 
 
-def create(bootstrap: str, kind: KeyKind, name: str, source_id: str | None = None, scopes: list[str] | None = None) -> NewKey:
+def create(kafka: KafkaConnection, kind: KeyKind, name: str, source_id: str | None = None, scopes: list[str] | None = None) -> NewKey:
     """Make a key and publish its record; returns after Kafka has acknowledged it. Raises KeysUnavailableError."""
     made = new_key(kind, name, time.time_ns() // 1_000_000, source_id, scopes)
-    publish(bootstrap, made.record)
+    publish(kafka, made.record)
     return made
 
 
-def revoke(bootstrap: str, found: KeyChanged) -> KeyChanged:
+def revoke(kafka: KafkaConnection, found: KeyChanged) -> KeyChanged:
     """Publish that a key is revoked from now on. Raises KeysUnavailableError."""
     revoked = msgspec.structs.replace(found, revoked_at=time.time_ns() // 1_000_000)
-    publish(bootstrap, revoked)
+    publish(kafka, revoked)
     return revoked
 
 
-def publish(bootstrap: str, record: KeyChanged) -> None:
+def publish(kafka: KafkaConnection, record: KeyChanged) -> None:
     """Append one key's newest state. Raises KeysUnavailableError unless Kafka acknowledged it."""
     failed: list[KafkaError] = []
-    producer = Producer(
+    producer = kafka.producer(
         {
-            "bootstrap.servers": bootstrap,
             "enable.idempotence": True,
             "delivery.timeout.ms": int(SECONDS * 1000),
             "log_level": 0,
@@ -87,13 +87,13 @@ def publish(bootstrap: str, record: KeyChanged) -> None:
     )
     if producer.flush(SECONDS + 1) or failed:
         why = failed[0].str() if failed else "no acknowledgement in time"
-        raise KeysUnavailableError(f"Kafka at {bootstrap} did not take the key: {why}")
+        raise KeysUnavailableError(f"Kafka at {kafka.bootstrap} did not take the key: {why}")
 
 
-def read_all(bootstrap: str) -> list[KeyChanged]:
+def read_all(kafka: KafkaConnection) -> list[KeyChanged]:
     """The newest state of every key, oldest first. Raises KeysUnavailableError."""
     deadline = time.monotonic() + SECONDS
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "rapport-cli", "enable.auto.commit": False, "log_level": 0})
+    consumer = kafka.consumer({"group.id": "rapport-cli", "enable.auto.commit": False, "log_level": 0})
     try:
         while True:
             try:
@@ -101,7 +101,7 @@ def read_all(bootstrap: str) -> list[KeyChanged]:
             except KafkaException as error:
                 # a topic made a moment ago, or one whose broker has just come back, has no leader yet
                 if (not error.args[0].retriable() and error.args[0].code() not in _PASSING) or time.monotonic() > deadline:
-                    raise KeysUnavailableError(f"Kafka at {bootstrap} did not give the keys: {error.args[0].str()}") from None
+                    raise KeysUnavailableError(f"Kafka at {kafka.bootstrap} did not give the keys: {error.args[0].str()}") from None
                 time.sleep(PAUSE_SECONDS)
     finally:
         consumer.close()

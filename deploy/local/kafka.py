@@ -13,6 +13,7 @@ from deploy.local.java import java
 from deploy.local.kafka_jars import CACHE, classpath
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import NotReadyError, Process
+from shared.adapters.kafka_clients import KafkaConnection
 
 HEAP_MB = 384
 LARGEST_BATCH_BYTES = 9 * 1024 * 1024  # records of 8 MB and their framing
@@ -30,6 +31,11 @@ class Kafka(Process):
         self._config = data / "server.properties"
         self._classpath = classpath(jars)
         super().__init__("kafka", self._java("kafka.Kafka", str(self._config)), log_path, check=f"kafka://{self.bootstrap}")
+
+    @property
+    def connection(self) -> KafkaConnection:
+        """What clients on this machine reach the broker by."""
+        return KafkaConnection(self.bootstrap)
 
     def _java(self, main: str, *arguments: str, heap_mb: int = HEAP_MB) -> list[str]:
         return [

@@ -6,7 +6,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
+
+from shared.adapters.kafka_clients import KafkaConnection
 
 SECONDS = 2.0
 LONGEST_REASON = 300
@@ -49,7 +51,7 @@ def _redis(connection: socket.socket) -> str | None:
 
 def _kafka(bootstrap: str) -> str | None:
     """Ready is a broker that gives the end of every partition: after a start it answers before it leads them."""
-    client = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "socket.timeout.ms": int(SECONDS * 1000)})
+    client = KafkaConnection(bootstrap).admin({"log_level": 0, "socket.timeout.ms": int(SECONDS * 1000)})
     try:
         cluster = client.list_topics(timeout=SECONDS)
         if not cluster.brokers:

@@ -20,6 +20,7 @@ from deploy.local.parts import steps, urls
 from deploy.local.ports import USUAL, choose
 from deploy.local.settings import BadSettingError, Home, LocalSettings, read_settings
 from deploy.local.supervisor import StartError, Supervisor, first
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind, key_hash
 
 Demo = Callable[[Home, dict[str, str], Console], Awaitable[None]]
@@ -90,12 +91,12 @@ def choose_ports(base: int | None, say: Callable[[str], None]) -> dict[str, int]
 def prepare_keys(home: Home, variables: dict[str, str]) -> None:
     """Make a write key and a query key at the first start, keep them later; write .rapport/env. Raises StartError."""
     secrets = env_file.read(home.env)
-    bootstrap = variables["RAPPORT_KAFKA_BOOTSTRAP"]
+    kafka = KafkaConnection(variables["RAPPORT_KAFKA_BOOTSTRAP"])
     try:
-        known = {record.hash for record in keys.read_all(bootstrap)}
+        known = {record.hash for record in keys.read_all(kafka)}
         for name, kind in KEYS.items():
             if key_hash(secrets.get(name, "")) not in known:  # the first start, or one of the two was deleted
-                secrets[name] = keys.create(bootstrap, kind, "local").secret
+                secrets[name] = keys.create(kafka, kind, "local").secret
     except keys.KeysUnavailableError as error:
         raise StartError(str(error)) from None
     env_file.write(home.env, {name: secrets[name] for name in KEYS} | variables)

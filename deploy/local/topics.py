@@ -10,9 +10,9 @@ import time
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.adapters.environment import read_environment
+from shared.adapters.kafka_settings import KafkaSettings
 from shared.contracts.topics import TOPICS, Topic
 
 DAY_MS = 24 * 3600 * 1000
@@ -20,10 +20,8 @@ SECONDS = 30
 POLL_SECONDS = 0.1
 
 
-class TopicSettings(BaseSettings):
+class TopicSettings(KafkaSettings):
     """Read from RAPPORT_<NAME>."""
-
-    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
 
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of a broker")
     retention_days: int = Field(30, ge=1, description="age at which data leaves the log; personal data must")
@@ -106,7 +104,7 @@ def _configure(admin: AdminClient, present: list[Topic], retention_ms: int) -> N
 def main() -> None:
     """Do it and say what was done; exit code 1 with a plain sentence when it cannot be."""
     settings = read_environment("topics", TopicSettings)
-    admin = AdminClient({"bootstrap.servers": settings.kafka_bootstrap, "log_level": 2})
+    admin = settings.kafka.admin({"log_level": 2})
     try:
         created = ensure(admin, TOPICS, settings)
     except WrongTopicError as error:

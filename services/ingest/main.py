@@ -32,10 +32,10 @@ def create() -> IngestApp:
     settings = read_settings()
     configure_logs(settings.log_level, "ingest")
     metrics = Metrics(Registry("ingest", METRICS))
-    keys = KeyTopic(settings.kafka_bootstrap, "rapport-ingest-keys", KeyKind.WRITE)
+    keys = KeyTopic(settings.kafka, "rapport-ingest-keys", KeyKind.WRITE)
     keyring = Keyring(keys, settings.rate_per_key)
     producer = AcknowledgedProducer(
-        settings.kafka_bootstrap,
+        settings.kafka,
         "rapport-ingest",
         # A fatal error leaves nothing to drain: what was in flight fails, and SDKs send it again to the restarted process.
         on_failure=counting_failures(metrics, lambda: os._exit(1)),

@@ -3,22 +3,22 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.ingest.domain.limits import Limits
 from shared.adapters.environment import LogLevel, cannot_start, read_environment
+from shared.adapters.kafka_settings import KafkaSettings
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.files import load
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """Bytes, seconds, events a second."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
-    kafka_bootstrap: str = Field(description="host:port of a broker")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")

@@ -65,7 +65,7 @@ class Dispatcher:
         self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)
         self._gate = RedisGate(self._redis)
         self._slots = Slots(self._make, on_fatal, settings.drain_s / 2)
-        self._feed = RequestFeed(settings.kafka_bootstrap, self._group, self._slots, self._executor, settings.session_timeout_s)
+        self._feed = RequestFeed(settings.kafka, self._group, self._slots, self._executor, settings.session_timeout_s)
         self._running = asyncio.create_task(self._run(on_fatal))
 
     async def _run(self, on_fatal: Callable[[BaseException], None]) -> None:
@@ -75,7 +75,7 @@ class Dispatcher:
             on_fatal(error)
 
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
-        log = KafkaLedger(self._settings.kafka_bootstrap, self._group, partition, self._executor)
+        log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor)
         return DispatchSlot(
             partition, log, self._desk, self._gate, self._provider, self._breaker, SystemClock(), self._observer, self._habits, wanted
         )

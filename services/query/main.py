@@ -34,11 +34,11 @@ def create(settings: Settings) -> QueryApp:
     """One process's application. Raises DefinitionError if a segment file cannot be read."""
     segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
     metrics = Metrics(Registry("query", METRICS))
-    stores = {kind: KeyTopic(settings.kafka_bootstrap, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
+    stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
     space = RedisSpace(settings.redis_url, settings.redis_seconds)
     clickhouse = settings.clickhouse_url.get_secret_value()
     history = ClickHouseHistory(clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
-    reads, appends = KafkaReads(settings.kafka_bootstrap), KafkaAppends(settings.kafka_bootstrap)
+    reads, appends = KafkaReads(settings.kafka), KafkaAppends(settings.kafka)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
     answered, region = Answered(), settings.phone_region

@@ -4,19 +4,19 @@ import secrets
 from pathlib import Path
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel, read_environment
+from shared.adapters.kafka_settings import KafkaSettings
 
 PROJECT = Path(__file__).parents[2]
 
 
-class Settings(BaseSettings):
+class Settings(KafkaSettings):
     """Seconds, rows."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
-    kafka_bootstrap: str = Field(description="host:port of a broker")
     redis_url: str = Field(description="redis://host:port/db")
     clickhouse_url: SecretStr = Field(description="http://user:password@host:port")
     ingest_url: str | None = Field(None, description="where rejected events are replayed through ingest")

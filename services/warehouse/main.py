@@ -36,7 +36,7 @@ async def serve(settings: Settings) -> None:
         settings.warehouse_inserts_per_second,
     )
     group = f"{settings.group_prefix}-warehouse"
-    log = LogConsumer(settings.kafka_bootstrap, group, TOPICS, settings.session_timeout_s, loader.rebalance())
+    log = LogConsumer(settings.kafka, group, TOPICS, settings.session_timeout_s, loader.rebalance())
 
     def readiness() -> dict[str, str | None]:
         return {"kafka": None if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason}

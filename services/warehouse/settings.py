@@ -4,6 +4,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.adapters.environment import LogLevel
+from shared.adapters.kafka_settings import KafkaSettings
 
 
 class MigrationSettings(BaseSettings):
@@ -14,10 +15,9 @@ class MigrationSettings(BaseSettings):
     clickhouse_url: SecretStr = Field(description="http://user:password@host:port of ClickHouse")
 
 
-class Settings(MigrationSettings):
+class Settings(MigrationSettings, KafkaSettings):
     """Bytes, seconds, records."""
 
-    kafka_bootstrap: str = Field(description="host:port of Kafka brokers, comma-separated")
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: LogLevel = Field("INFO", description="least level of a log line")

@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import LARGE_RECORD_BYTES
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Halted, LogAway
@@ -31,10 +32,9 @@ _log = structlog.get_logger("kafka")
 class Publisher:
     """One idempotent producer for a whole process. Never times a record out, never reorders, never leaves a gap: else it halts."""
 
-    def __init__(self, bootstrap: str, client_id: str) -> None:
-        self._producer = Producer(
+    def __init__(self, kafka: KafkaConnection, client_id: str) -> None:
+        self._producer = kafka.producer(
             {
-                "bootstrap.servers": bootstrap,
                 "client.id": client_id,
                 "acks": "all",
                 "enable.idempotence": True,
@@ -138,10 +138,10 @@ class _Reader:
     `used`: when it was asked or answered last, in seconds of the monotonic clock. `watched`: somebody looks whether it is idle.
     """
 
-    def __init__(self, bootstrap: str, where: Where) -> None:
+    def __init__(self, kafka: KafkaConnection, where: Where) -> None:
         self.used = time.monotonic()
         self.watched = False
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._where = where
         self._lock = threading.Lock()
         self._next = -1
@@ -152,9 +152,8 @@ class _Reader:
         return self._consumer is not None
 
     def _new_consumer(self) -> Consumer:
-        return Consumer(
+        return self._kafka.consumer(
             {
-                "bootstrap.servers": self._bootstrap,
                 "group.id": "rapport-reader",
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
@@ -220,8 +219,8 @@ class _Reader:
 class KafkaLog:
     """The port `Log` on Kafka. Readers that nobody has asked for `reader_idle_s` are closed; they open again when asked."""
 
-    def __init__(self, bootstrap: str, publisher: Publisher, reader_idle_s: float = READER_IDLE_S) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection, publisher: Publisher, reader_idle_s: float = READER_IDLE_S) -> None:
+        self._kafka = kafka
         self._publisher = publisher
         self._reader_idle_s = reader_idle_s
         self._admin = self._new_admin()
@@ -233,7 +232,7 @@ class KafkaLog:
     async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
         reader = self._readers.get((topic, partition))
         if reader is None:
-            reader = self._readers[topic, partition] = _Reader(self._bootstrap, (topic, partition))
+            reader = self._readers[topic, partition] = _Reader(self._kafka, (topic, partition))
         if not reader.watched:
             reader.watched = True
             asyncio.get_running_loop().call_later(self._reader_idle_s, self._close_if_idle, reader)
@@ -263,7 +262,7 @@ class KafkaLog:
         return {where: (first[where], end[where]) for where in partitions}
 
     def _new_admin(self) -> AdminClient:
-        return AdminClient({"bootstrap.servers": self._bootstrap, "log_level": 2})
+        return self._kafka.admin({"log_level": 2})
 
     def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
         admin = self._admin  # held while it is asked: calls run in several threads
@@ -285,7 +284,7 @@ class KafkaLog:
         return await asyncio.to_thread(self._committed, group, list(partitions))
 
     def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
-        consumer = Consumer({"bootstrap.servers": self._bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 2})
+        consumer = self._kafka.consumer({"group.id": group, "enable.auto.commit": False, "log_level": 2})
         try:
             found = consumer.committed([TopicPartition(*where) for where in partitions], timeout=CALL_TIMEOUT_S)
         except KafkaException as error:

@@ -9,8 +9,9 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import LARGE_RECORD_BYTES
 
 POLL_SECONDS = 0.001
@@ -68,7 +69,7 @@ class AcknowledgedProducer:
 
     def __init__(
         self,
-        bootstrap: str,
+        kafka: KafkaConnection,
         client_id: str,
         *,
         on_failure: Callable[[KafkaError], None] = lambda error: None,
@@ -84,9 +85,8 @@ class AcknowledgedProducer:
         self._waiting_since = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._drained = asyncio.Event()
-        self._producer = Producer(
+        self._producer = kafka.producer(
             {
-                "bootstrap.servers": bootstrap,
                 "client.id": client_id,
                 "acks": "all",
                 "enable.idempotence": True,

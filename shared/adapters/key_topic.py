@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind
 from shared.contracts.topics import KEY_CHANGED
 
@@ -21,7 +22,7 @@ LOOK_SECONDS = 0.002
 class KeyTopic:
     """The newest state of every key of one kind, by hash. Read by any thread; written by the follower only."""
 
-    def __init__(self, bootstrap: str, client_id: str, kind: KeyKind) -> None:
+    def __init__(self, kafka: KafkaConnection, client_id: str, kind: KeyKind) -> None:
         self.kind = kind
         self.keys: dict[str, KeyChanged] = {}
         self._reached_end = threading.Event()
@@ -33,9 +34,8 @@ class KeyTopic:
         self._partition = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
         # confluent-kafka answers no question about offsets on a consumer that another thread is polling: two clients.
         self._consumer, self._asking = (
-            Consumer(
+            kafka.consumer(
                 {
-                    "bootstrap.servers": bootstrap,
                     "client.id": client_id,
                     "group.id": client_id,  # demanded, never used: partitions are assigned by hand and nothing is committed
                     "enable.auto.commit": False,

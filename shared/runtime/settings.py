@@ -1,17 +1,17 @@
 """What every worker process reads from the environment (prefix RAPPORT_)."""
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel
+from shared.adapters.kafka_settings import KafkaSettings
 
 
-class RuntimeSettings(BaseSettings):
+class RuntimeSettings(KafkaSettings):
     """A missing required one fails at the start, by name."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
 
-    kafka_bootstrap: str = Field(description="host:port of Kafka brokers, comma-separated")
     redis_url: str = Field(description="redis://host:port/db")
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 takes a free one")

@@ -15,6 +15,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted, Log, StateStore
@@ -61,6 +62,7 @@ class StageWorker:
         app = StageApp(
             self.group,
             broker=";".join(f"rapport://{server}" for server in settings.kafka_bootstrap.split(",")),
+            broker_credentials=faust_credentials(settings.kafka),
             store="memory://",
             datadir=Path(tempfile.gettempdir(), "rapport-faust"),  # Faust makes folders there that nothing of ours uses
             web_enabled=False,

@@ -83,8 +83,8 @@ class _Process:
             loop.add_signal_handler(number, self._end, None)
         self._redis = connect(settings.redis_url)
         name = self._stages[0].name if self._stages else self._service
-        self._publisher = publisher = Publisher(settings.kafka_bootstrap, f"rapport-{name}")
-        log = KafkaLog(settings.kafka_bootstrap, publisher)
+        self._publisher = publisher = Publisher(settings.kafka, f"rapport-{name}")
+        log = KafkaLog(settings.kafka, publisher)
         self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
         health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors, self._notes)
         await health.start()

@@ -13,6 +13,7 @@ from deploy.local.parts import Step, steps, urls
 from deploy.local.ports import USUAL, free_port
 from deploy.local.process import MissingError, NotReadyError, Process
 from deploy.local.settings import Home
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 
 START_SECONDS = 180.0
@@ -106,7 +107,7 @@ def _start_one(system: System, step: Step) -> None:
 def _make_keys(system: System) -> None:
     for name, kind in (("RAPPORT_WRITE_KEY", KeyKind.WRITE), ("RAPPORT_QUERY_KEY", KeyKind.QUERY)):
         try:
-            system.env[name] = keys.create(system.bootstrap, kind, "bench").secret
+            system.env[name] = keys.create(KafkaConnection(system.bootstrap), kind, "bench").secret
         except keys.KeysUnavailableError as error:
             raise NotMeasuredError(str(error)) from None
 

@@ -17,6 +17,7 @@ import redis.asyncio as redis
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
 from shared.contracts.clock import ClockRecord, encode_clock
@@ -230,8 +231,8 @@ class RealWorld(World):
         )
         quiet = {"bootstrap.servers": bootstrap, "group.id": self.group, "enable.auto.commit": False, "log_level": 2}
         self._reader = Consumer({**quiet, "auto.offset.reset": "error", "fetch.wait.max.ms": 20, "fetch.max.bytes": 32 * 1024 * 1024})
-        self._publisher = Publisher(bootstrap, "slot-suite")
-        self._log = KafkaLog(bootstrap, self._publisher)
+        self._publisher = Publisher(KafkaConnection(bootstrap), "slot-suite")
+        self._log = KafkaLog(KafkaConnection(bootstrap), self._publisher)
         self.log = FlakyLog(self._log)
         self._redis: redis.Redis = connect(redis_url)
         self._next: dict[Where, int] = {}

@@ -7,6 +7,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.process import Process
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
 from shared.contracts.slots import PARTITIONS
@@ -38,8 +39,8 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Log, str]]:
     admin = AdminClient({"bootstrap.servers": bootstrap})
     (made,) = admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values()
     made.result(30)
-    publisher = Publisher(bootstrap, "ports")
-    real = KafkaLog(bootstrap, publisher)
+    publisher = Publisher(KafkaConnection(bootstrap), "ports")
+    real = KafkaLog(KafkaConnection(bootstrap), publisher)
     yield real, topic
     real.close_readers()
     publisher.close()

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.process import Process
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.contracts.slots import PARTITIONS
 from shared.runtime.stage import Output
@@ -40,7 +41,7 @@ class Filled:
         )
 
     def log(self, reader_idle_s: float) -> KafkaLog:
-        self._logs.append(KafkaLog(self._bootstrap, self._publisher, reader_idle_s))
+        self._logs.append(KafkaLog(KafkaConnection(self._bootstrap), self._publisher, reader_idle_s))
         return self._logs[-1]
 
     async def read(self, log: KafkaLog, partition: int, page: int = RECORDS) -> list[bytes | None]:
@@ -61,7 +62,7 @@ class Filled:
 @pytest.fixture
 async def filled(kafka: Process) -> AsyncIterator[Filled]:
     bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
-    publisher = Publisher(bootstrap, "readers")
+    publisher = Publisher(KafkaConnection(bootstrap), "readers")
     made = Filled(bootstrap, publisher)
     await made.fill()
     yield made

@@ -16,6 +16,7 @@ from deploy.demo.messages import calls, weeks_to_now
 from deploy.demo.retail import Invoice, read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
 from deploy.local.settings import PROJECT
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.profile_blob import decode_profile
 from tests.e2e.installation import Installation
@@ -54,7 +55,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     try:
         installation.start()
         pipeline = Pipeline(installation.parts["kafka"], installation.parts["redis"], installation.home.logs)
-        write_key = keys.create(pipeline.bootstrap, KeyKind.WRITE, "shop").secret
+        write_key = keys.create(KafkaConnection(pipeline.bootstrap), KeyKind.WRITE, "shop").secret
         sent = asyncio.run(_send(invoices, weeks, f"http://127.0.0.1:{installation.ports['ingest']}", write_key))
         made = Shop(invoices, weeks, installation, pipeline, sent)
         pipeline.wait_settled(300)

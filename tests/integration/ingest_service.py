@@ -20,6 +20,7 @@ from deploy.local import topics
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
 from shared.contracts.slots import PARTITIONS
@@ -65,7 +66,7 @@ class Ingest:
     def new_source(self) -> Self:
         """From now on send and read as a new source with a write key of its own."""
         self.source = f"source-{uuid.uuid4().hex[:8]}"
-        self.write_key = keys.create(self.bootstrap, KeyKind.WRITE, self.source).secret
+        self.write_key = keys.create(KafkaConnection(self.bootstrap), KeyKind.WRITE, self.source).secret
         self._from = self._ends()
         return self
 

@@ -14,6 +14,7 @@ from deploy.local import topics
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
 
@@ -24,7 +25,7 @@ class Query:
     def __init__(self, kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> None:
         self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
         topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
-        self.key = keys.create(self.bootstrap, KeyKind.QUERY, "tests").secret
+        self.key = keys.create(KafkaConnection(self.bootstrap), KeyKind.QUERY, "tests").secret
         port = free_port()
         self.url = f"http://{HOST}:{port}"
         env = {

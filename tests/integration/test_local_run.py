@@ -20,6 +20,7 @@ from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import free_port
 from deploy.local.topics import TopicSettings, WrongTopicError, ensure
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind, key_hash
 from shared.contracts.topics import TOPICS, Topic
 
@@ -71,11 +72,11 @@ def test_a_topic_with_another_partition_count_is_an_error(admin: AdminClient) ->
 @pytest.mark.real
 def test_a_revoked_key_stays_listed_as_revoked(kafka: Kafka, admin: AdminClient) -> None:
     ensure(admin, TOPICS, TopicSettings())
-    made = keys.create(kafka.bootstrap, KeyKind.WRITE, "local-run")
-    found = {record.hash: record for record in keys.read_all(kafka.bootstrap)}[key_hash(made.secret)]
+    made = keys.create(kafka.connection, KeyKind.WRITE, "local-run")
+    found = {record.hash: record for record in keys.read_all(kafka.connection)}[key_hash(made.secret)]
     assert found == made.record
-    keys.revoke(kafka.bootstrap, found)
-    assert {record.hash: record for record in keys.read_all(kafka.bootstrap)}[found.hash].revoked_at is not None
+    keys.revoke(kafka.connection, found)
+    assert {record.hash: record for record in keys.read_all(kafka.connection)}[found.hash].revoked_at is not None
 
 
 @pytest.mark.real
@@ -95,7 +96,7 @@ def test_the_command_makes_lists_and_revokes_keys(kafka: Kafka, admin: AdminClie
 def test_a_key_is_not_claimed_made_when_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SECONDS", 1.0)
     with pytest.raises(keys.KeysUnavailableError, match=r"127\.0\.0\.1:1 did not take the key"):
-        keys.create("127.0.0.1:1", KeyKind.WRITE, "nobody")
+        keys.create(KafkaConnection("127.0.0.1:1"), KeyKind.WRITE, "nobody")
 
 
 def test_a_mail_becomes_a_whole_file_that_only_its_owner_may_read(tmp_path: Path) -> None:
@@ -173,7 +174,7 @@ def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka
         assert _rapport(home, "status", "--wait", "60").returncode == 0
         later = env_file.read(home / "env")
         assert later["RAPPORT_WRITE_KEY"] == env["RAPPORT_WRITE_KEY"]
-        hashes = {record.hash for record in keys.read_all(later["RAPPORT_KAFKA_BOOTSTRAP"])}
+        hashes = {record.hash for record in keys.read_all(KafkaConnection(later["RAPPORT_KAFKA_BOOTSTRAP"]))}
         assert hashes == {key_hash(env["RAPPORT_WRITE_KEY"]), key_hash(env["RAPPORT_QUERY_KEY"])}
         assert env["RAPPORT_WRITE_KEY"] not in (home / "logs" / "kafka.log").read_text() + told
     finally:

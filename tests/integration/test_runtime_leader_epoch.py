@@ -50,8 +50,8 @@ async def answered(ask: Callable[[], Awaitable[object]]) -> object:
 
 
 async def test_offsets_are_told_again_after_the_broker_was_killed_and_restarted(broker: Kafka) -> None:
-    publisher = Publisher(broker.bootstrap, "rapport-tests")
-    log, reads = KafkaLog(broker.bootstrap, publisher), KafkaReads(broker.bootstrap)
+    publisher = Publisher(broker.connection, "rapport-tests")
+    log, reads = KafkaLog(broker.connection, publisher), KafkaReads(broker.connection)
     wanted = dict.fromkeys(PLACES, 0)
     try:
         for _ in range(RESTARTS):

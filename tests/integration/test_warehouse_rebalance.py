@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.local.kafka import Kafka
 from services.warehouse.adapters.consumer import LogConsumer
 from services.warehouse.ports import Rebalance
+from shared.adapters.kafka_clients import KafkaConnection
 
 pytestmark = pytest.mark.real
 
@@ -24,7 +25,7 @@ class Member:
     def __init__(self, bootstrap: str, topic: str) -> None:
         self.held = 0
         self.revoked = 0
-        self.log = LogConsumer(bootstrap, f"group-{topic}", [topic], 3.0, Rebalance(self._assigned, self._revoked))
+        self.log = LogConsumer(KafkaConnection(bootstrap), f"group-{topic}", [topic], 3.0, Rebalance(self._assigned, self._revoked))
 
     def _assigned(self, got: object) -> None:
         self.held = len(list(got)) if hasattr(got, "__iter__") else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import Publisher
 from shared.runtime.stage import Output
 
@@ -10,7 +11,7 @@ DEADLINE_S = 10.0
 
 
 async def test_the_wait_for_kafka_grows_until_nobody_waits() -> None:
-    publisher = Publisher(NOBODY, "test")
+    publisher = Publisher(KafkaConnection(NOBODY), "test")
     assert publisher.waiting_s() == 0.0
     waiting = asyncio.create_task(publisher.publish([Output("topic", 0, b"k", b"v", [], 0)]))
     async with asyncio.timeout(DEADLINE_S):

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, Final, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
 
 from services.messaging.dispatch.ports import Change, Read
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import CHANGE_ENCODER
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord
 from shared.contracts.headers import CAUSE, Cause
@@ -31,8 +32,8 @@ class KafkaLedger:
     transactional.id is the consumer group and the slot: whoever comes later and takes over makes every commit of this one fail (Fenced).
     """
 
-    def __init__(self, bootstrap: str, group: str, partition: int, executor: Executor) -> None:
-        self._bootstrap = bootstrap
+    def __init__(self, kafka: KafkaConnection, group: str, partition: int, executor: Executor) -> None:
+        self._kafka = kafka
         self._name = f"{group}-{partition}"
         self._partition = partition
         self._executor = executor
@@ -58,13 +59,13 @@ class KafkaLedger:
 
     def _take_over(self) -> Read:
         self._in_doubt = False
-        self._producer = _producer(self._bootstrap, self._name)
+        self._producer = _producer(self._kafka, self._name)
         try:
             self._producer.init_transactions(CALL_S)
         except KafkaException as error:
             self._producer = None
             raise LogAway(f"cannot take the ledger of slot {self._partition} over: {error}") from error
-        return _read_ledger(self._bootstrap, self._name, self._partition)
+        return _read_ledger(self._kafka, self._name, self._partition)
 
     def _record(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
         producer = self._producer
@@ -118,10 +119,9 @@ class KafkaLedger:
             producer.produce(RECORD_FAILED, FAILED_ENCODER.encode(letter), letter.key, self._partition, headers=headers)
 
 
-def _producer(bootstrap: str, name: str) -> Producer:
-    return Producer(
+def _producer(kafka: KafkaConnection, name: str) -> Producer:
+    return kafka.producer(
         {
-            "bootstrap.servers": bootstrap,
             "client.id": name,
             "transactional.id": name,
             "transaction.timeout.ms": int(TRANSACTION_S * 1000),
@@ -134,10 +134,9 @@ def _producer(bootstrap: str, name: str) -> Producer:
     )
 
 
-def _read_ledger(bootstrap: str, name: str, partition: int) -> Read:
+def _read_ledger(kafka: KafkaConnection, name: str, partition: int) -> Read:
     """Every committed entry, to the end that the log has now. Nobody else writes: what was open has been ended by the takeover."""
     settings: dict[str, Any] = {
-        "bootstrap.servers": bootstrap,
         "client.id": f"{name}-reader",
         "group.id": f"{name}-reader",  # demanded, never used: the partition is assigned by hand and nothing is committed
         "enable.auto.commit": False,
@@ -146,7 +145,7 @@ def _read_ledger(bootstrap: str, name: str, partition: int) -> Read:
         "auto.offset.reset": "earliest",
         "log_level": 2,
     }
-    consumer = Consumer(settings)
+    consumer = kafka.consumer(settings)
     entries: list[LedgerEntry] = []
     try:
         where = TopicPartition(DISPATCH_RECORDED, partition, OFFSET_BEGINNING)

@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from services.messaging.dispatch.slot import DispatchSlot
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.runtime.failpoints import failpoint
 from shared.runtime.stage import ReadRecord
@@ -73,16 +74,15 @@ class Slots:
 class RequestFeed:
     """Feeds the slots until it is stopped."""
 
-    def __init__(self, bootstrap: str, group: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
+    def __init__(self, kafka: KafkaConnection, group: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
         self._slots = slots
         self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._paused: set[int] = set()
         self._committed: dict[int, int] = {}
-        self._consumer = Consumer(
+        self._consumer = kafka.consumer(
             {
-                "bootstrap.servers": bootstrap,
                 "client.id": group,
                 "group.id": group,
                 "enable.auto.commit": False,

@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
 
 from services.query.domain.reasons import LogAway
 from services.query.domain.replaying import Append
+from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import LARGE_RECORD_BYTES
 
 CALL_SECONDS: Final = 5.0
@@ -44,10 +45,10 @@ class TooMuch(Exception):
 class KafkaReads:
     """Reads without a group. Calls run in threads; one read at a time."""
 
-    def __init__(self, bootstrap: str) -> None:
-        quiet: dict[str, Any] = {"bootstrap.servers": bootstrap, "reconnect.backoff.max.ms": 500, "log_level": 0}
-        self._quiet = quiet
-        self._admin = AdminClient(quiet)
+    def __init__(self, kafka: KafkaConnection) -> None:
+        quiet: dict[str, Any] = {"reconnect.backoff.max.ms": 500, "log_level": 0}
+        self._kafka, self._quiet = kafka, quiet
+        self._admin = kafka.admin(quiet)
         self._settings = quiet | {
             "group.id": "rapport-query-reader",  # demanded, never used: partitions are assigned by hand
             "enable.auto.commit": False,
@@ -100,7 +101,7 @@ class KafkaReads:
             return {(tp.topic, tp.partition): future.result(CALL_SECONDS + 1).offset for tp, future in asked.items()}
         except KafkaException as error:
             # After a broker's restart librdkafka asks with the old leader epoch for ever (FENCED_LEADER_EPOCH): a new client has none.
-            self._admin = AdminClient(self._quiet)
+            self._admin = self._kafka.admin(self._quiet)
             raise LogAway(f"Kafka does not tell offsets: {error.args[0].str()}") from error
         except TimeoutError as error:
             raise LogAway("Kafka does not tell offsets: no answer") from error
@@ -119,7 +120,7 @@ class KafkaReads:
     def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
         with self._lock:
             if self._consumer is None:
-                self._consumer = Consumer(self._settings)
+                self._consumer = self._kafka.consumer(self._settings)
             try:
                 self._consumer.assign([TopicPartition(topic, partition, start) for partition, (start, _) in ranges.items()])
                 return self._collect(self._consumer, ranges)
@@ -167,10 +168,9 @@ class KafkaReads:
 class KafkaAppends:
     """An idempotent producer for records that are few and must be in the log when the call returns."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self._producer = Producer(
+    def __init__(self, kafka: KafkaConnection) -> None:
+        self._producer = kafka.producer(
             {
-                "bootstrap.servers": bootstrap,
                 "client.id": "rapport-query",
                 "acks": "all",
                 "enable.idempotence": True,

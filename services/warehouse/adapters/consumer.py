@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
 from services.warehouse.adapters.ranges import read_ranges, record
 from services.warehouse.domain.progress import Place, Progress, Range, UnreadableProgressError, decode
 from services.warehouse.domain.rows import Record
 from services.warehouse.ports import Assigned, LogAway, Rebalance
+from shared.adapters.kafka_clients import KafkaConnection
 
 QUEUE_KILOBYTES: Final = 32 * 1024
 FETCH_BYTES, FETCH_MS = 512 * 1024, 100
@@ -24,14 +25,13 @@ _log = structlog.get_logger("warehouse.log")
 class LogConsumer:
     """A member of one consumer group over `topics`. One thread."""
 
-    def __init__(self, bootstrap: str, group: str, topics: Sequence[str], session_timeout_s: float, rebalance: Rebalance) -> None:
-        self._bootstrap, self._rebalance = bootstrap, rebalance
+    def __init__(self, kafka: KafkaConnection, group: str, topics: Sequence[str], session_timeout_s: float, rebalance: Rebalance) -> None:
+        self._kafka, self._rebalance = kafka, rebalance
         self._changed = False
         self._paused = False
         self._next: dict[Place, int] = {}
-        self._consumer = Consumer(
+        self._consumer = kafka.consumer(
             {
-                "bootstrap.servers": bootstrap,
                 "group.id": group,
                 "client.id": group,
                 "enable.auto.commit": False,
@@ -137,7 +137,7 @@ class LogConsumer:
 
     def again(self, ranges: Mapping[Place, Range]) -> Mapping[Place, list[Record]]:
         """As Log.again."""
-        return read_ranges(self._bootstrap, ranges)
+        return read_ranges(self._kafka, ranges)
 
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
         """As Log.waiting."""

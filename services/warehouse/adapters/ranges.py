@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from services.warehouse.domain.progress import Place, Range
 from services.warehouse.domain.rows import Record
 from services.warehouse.ports import LogAway
+from shared.adapters.kafka_clients import KafkaConnection
 
 CALL_SECONDS: Final = 5.0
 READ_RECORDS: Final = 2_000
@@ -17,11 +18,10 @@ SILENT_SECONDS: Final = 30.0
 """So long without a record means that Kafka is away."""
 
 
-def read_ranges(bootstrap: str, ranges: Mapping[Place, Range]) -> dict[Place, list[Record]]:
+def read_ranges(kafka: KafkaConnection, ranges: Mapping[Place, Range]) -> dict[Place, list[Record]]:
     """The records of these ranges, as far as they are still in the log, in order. Raises LogAway."""
-    consumer = Consumer(
+    consumer = kafka.consumer(
         {
-            "bootstrap.servers": bootstrap,
             "group.id": "rapport-warehouse-ranges",  # asked for by the library; nothing is committed
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,

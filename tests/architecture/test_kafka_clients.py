@@ -1,0 +1,60 @@
+"""Clients of Kafka are made in one module, so that TLS and credentials reach all of them."""
+
+import ast
+from collections.abc import Iterator
+
+from deploy.local.settings import PROJECT
+from tests.architecture.sources import python_files
+
+BUILDER = PROJECT / "shared" / "adapters" / "kafka_clients.py"
+CLIENTS = {"Consumer", "Producer", "AdminClient", "SerializingProducer", "DeserializingConsumer", "AIOConsumer", "AIOProducer"}
+
+
+def made(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Each construction of a client, by its plain or dotted name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)) if name in CLIENTS | {"AIOKafkaConsumer", "AIOKafkaProducer"}:
+                yield node.lineno, name
+            case ast.ImportFrom(module=str(module), names=names) if module.split(".")[0] == "confluent_kafka":
+                yield from ((node.lineno, f"as {one.asname}") for one in names if one.name in CLIENTS and one.asname is not None)
+
+
+def test_no_client_of_kafka_is_made_outside_the_builder() -> None:
+    found = [
+        f"{path.relative_to(PROJECT)}:{line} {name}"
+        for root in ("services", "shared", "deploy")
+        for path, tree in python_files(root)
+        if path != BUILDER
+        for line, name in made(tree)
+    ]
+    assert found == [], "make it by KafkaConnection.consumer, .producer or .admin"
+
+
+def test_the_builder_is_seen_making_all_three() -> None:
+    assert {name for _, name in made(ast.parse(BUILDER.read_text()))} == {"Consumer", "Producer", "AdminClient"}
+
+
+def test_no_one_else_says_how_kafka_is_reached() -> None:
+    """`bootstrap.servers` beside the builder would be a connection without its credentials."""
+    found = [
+        str(path.relative_to(PROJECT))
+        for root in ("services", "shared", "deploy")
+        for path, tree in python_files(root)
+        if path != BUILDER
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == "bootstrap.servers"
+    ]
+    assert found == []
+
+
+def test_a_faust_app_is_made_with_credentials() -> None:
+    apps = [
+        node
+        for root in ("services", "shared")
+        for _, tree in python_files(root)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "StageApp"
+    ]
+    assert apps
+    assert all("broker_credentials" in {keyword.arg for keyword in app.keywords} for app in apps)

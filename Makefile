@@ -4,6 +4,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 RAPPORT := $(VENV)/bin/rapport
+# Test processes side by side, each with servers of its own: most real tests wait. A module's tests stay together and in order.
+TEST_PROCESSES ?= 2
+SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run up reset logs status install test lint lock fuzz bench chaos soak compose-test generated
 .DEFAULT_GOAL := run
@@ -26,7 +29,7 @@ status: install ## wait until everything is ready
 install: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev lint ## checks and tests
-	$(PY) -m pytest
+	$(PY) -m pytest $(SIDE_BY_SIDE)
 
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
@@ -35,7 +38,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports
 
 fuzz: $(VENV)/.installed-dev ## the properties, on stories not tried before
-	$(PY) -m pytest --hypothesis-profile=fuzz -m 'not real' tests/unit tests/contract
+	$(PY) -m pytest $(SIDE_BY_SIDE) --hypothesis-profile=fuzz -m 'not real' tests/unit tests/contract
 
 bench: $(VENV)/.installed-dev ## how fast it is on this machine
 	$(PY) -m tests.bench

@@ -7,6 +7,7 @@ flush the server.
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 from hypothesis import settings
@@ -17,10 +18,19 @@ from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from deploy.local.redis import Redis
 
-settings.register_profile("gate", derandomize=True)
-settings.register_profile("fuzz")
+settings.register_profile("gate", derandomize=True, deadline=None)
+settings.register_profile("fuzz", deadline=None)
 settings.load_profile("gate")
 """`make test` tries the same stories each time, so that a red run is about the change before it; `make fuzz` looks for new ones."""
+
+
+SLOWEST_FIRST: Final = ("e2e", "integration", "contract", "unit", "architecture")
+"""Folders by how long a module of theirs may take. Modules are handed out to the processes in this order, so that none is left alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first; within a module the order stays."""
+    items.sort(key=lambda item: SLOWEST_FIRST.index(next((one for one in SLOWEST_FIRST if one in item.path.parts), SLOWEST_FIRST[-1])))
 
 
 def _running(part: Callable[[Path, int, Path], Process], folder: Path) -> Iterator[Process]:

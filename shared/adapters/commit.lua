@@ -6,6 +6,11 @@ if not owner then return 'gone' end
 if owner ~= ARGV[1] then return 'fenced' end
 local seq = tonumber(redis.call('HGET', KEYS[1], 'seq') or '0')
 if seq ~= tonumber(ARGV[2]) - 1 then return 'seq ' .. seq end
+local kept = redis.call('HGET', KEYS[1], 'kept')  -- <seq>|<timers>|<bytes of outbox>, as the last commit left them
+if kept then
+  local at, timers = string.match(kept, '^(%d+)|(%d+)|')
+  if tonumber(at) == seq and tonumber(timers) ~= redis.call('ZCARD', KEYS[3]) then return 'timers are gone' end
+end
 
 local a, k = 11, 4
 local fields = 2 * tonumber(ARGV[5])
@@ -55,4 +60,5 @@ if ARGV[3] == '' then
 else
   redis.call('SET', KEYS[2], ARGV[3])
 end
+redis.call('HSET', KEYS[1], 'kept', ARGV[2] .. '|' .. redis.call('ZCARD', KEYS[3]) .. '|' .. #ARGV[3])
 return 'ok'

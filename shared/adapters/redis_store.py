@@ -10,9 +10,13 @@ import redis.asyncio as redis
 from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, ReadOnlyError, ResponseError, TimeoutError
 
 from shared.contracts.redis_keys import meta_key, outbox_key, slot_prefix, timers_key
+from shared.runtime.forgetting import damage
 from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway
 
 COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
+FORGET: Final = (Path(__file__).parent / "forget.lua").read_text()
+SCANNED: Final = 500
+"""Keys that one step of forgetting looks at, and so the most that it deletes."""
 TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
 """Errors by which Redis says that it cannot now: it is waited for."""
 
@@ -50,6 +54,14 @@ async def answering() -> AsyncIterator[None]:
         raise
 
 
+def _ok(answer: bytes, wanted: str) -> None:
+    """Raises Fenced, RolledBack for what a script refuses."""
+    if answer == b"fenced":
+        raise Fenced("the slot has another owner")
+    if answer != b"ok":
+        raise RolledBack(f"wanted to {wanted}, Redis answered: {answer.decode()}")
+
+
 class RedisStore:
     """One slot's keys (contracts/redis_keys.py)."""
 
@@ -68,6 +80,7 @@ class RedisStore:
             pipe.get(self._outbox)
             _, fields, outbox = await pipe.execute()
         del fields[b"token"]
+        fields.pop(b"kept", None)
         return {name.decode(): value.decode() for name, value in fields.items()}, outbox or b""
 
     async def holds(self) -> tuple[str, int]:
@@ -107,10 +120,36 @@ class RedisStore:
         keys += [f"{prefix}x:{key}" for key in commit.side_drops]
         async with answering():
             answer = await self._call(keys, values)
-        if answer == b"fenced":
-            raise Fenced("the slot has another owner")
-        if answer != b"ok":
-            raise RolledBack(f"wanted to make commit {commit.seq}, Redis answered: {answer.decode()}")
+        _ok(answer, f"make commit {commit.seq}")
+
+    async def damage(self) -> str | None:
+        async with answering(), self._client.pipeline(transaction=True) as pipe:
+            pipe.hmget(self._meta, ["seq", "kept"])
+            pipe.zcard(self._timers)
+            pipe.strlen(self._outbox)
+            (seq, kept), timers, outbox = await pipe.execute()
+        return damage(None if seq is None else int(seq), None if kept is None else kept.decode(), timers, outbox)
+
+    async def forget(self, token: str, generation: int) -> None:
+        cursor = -1
+        while cursor != 0:
+            keys: list[bytes] = []
+            if cursor > 0 or await self._forget(token, generation, []):  # the meta goes before anything else
+                cursor, keys = await self._scan(max(cursor, 0))
+            if keys:
+                await self._forget(token, generation, keys)
+
+    async def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
+        async with answering():
+            following, found = await self._client.scan(cursor, match=self._prefix + "*", count=SCANNED)
+        return int(following), [key for key in cast(list[bytes], found) if key != self._meta.encode()]
+
+    async def _forget(self, token: str, generation: int, keys: Sequence[bytes]) -> bool:
+        """True. Raises Fenced, RolledBack."""
+        async with answering():
+            answer = await self._client.eval(FORGET, 1 + len(keys), self._meta, *keys, token, str(generation))
+        _ok(cast(bytes, answer), "forget the slot")
+        return True
 
     async def _call(self, keys: list[str], values: list[Any]) -> bytes:
         if not self._commit_sha:

@@ -11,6 +11,8 @@
 | `r|<position>` | a dead letter that has been replayed |
 | `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |
+| `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
+| `g` | the rebuild for which the slot was last forgotten |
 """
 
 from collections import defaultdict

@@ -60,6 +60,15 @@ class StateStore(Protocol):
     async def holds(self) -> tuple[str, int]:
         """Owner token ("" if none) and number of the last commit."""
 
+    async def damage(self) -> str | None:
+        """What is gone of that which the last commit left: its timers, its outbox. None if both are there."""
+
+    async def forget(self, token: str, generation: int) -> None:
+        """Delete all that the slot keeps, in bounded pieces. Its meta goes first: whoever follows one that died on the way begins again.
+
+        What is left of the meta is the owner, that the slot is rebuilding, and `generation`. Raises Fenced, RolledBack.
+        """
+
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         """State blobs in the order of `keys`."""
 

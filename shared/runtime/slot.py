@@ -17,6 +17,7 @@ from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFaile
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
 from shared.runtime.failpoints import failpoint
+from shared.runtime.forgetting import open_slot, still_held
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
 from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox, passed_on
@@ -103,8 +104,7 @@ class Slot(Generic[S, R]):
                 await self._persist(self._held)
 
     async def _held(self) -> None:
-        if self.token is None or await self.store.holds() != (self.token, self.meta.seq):
-            raise RolledBack("the store holds another commit than the last one")
+        await still_held(self.store, self.token, self.meta.seq)
 
     def release(self) -> None:
         """Forget everything: the slot is another's now."""
@@ -151,7 +151,7 @@ class Slot(Generic[S, R]):
 
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
-        fields, raw_outbox = await self.store.take_over(token)
+        fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition)
         meta = Meta.decode(fields)
         if not self.fenced:
             meta.fences.clear()

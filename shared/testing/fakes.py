@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.slots import slot
+from shared.runtime.forgetting import damage
 from shared.runtime.ports import Commit, Fenced, LogAway, RolledBack, StoreAway, TopicPartition
 from shared.runtime.stage import Output, Record
 
@@ -149,11 +150,24 @@ class FakeStore:
     async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
         data = self._data()
         data.fields["token"] = token
-        return {name: value for name, value in data.fields.items() if name != "token"}, data.outbox
+        return {name: value for name, value in data.fields.items() if name not in ("token", "kept")}, data.outbox
 
     async def holds(self) -> tuple[str, int]:
         fields = self._data().fields
         return fields.get("token", ""), int(fields.get("seq", "0"))
+
+    async def damage(self) -> str | None:
+        data = self._data()
+        seq = data.fields.get("seq")
+        return damage(None if seq is None else int(seq), data.fields.get("kept"), len(data.timers), len(data.outbox))
+
+    async def forget(self, token: str, generation: int) -> None:
+        owner = self._data().fields.get("token")
+        if owner is None:
+            raise RolledBack("no owner token")
+        if owner != token:
+            raise Fenced(owner)
+        self._redis.slots[self._where] = _SlotData({"token": token, "rb": "1", "g": str(generation)})
 
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         return [self._data().states.get(key) for key in keys]
@@ -170,6 +184,8 @@ class FakeStore:
             raise Fenced(owner)
         if int(data.fields.get("seq", "0")) != commit.seq - 1:
             raise RolledBack(f"at commit {data.fields.get('seq')}, not {commit.seq - 1}")
+        if await self.damage() is not None:
+            raise RolledBack("timers are gone")
         self._redis.commits += 1
         data.fields.update(commit.meta)
         data.outbox = commit.outbox
@@ -191,6 +207,7 @@ class FakeStore:
             side[member] = score
             while len(side) > commit.side_cap:
                 del side[min(side, key=lambda m: (side[m], m))]
+        data.fields["kept"] = f"{commit.seq}|{len(data.timers)}|{len(data.outbox)}"
         if self.lose_reply:
             self.lose_reply = False
             raise StoreAway("the reply of a commit was lost")

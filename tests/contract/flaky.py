@@ -71,6 +71,12 @@ class FlakyStore:
     async def holds(self) -> tuple[str, int]:
         return await self._asked().holds()
 
+    async def damage(self) -> str | None:
+        return await self._asked().damage()
+
+    async def forget(self, token: str, generation: int) -> None:
+        await self._asked().forget(token, generation)
+
     async def load(self, keys: Sequence[str]) -> list[bytes | None]:
         return await self._asked().load(keys)
 

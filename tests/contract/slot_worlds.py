@@ -22,7 +22,7 @@ from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
-from shared.contracts.redis_keys import meta_key
+from shared.contracts.redis_keys import meta_key, slot_prefix
 from shared.contracts.slots import PARTITIONS, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
@@ -93,6 +93,10 @@ class World(ABC):
     @abstractmethod
     async def flush(self) -> None:
         """The store forgets everything."""
+
+    @abstractmethod
+    async def lose(self, partition: int, part: str) -> None:
+        """One key of a slot is deleted: `m`, `o` or `t` (redis_keys.py), or `s:<key>`."""
 
     @abstractmethod
     def new_store(self, partition: int) -> StateStore:
@@ -200,6 +204,20 @@ class FakeWorld(World):
 
     async def flush(self) -> None:
         self._redis.flush()
+
+    async def lose(self, partition: int, part: str) -> None:
+        data = self._redis.slots[self.stage.name, partition]
+        match part.partition(":"):
+            case "m", _, _:
+                data.fields = {}
+            case "o", _, _:
+                assert data.outbox
+                data.outbox = b""
+            case "t", _, _:
+                assert data.timers
+                data.timers = {}
+            case _, _, key:
+                del data.states[key]
 
     def new_store(self, partition: int) -> StateStore:
         return self._redis.store(self.stage.name, partition)
@@ -312,6 +330,9 @@ class RealWorld(World):
 
     async def flush(self) -> None:
         await self._redis.flushdb()
+
+    async def lose(self, partition: int, part: str) -> None:
+        assert await self._redis.delete(slot_prefix(self.stage.name, partition) + part) == 1
 
     def new_store(self, partition: int) -> RedisStore:
         return RedisStore(self._redis, self.stage.name, partition)

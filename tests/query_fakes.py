@@ -11,6 +11,7 @@ from services.query.adapters.definitions import public_fields
 from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess
 from services.query.adapters.log import LogRecord
+from services.query.adapters.people import People
 from services.query.adapters.sealing import Sealer
 from services.query.app import QueryApp, build
 from services.query.domain.access import Scope
@@ -229,6 +230,7 @@ class World:
         self.query_keys.add(ADMIN, "read", "admin")
         self.parts = Parts(
             space=self.space,
+            people=People(self.space),
             history=self.history,
             reads=self.log,
             appends=self.log,

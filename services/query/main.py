@@ -14,6 +14,7 @@ from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess
 from services.query.adapters.live import RedisSpace
 from services.query.adapters.log import KafkaAppends, KafkaReads
+from services.query.adapters.people import People
 from services.query.adapters.rejected import IngestReplays
 from services.query.adapters.sealing import Sealer
 from services.query.app import QueryApp, build
@@ -41,8 +42,8 @@ def create(settings: Settings) -> QueryApp:
     reads, appends = KafkaReads(settings.kafka), KafkaAppends(settings.kafka)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
-    answered, region = Answered(), settings.phone_region
-    parts = Parts(space, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public)
+    people, answered, region = People(space), Answered(), settings.phone_region
+    parts = Parts(space, people, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -8,6 +8,7 @@ from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess, KeyStore
 from services.query.adapters.live import KeySpace
 from services.query.adapters.log import LogRecord
+from services.query.adapters.people import People
 from services.query.adapters.sealing import Sealer
 from services.query.domain.access import Access, Scope
 from services.query.domain.personal import View
@@ -56,6 +57,7 @@ class Parts:
     """
 
     space: KeySpace
+    people: People
     history: History
     reads: LogReads
     appends: LogAppends

@@ -172,13 +172,14 @@ def people_of(events: Iterable[ReceivedEvent]) -> Callable[[ReceivedEvent], str]
     """Event -> whose it is, if everything that stands together in one event is one person's."""
     classes = Classes()
     for one in events:
-        together = _typed_ids(one)
+        together = typed_ids(one)
         for other in together[1:]:
             classes.unite(together[0], other)
-    return lambda one: classes.find(_typed_ids(one)[0])
+    return lambda one: classes.find(typed_ids(one)[0])
 
 
-def _typed_ids(one: ReceivedEvent) -> list[str]:
+def typed_ids(one: ReceivedEvent) -> list[str]:
+    """Every id that one event names."""
     found: list[str] = [external(kind, value) for kind, value in one.ids.items()]
     if one.anonymous_id is not None:
         found.append(anonymous(one.anonymous_id))

@@ -66,6 +66,13 @@ async def test_a_person_is_found_under_the_id_of_today(client: redis.Redis) -> N
     }
 
 
+async def test_a_chain_of_a_thousand_merges_is_followed_to_its_end(client: redis.Redis) -> None:
+    for number in range(1000):
+        await put(client, f"a:{number}", None, winner=f"a:{number + 1}")
+    await put(client, "a:1000", person("win@example.com"), absorbed=[f"a:{number}" for number in range(1000)])
+    assert await RedisPeople(client).read(["a:0"]) == {"a:0": Known("a:1000", person("win@example.com"))}
+
+
 async def test_while_a_blob_is_on_its_way_nothing_is_known(client: redis.Redis) -> None:
     await put(client, "a:1", None, winner="u:1")
     await put(client, "u:1", person("win@example.com"))

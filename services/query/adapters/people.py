@@ -4,10 +4,13 @@ A merge is followed wherever it shows: by the resolver's links, and by the marke
 Stages move one after the other, so each is followed by itself.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from services.query.adapters.live import KeySpace
+from shared.adapters.forwards import Forwards
 from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
@@ -18,8 +21,6 @@ from shared.runtime.envelope import peek
 RESOLVER: Final = "resolver"
 FOLDER: Final = "folder"
 SEGMENTATION: Final = "segmentation"
-MOST_HOPS: Final = 64
-"""Merges in a row that are followed; no cycle can exist, so more of them means that what was read is broken."""
 
 
 @dataclass(frozen=True)
@@ -33,52 +34,72 @@ class Held:
 
 
 class BrokenMergesError(Exception):
-    """Forwards without an end."""
+    """Forwards that form a ring, which no stage writes."""
 
 
-async def root_of(space: KeySpace, typed_id: str) -> str | None:
-    """The profile that an id leads to, by the resolver's links; None if nothing ever came under it. Raises LiveAway."""
-    current = typed_id
-    for _ in range(MOST_HOPS):
-        (raw,) = await space.texts([state_key(RESOLVER, current)])
-        if raw is None:
-            return current if current != typed_id else None
-        winner, _, blob = peek(raw)
-        links = decode_links(blob)
-        following = winner or links.forward
-        if following is None:
-            return current if current != typed_id or links.had else None
-        current = following
-    raise BrokenMergesError(RESOLVER)
+class People:
+    """Finds people in one key space."""
 
+    def __init__(self, space: KeySpace) -> None:
+        self._space = space
+        self._links = Forwards(partial(self._stored, RESOLVER), _link)
+        self._markers = {stage: Forwards(partial(self._stored, stage), _marker) for stage in (FOLDER, SEGMENTATION)}
 
-async def held(space: KeySpace, stage: str, profile_id: str) -> Held | None:
-    """What `stage` holds of the person whom `profile_id` now stands for; None if it holds nothing. Raises LiveAway."""
-    current = profile_id
-    for _ in range(MOST_HOPS):
-        (raw,) = await space.texts([state_key(stage, current)])
-        if raw is None:
+    async def known_by(self, typed_id: str) -> tuple[Held, Profile] | None:
+        """The profile of the person whom an id leads to; None if nothing ever came under it. Raises LiveAway.
+
+        Links say who it is, and the folder who that is to it: under a user's id events may come by devices alone, so the resolver need
+        have no node for it. Links go ahead of the folder: until it holds the person under the last id, it does so under one before.
+        """
+        way = (await self._links.follow([typed_id]))[typed_id]
+        if way.endless:
+            raise BrokenMergesError(f"{RESOLVER}: {typed_id} leads in a ring")
+        found = await self.profile(way.end)
+        if found is not None or len(way.path) == 1:
+            return found
+        ways = (await self._markers[FOLDER].follow(way.path)).values()
+        held = [one.path[0] for one in ways if one.raw is not None] or [one.path[0] for one in ways if len(one.path) > 1]
+        return await self.profile(held[-1]) if held else None
+
+    async def held(self, stage: str, profile_id: str) -> Held | None:
+        """What `stage` holds of the person whom `profile_id` now stands for; None if it holds nothing. Raises LiveAway.
+
+        Where a marker leads and nothing stands yet, the state itself is on its way.
+        """
+        way = (await self._markers[stage].follow([profile_id]))[profile_id]
+        if way.endless:
+            raise BrokenMergesError(f"{stage}: {profile_id} leads in a ring")
+        if way.raw is None and way.end == profile_id:
             return None
-        winner, merging, blob = peek(raw)
-        if winner is None:
-            return Held(current, blob, merging, await rebuilding(space, stage, slot(current)))
-        current = winner
-    raise BrokenMergesError(stage)
+        _, merging, blob = (None, True, b"") if way.raw is None else peek(way.raw)
+        return Held(way.end, blob, merging, await rebuilding(self._space, stage, slot(way.end)))
+
+    async def profile(self, profile_id: str) -> tuple[Held, Profile] | None:
+        """The profile, merges followed. Raises LiveAway."""
+        found = await self.held(FOLDER, profile_id)
+        if found is None:
+            return None
+        known = decode_profile(found.blob)
+        return (found, known) if known.events or found.merging else None
+
+    async def membership(self, profile_id: str) -> tuple[Held, Membership] | None:
+        """The segments of a person, merges followed. Raises LiveAway."""
+        found = await self.held(SEGMENTATION, profile_id)
+        return None if found is None else (found, decode_membership(found.blob))
+
+    async def _stored(self, stage: str, ids: Sequence[str]) -> list[bytes | None]:
+        return await self._space.texts([state_key(stage, one) for one in ids])
 
 
-async def profile(space: KeySpace, profile_id: str) -> tuple[Held, Profile] | None:
-    """The profile, merges followed. Raises LiveAway."""
-    found = await held(space, FOLDER, profile_id)
-    if found is None:
-        return None
-    known = decode_profile(found.blob)
-    return (found, known) if known.events or found.merging else None
+def _link(raw: bytes) -> str | None:
+    """Where the resolver's state of an id leads."""
+    winner, _, blob = peek(raw)
+    return winner or decode_links(blob).forward
 
 
-async def membership(space: KeySpace, profile_id: str) -> tuple[Held, Membership] | None:
-    """The segments of a person, merges followed. Raises LiveAway."""
-    found = await held(space, SEGMENTATION, profile_id)
-    return None if found is None else (found, decode_membership(found.blob))
+def _marker(raw: bytes) -> str | None:
+    """Where a stage's state of an id has gone."""
+    return peek(raw)[0]
 
 
 async def recent(space: KeySpace, profile_id: str) -> list[tuple[int, RecentEvent]]:

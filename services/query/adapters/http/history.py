@@ -121,7 +121,7 @@ def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
 
     async def winner(profile_id: str) -> str:
         """Whom the id stands for now, by the live view; the id itself where that knows nothing of it."""
-        found = await people.held(parts.space, people.FOLDER, profile_id)
+        found = await parts.people.held(people.FOLDER, profile_id)
         return profile_id if found is None else found.profile_id
 
     @routes.get(

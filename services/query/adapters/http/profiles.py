@@ -11,11 +11,13 @@ from services.query.adapters.http.envelope import ProfileId
 from services.query.adapters.http.problems import documented
 from services.query.adapters.http.profile_shapes import ProfileShape, RecentShape, profile_shape, recent_shape
 from services.query.adapters.http.shapes import Instant, ProfileMeta
+from services.query.adapters.people import Held
 from services.query.domain.access import Access
 from services.query.domain.instants import instant
 from services.query.domain.lookups import typed_id
 from services.query.domain.reasons import Code, Refused
 from services.query.parts import Parts
+from shared.contracts.profile_blob import Profile
 
 _Id = Annotated[str | None, Query(min_length=1, max_length=1024)]
 
@@ -58,8 +60,7 @@ def router(parts: Parts) -> APIRouter:
 def _add_people(routes: APIRouter, parts: Parts) -> None:
     """A person by what they are known by, and by id."""
 
-    async def shown(profile_id: str, access: Access) -> ProfileShape:
-        found = await people.profile(parts.space, profile_id)
+    def shown(found: tuple[Held, Profile] | None, access: Access) -> ProfileShape:
         if found is None:
             raise unknown_profile()
         return profile_shape(*found, parts.view(access))
@@ -75,15 +76,12 @@ def _add_people(routes: APIRouter, parts: Parts) -> None:
     ) -> ProfileShape:
         """Exactly one parameter. Merges are followed; `meta.merging` says that the other half is still on its way."""
         asked = {"user_id": user_id, "anonymous_id": anonymous_id, "email": email, "phone": phone, "external_id": external_id}
-        root = await people.root_of(parts.space, typed_id(asked, parts.phone_region))
-        if root is None:
-            raise unknown_profile()
-        return await shown(root, access)
+        return shown(await parts.people.known_by(typed_id(asked, parts.phone_region)), access)
 
     @routes.get("/profiles/{profile_id}", operation_id="getProfile", summary="One profile", responses=documented(404))
     async def profile(access: Reader, profile_id: ProfileId) -> ProfileShape:
         """Merges are followed: the answer's `profile_id` is the one that holds now."""
-        return await shown(profile_id, access)
+        return shown(await parts.people.profile(profile_id), access)
 
 
 def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
@@ -96,9 +94,9 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
         responses=documented(404),
     )
     async def segments(access: Reader, profile_id: ProfileId) -> ProfileSegments:
-        found = await people.membership(parts.space, profile_id)
+        found = await parts.people.membership(profile_id)
         if found is None:
-            known = await people.profile(parts.space, profile_id)  # somebody whom no rule has touched yet is in no segment
+            known = await parts.people.profile(profile_id)  # somebody whom no rule has touched yet is in no segment
             if known is None:
                 raise unknown_profile()
             held, members, left = known[0], {}, {}
@@ -119,7 +117,7 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
     )
     async def recent(access: Reader, profile_id: ProfileId) -> RecentEvents:
         """At most 50, milliseconds after they came in; `listProfileEvents` has all of them, with their contents."""
-        found = await people.profile(parts.space, profile_id)
+        found = await parts.people.profile(profile_id)
         if found is None:
             raise unknown_profile()
         held, _ = found

@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode
 
 from shared.adapters.kafka_settings import KafkaSecurity
+from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
 from shared.contracts.metrics import METRICS, Metric
 from shared.contracts.topics import TOPICS
 
@@ -27,6 +28,8 @@ COMMANDS: Final = {
 }
 CONNECTIONS: Final[dict[str, type[BaseSettings]]] = {
     "Kafka: every process and command that has `RAPPORT_KAFKA_BOOTSTRAP`": KafkaSecurity,
+    "Redis": RedisSettings,
+    "ClickHouse": ClickHouseSettings,
 }
 """Told once, not with each of the processes that read them."""
 HEAD: Final = """# Settings, topics, metrics

@@ -47,7 +47,7 @@ class Dispatcher:
 
     async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
         settings = self._settings
-        self._redis = connect(settings.redis_url)
+        self._redis = connect(settings.redis)
         self._observer = Metrics(registry)
         server = SmtpServer.parse(settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds)
         self._provider = SmtpProvider(server, settings.smtp_connections)

@@ -36,9 +36,8 @@ def create(settings: Settings) -> QueryApp:
     segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
     metrics = Metrics(Registry("query", METRICS))
     stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
-    space = RedisSpace(settings.redis_url, settings.redis_seconds)
-    clickhouse = settings.clickhouse_url.get_secret_value()
-    history = ClickHouseHistory(clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
+    space = RedisSpace(settings.redis, settings.redis_seconds)
+    history = ClickHouseHistory(settings.clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
     reads, appends = KafkaReads(settings.kafka), KafkaAppends(settings.kafka)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())

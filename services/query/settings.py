@@ -8,17 +8,16 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
 
 PROJECT = Path(__file__).parents[2]
 
 
-class Settings(KafkaSettings):
+class Settings(KafkaSettings, RedisSettings, ClickHouseSettings):
     """Seconds, rows."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
-    redis_url: str = Field(description="redis://host:port/db")
-    clickhouse_url: SecretStr = Field(description="http://user:password@host:port")
     ingest_url: str | None = Field(None, description="where rejected events are replayed through ingest")
     internal_token: SecretStr | None = Field(None, description="the token that ingest asks for when rejected events are replayed")
     host: str = Field("127.0.0.1", description="address to listen on")

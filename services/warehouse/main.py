@@ -27,7 +27,7 @@ async def serve(settings: Settings) -> None:
     """Until SIGTERM or SIGINT. Raises what the loader cannot go on after."""
     registry = Registry("warehouse", METRICS)
     metrics = WarehouseMetrics(registry)
-    store = ClickHouse(settings.clickhouse_url.get_secret_value())
+    store = ClickHouse(settings.clickhouse)
     loader = Loader(
         ClickHouseTables(store),
         metrics,

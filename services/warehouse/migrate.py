@@ -93,7 +93,7 @@ def _repeatable(statement: str) -> str:
 def main() -> int:
     """Wait for ClickHouse, migrate, say what was done. Code 1 when it could not be, 2 for a setting."""
     settings = read_environment("migrations", MigrationSettings)
-    store = ClickHouse(settings.clickhouse_url.get_secret_value())
+    store = ClickHouse(settings.clickhouse)
     end = time.monotonic() + WAIT_SECONDS
     try:
         while True:

@@ -1,18 +1,17 @@
 """What the warehouse reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.store_settings import ClickHouseSettings
 
 
-class MigrationSettings(BaseSettings):
+class MigrationSettings(ClickHouseSettings):
     """Where the tables are."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
-
-    clickhouse_url: SecretStr = Field(description="http://user:password@host:port of ClickHouse")
 
 
 class Settings(MigrationSettings, KafkaSettings):

@@ -6,6 +6,8 @@ from urllib.parse import unquote, urlsplit
 
 import httpx
 
+from shared.adapters.store_settings import Address
+
 TRANSIENT: Final = frozenset({159, 202, 203, 209, 210, 241, 242, 243, 252, 319, 394, 425, 439, 999})
 """Codes after which the same insert may well succeed: timeout, too busy, network, memory, read-only, no space, too many parts, ..."""
 
@@ -25,16 +27,17 @@ class StoreRefused(Exception):
 
 
 class ClickHouse:
-    """One server, by `http://user:password@host:port`. Calls block; a thread may use it at a time."""
+    """One server. Calls block; a thread may use it at a time."""
 
-    def __init__(self, url: str, timeout_s: float = 120.0) -> None:
+    def __init__(self, where: Address, timeout_s: float = 120.0) -> None:
         """`timeout_s`: how long an answer may take. Connects at the first call."""
-        parts = urlsplit(url)
+        parts = urlsplit(where.url)
         self.user = unquote(parts.username or "default")
         self.password = unquote(parts.password or "")
-        base = f"{parts.scheme}://{parts.hostname}:{parts.port or 8123}"
+        base = f"{parts.scheme}://{parts.hostname}:{parts.port or (8123 if where.tls is None else 8443)}"
         headers = {"X-ClickHouse-User": self.user, "X-ClickHouse-Key": self.password}
-        self._http = httpx.Client(base_url=base, headers=headers, timeout=httpx.Timeout(timeout_s, connect=3.0))
+        verify = True if where.tls is None else where.tls.context()
+        self._http = httpx.Client(base_url=base, headers=headers, timeout=httpx.Timeout(timeout_s, connect=3.0), verify=verify)
 
     def command(self, sql: str, settings: Settings | None = None) -> str:
         """Run a statement; its answer as text. Raises StoreAway, StoreRefused."""

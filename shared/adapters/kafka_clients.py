@@ -4,17 +4,17 @@ Every client of librdkafka comes from `Kafka.consumer`, `Kafka.producer` or `Kaf
 consumers get the same by shared/runtime/faust_credentials.py.
 """
 
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
+
+from shared.adapters.tls import Tls
 
 TOLD_AGAIN_SECONDS: Final = 30.0
 """A refusal that repeats is logged so often at most: librdkafka tries again for ever."""
@@ -64,26 +64,6 @@ class Password:
     mechanism: Mechanism
     username: str
     password: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """`ca_file`: who may have signed the broker's certificate; without it, whom the system trusts. Certificate and key: our own (mTLS)."""
-
-    ca_file: Path | None = None
-    certificate_file: Path | None = None
-    key_file: Path | None = None
-    key_password: str | None = field(default=None, repr=False)
-    verify_hostname: bool = True
-
-    def context(self) -> ssl.SSLContext:
-        """For clients that are not librdkafka's. Raises OSError or ssl.SSLError where a file is not what it should be."""
-        context = ssl.create_default_context(cafile=self.ca_file)
-        context.check_hostname = self.verify_hostname
-        if self.certificate_file is not None:
-            # Without a password OpenSSL would ask the terminal for that of an encrypted key.
-            context.load_cert_chain(self.certificate_file, self.key_file, self.key_password or "")
-        return context
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,5 @@
 """RAPPORT_KAFKA_*: the settings of every process that speaks to Kafka. What does not fit together fails at the start, by name."""
 
-import ssl
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Self
@@ -8,8 +7,9 @@ from typing import Any, Final, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol, Tls
-from shared.adapters.secret_files import readable, secret
+from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol
+from shared.adapters.secret_files import secret
+from shared.adapters.tls import Tls
 
 PREFIX: Final = "RAPPORT_"
 
@@ -82,22 +82,13 @@ class KafkaSecurity(BaseSettings):
             why = f"{_variable('security_protocol')} is {protocol}: set SSL or SASL_SSL"
             _refuse_given(files | {"ssl_key_password": key_password}, why)
             return Tls()
-        if (self.kafka_ssl_certificate_file is None) != (self.kafka_ssl_key_file is None):
-            raise ValueError(f"{_variable('ssl_certificate_file')} and {_variable('ssl_key_file')} go together: set both or neither")
-        if key_password is not None and self.kafka_ssl_key_file is None:
-            raise ValueError(f"{_variable('ssl_key_password')} is set, but {_variable('ssl_key_file')} is not")
-        for name, path in files.items():
-            if path is not None:
-                readable(_variable(name), path)
-        made = Tls(
+        return Tls(
             self.kafka_ssl_ca_file,
             self.kafka_ssl_certificate_file,
             self.kafka_ssl_key_file,
             None if key_password is None else key_password.get_secret_value(),
             self.kafka_ssl_verify_hostname,
-        )
-        _try(made)
-        return made
+        ).checked(_variable("ssl_"))
 
 
 class KafkaSettings(KafkaSecurity):
@@ -119,18 +110,3 @@ def _refuse_given(given: dict[str, Any], why: str) -> None:
     found = [_variable(name) for name, value in given.items() if value is not None]
     if found:
         raise ValueError(f"{', '.join(found)} would not be used, since {why}")
-
-
-def _try(made: Tls) -> None:
-    """Load the files as a connection will. Raises ValueError that names the variables, never what is in the files."""
-    try:
-        Tls(made.ca_file).context()
-    except (OSError, ssl.SSLError) as error:
-        raise ValueError(f"{_variable('ssl_ca_file')} names {made.ca_file}, which is no PEM file of certificates ({error})") from None
-    try:
-        made.context()
-    except (OSError, ssl.SSLError) as error:
-        names = f"{_variable('ssl_certificate_file')} and {_variable('ssl_key_file')}"
-        raise ValueError(
-            f"{names} cannot be loaded: not PEM files, not of one pair, or {_variable('ssl_key_password')} is wrong or missing ({error})"
-        ) from None

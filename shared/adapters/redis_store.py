@@ -9,6 +9,8 @@ import hiredis
 import redis.asyncio as redis
 from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, ReadOnlyError, ResponseError, TimeoutError
 
+from shared.adapters.redis_client import redis_client
+from shared.adapters.store_settings import Address
 from shared.contracts.redis_keys import meta_key, outbox_key, slot_prefix, timers_key
 from shared.runtime.forgetting import damage
 from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway
@@ -29,16 +31,13 @@ class _Packing(redis.Connection):
         return [hiredis.pack_command((*name.split(), *args[1:]))]  # Redis wants `SCRIPT LOAD` as two words
 
 
-def connect(url: str, timeout_s: float = 5.0) -> redis.Redis:
-    """A client for `url`; no connection is made yet. A call that gets no answer in `timeout_s` fails."""
-    return redis.Redis.from_url(
-        url,
-        connection_class=_Packing,
-        socket_timeout=timeout_s,
-        socket_connect_timeout=timeout_s,
-        health_check_interval=0,
-        max_connections=64,
-    )
+class _PackingTls(_Packing, redis.SSLConnection):
+    """The same by TLS."""
+
+
+def connect(where: Address, timeout_s: float = 5.0) -> redis.Redis:
+    """A client for Redis at `where`; no connection is made yet. A call that gets no answer in `timeout_s` fails."""
+    return redis_client(where, timeout_s, _Packing, _PackingTls, health_check_interval=0, max_connections=64)
 
 
 @asynccontextmanager

@@ -5,14 +5,14 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.store_settings import RedisSettings
 
 
-class RuntimeSettings(KafkaSettings):
+class RuntimeSettings(KafkaSettings, RedisSettings):
     """A missing required one fails at the start, by name."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
 
-    redis_url: str = Field(description="redis://host:port/db")
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: LogLevel = Field("INFO", description="least level of a log line")

@@ -81,7 +81,7 @@ class _Process:
         self._ended = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, None)
-        self._redis = connect(settings.redis_url)
+        self._redis = connect(settings.redis)
         name = self._stages[0].name if self._stages else self._service
         self._publisher = publisher = Publisher(settings.kafka, f"rapport-{name}")
         log = KafkaLog(settings.kafka, publisher)

@@ -20,6 +20,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
+from shared.adapters.store_settings import Address
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
 from shared.contracts.redis_keys import meta_key, slot_prefix
@@ -252,7 +253,7 @@ class RealWorld(World):
         self._publisher = Publisher(KafkaConnection(bootstrap), "slot-suite")
         self._log = KafkaLog(KafkaConnection(bootstrap), self._publisher)
         self.log = FlakyLog(self._log)
-        self._redis: redis.Redis = connect(redis_url)
+        self._redis: redis.Redis = connect(Address(redis_url))
         self._next: dict[Where, int] = {}
         self._known: defaultdict[Where, list[Record]] = defaultdict(list)
 

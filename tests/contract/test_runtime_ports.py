@@ -10,6 +10,7 @@ from deploy.local.process import Process
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
+from shared.adapters.store_settings import Address
 from shared.contracts.slots import PARTITIONS
 from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
 from shared.runtime.stage import IndexOp, Output
@@ -23,7 +24,7 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[StateStore]:
     if request.param == "fake":
         yield FakeRedis().store("folder", 3)
         return
-    client = connect(request.getfixturevalue("fresh_redis").url)
+    client = connect(Address(request.getfixturevalue("fresh_redis").url))
     yield RedisStore(client, "folder", 3)
     await client.aclose()
 

@@ -13,6 +13,7 @@ from services.warehouse import migrate as migrations
 from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.rows import Record, Table, row
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
+from shared.adapters.store_settings import Address
 from shared.contracts.topics import EVENT_RESOLVED, IDENTITY_CONFLICTED, MESSAGE_CHANGED, PROFILE_CHANGED, SEGMENT_CHANGED
 from tests.waiting import wait_until
 
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(scope="module")
 def store(clickhouse: Server) -> Iterator[ClickHouse]:
-    client = ClickHouse(clickhouse.url)
+    client = ClickHouse(Address(clickhouse.url))
     client.command("DROP DATABASE IF EXISTS rapport")
     migrations.migrate(client, migrations.found())
     yield client
@@ -206,7 +207,7 @@ def test_a_refusal_and_an_absence_are_told_apart(store: ClickHouse) -> None:
     with pytest.raises(StoreRefused) as refused:
         store.insert("rapport.nowhere", "CSV", b"1", "t")
     assert refused.value.code == 60
-    absent = ClickHouse("http://127.0.0.1:1", 1)
+    absent = ClickHouse(Address("http://127.0.0.1:1"), 1)
     with pytest.raises(StoreAway):
         absent.command("SELECT 1")
     absent.close()

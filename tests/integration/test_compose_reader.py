@@ -11,6 +11,7 @@ from deploy.local.settings import PROJECT
 from services.query.adapters.history import ClickHouseHistory
 from services.query.domain.questions import Question
 from services.query.settings import Settings
+from shared.adapters.store_settings import Address
 
 MEGABYTE = 1024 * 1024
 QUERY = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]["query"]["environment"]
@@ -31,7 +32,7 @@ def asked() -> dict[str, int]:
 async def test_the_reader_is_answered_with_the_settings_that_the_query_service_sends(clickhouse: ClickHouse) -> None:
     wanted = asked()
     history = ClickHouseHistory(
-        clickhouse.url.replace("http://", "http://reader@"),
+        Address(clickhouse.url.replace("http://", "http://reader@")),
         wanted["max_execution_time"],
         wanted["max_result_rows"],
         wanted["max_memory_usage"] // MEGABYTE,

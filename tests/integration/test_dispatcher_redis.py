@@ -11,6 +11,7 @@ from services.messaging.adapters.gate import UPSTREAM, RedisGate
 from services.messaging.adapters.people import RedisPeople
 from services.messaging.dispatch.ports import Claim, Known
 from shared.adapters.redis_store import connect
+from shared.adapters.store_settings import Address
 from shared.contracts.changes import MessageStatus
 from shared.contracts.journey_blob import Fact, Person, encode_person
 from shared.contracts.ledger import LedgerEntry
@@ -27,7 +28,7 @@ NOW = 1_700_000_000_000
 @pytest.fixture
 async def client(fresh_redis: Process) -> AsyncIterator[redis.Redis]:
     assert fresh_redis.check is not None
-    client = connect(fresh_redis.check)
+    client = connect(Address(fresh_redis.check))
     yield client
     await client.aclose()
 

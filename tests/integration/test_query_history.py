@@ -18,6 +18,7 @@ from deploy.local.settings import PROJECT
 from services.query.adapters.history import ClickHouseHistory
 from services.query.domain.questions import Question
 from services.query.domain.reasons import HistoryAway, HistoryTooMuch
+from shared.adapters.store_settings import Address
 from shared.contracts.changes import MessageChanged, MessageStatus, SegmentChanged, Transition
 from shared.contracts.events import EventType, ReceivedEvent
 from shared.contracts.identity import ConflictRecord, MergeRecord
@@ -197,7 +198,7 @@ def test_status_tells_when_rows_last_reached_clickhouse(query: Query, tables: Ta
 
 
 async def test_a_question_that_asks_too_much_is_told_apart_from_a_server_that_is_away(clickhouse: Process, tables: Tables) -> None:
-    history = ClickHouseHistory(clickhouse.url, 1, 1000, 64)  # type: ignore[attr-defined]
+    history = ClickHouseHistory(Address(clickhouse.url), 1, 1000, 64)  # type: ignore[attr-defined]
     try:
         for sql in ("SELECT number FROM numbers(2000)", "SELECT count() FROM numbers(1000000000000)"):
             with pytest.raises(HistoryTooMuch):

@@ -23,6 +23,7 @@ from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings, ensure
 from services.warehouse.migrate import found, migrate
 from shared.adapters import clickhouse as store
+from shared.adapters.store_settings import Address
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import Cause
 from shared.contracts.slots import PARTITIONS, slot
@@ -80,7 +81,7 @@ class House:
         consumer.close()
 
     def migrate(self) -> None:
-        client = store.ClickHouse(self.server.url)
+        client = store.ClickHouse(Address(self.server.url))
         migrate(client, found())
         client.close()
 

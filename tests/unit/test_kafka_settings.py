@@ -16,8 +16,9 @@ from services.messaging.settings import Settings as MessagingSettings
 from services.query.settings import Settings as QuerySettings
 from services.warehouse.settings import Settings as WarehouseSettings
 from shared.adapters.environment import read_environment
-from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol, Tls
+from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol
 from shared.adapters.kafka_settings import KafkaSecurity, KafkaSettings
+from shared.adapters.tls import Tls
 from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.settings import RuntimeSettings
 from tests.certificates import Authority, Pair

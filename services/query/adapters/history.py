@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from services.query.domain.questions import Question
 from services.query.domain.reasons import HistoryAway, HistoryTooMuch
+from shared.adapters.store_settings import Address
 
 TOO_MUCH: Final = frozenset({158, 159, 160, 241, 396, 307})
 """ClickHouse's codes: too many rows, timeout, too slow, memory, too many rows or bytes in the result, too many bytes."""
@@ -19,11 +20,19 @@ BUSY: Final = frozenset({202, 209, 210, 242, 999})
 """Too many queries, network, read-only, Keeper."""
 
 
+def _tls(where: Address) -> dict[str, Any]:
+    """The driver takes no scheme from the URL: without `interface` it would speak plain HTTP to https://."""
+    if where.tls is None:
+        return {"interface": "http"}
+    files = {"ca_cert": where.tls.ca_file, "client_cert": where.tls.certificate_file, "client_cert_key": where.tls.key_file}
+    return {"interface": "https", "verify": True} | {name: str(path) for name, path in files.items() if path is not None}
+
+
 class ClickHouseHistory:
     """Asks in threads, over one client that is made when first needed and made anew when the server was away."""
 
-    def __init__(self, url: str, seconds: int, rows: int, memory_mb: int) -> None:
-        self._url = url
+    def __init__(self, where: Address, seconds: int, rows: int, memory_mb: int) -> None:
+        self._where = where
         self._seconds = seconds
         self._settings = {
             "max_execution_time": seconds,
@@ -64,7 +73,8 @@ class ClickHouseHistory:
         with self._lock:
             if self._client is None:
                 self._client = clickhouse_connect.get_client(
-                    dsn=self._url,
+                    dsn=self._where.url,
+                    **_tls(self._where),
                     autogenerate_session_id=False,  # a session would let one query run at a time
                     connect_timeout=3,
                     send_receive_timeout=self._seconds + 5,

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol, cast
 
-import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
 
 from services.query.domain.reasons import LiveAway
+from shared.adapters.redis_client import redis_client
+from shared.adapters.store_settings import Address
 
 
 class KeySpace(Protocol):
@@ -52,12 +53,10 @@ async def _answering() -> AsyncIterator[None]:
 class RedisSpace:
     """`KeySpace` over a Redis client."""
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, where: Address, seconds: float) -> None:
         """No connection is made yet. A call that gets no answer in `seconds` fails."""
         once_more = Retry(NoBackoff(), 1)  # a pooled connection may have died with the server's last restart
-        self._client = redis.Redis.from_url(
-            url, socket_timeout=seconds, socket_connect_timeout=seconds, max_connections=64, retry=once_more
-        )
+        self._client = redis_client(where, seconds, max_connections=64, retry=once_more)
 
     async def texts(self, keys: Sequence[str]) -> list[bytes | None]:
         async with _answering(), self._client.pipeline(transaction=False) as pipe:  # the keys lie in different slots

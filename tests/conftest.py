@@ -17,6 +17,10 @@ from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from deploy.local.redis import Redis
+from shared.contracts.slots import settle
+
+settle(8)
+"""The tests' own process is one of an installation with 8 partitions; shared/testing/installation.py makes another for a test."""
 
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.register_profile("fuzz", deadline=None)

@@ -27,7 +27,7 @@ from shared.contracts.link_blob import Links, encode_links
 from shared.contracts.membership_blob import Membership, encode_membership, members_index
 from shared.contracts.profile_blob import Profile, encode_profile
 from shared.contracts.redis_keys import index_key, state_key
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import KEY_CHANGED
 from shared.runtime.envelope import Entry, close_entry
 
@@ -151,7 +151,7 @@ class MemoryLog:
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         self._check()
-        return {p: (0, len(self.records.get((topic, p), []))) for p in range(PARTITIONS)}
+        return {p: (0, len(self.records.get((topic, p), []))) for p in range(partition_count())}
 
     async def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         self._check()

@@ -44,8 +44,8 @@ WELL: Final = Row(
         Figure(
             "Slots without an owner",
             "short",
-            "People of these slots stand still; 8 slots a stage.",
-            Query("sum(8 - sum by (stage) (rapport_slots_owned))", "slots"),
+            "People of these slots stand still; a stage has as many slots as topics have partitions.",
+            Query("sum(scalar(max(rapport_partitions)) - sum by (stage) (rapport_slots_owned))", "slots"),
             bad=1,
         ),
         Figure(

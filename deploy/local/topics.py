@@ -1,29 +1,42 @@
 """Creates every topic of shared/contracts/topics.py, and checks those that exist: `python -m deploy.local.topics`.
 
-Safe to run at every start and beside a running system. A topic whose partition count differs is an error, never mended:
-keys would move to other partitions.
+Safe to run at every start and beside a running system. How many partitions the data topics have is chosen when the first of them is made
+(RAPPORT_PARTITIONS); later starts take what is there. A count that differs is an error, never mended: keys would move to other partitions.
 """
 
 import sys
 import time
+from collections.abc import Mapping
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from pydantic import Field
+from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import read_environment
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import TOPICS, Topic
 
 DAY_MS = 24 * 3600 * 1000
 SECONDS = 30
 POLL_SECONDS = 0.1
+NEW_PARTITIONS = 8
 
 
 class TopicSettings(KafkaSettings):
     """Read from RAPPORT_<NAME>."""
 
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
     kafka_bootstrap: str = Field("127.0.0.1:9092", description="host:port of a broker")
+    partitions: int | None = Field(
+        None,
+        ge=1,
+        le=MOST_PARTITIONS,
+        description=f"partitions of every data topic, so many workers a stage can share the work; chosen once, when topics are made: "
+        f"without it as many as the topics have that are there, {NEW_PARTITIONS} where none is",
+    )
     retention_days: int = Field(30, ge=1, description="age at which data leaves the log; personal data must")
     replication_factor: int = Field(-1, description="copies of each topic; -1 takes the broker's default")
 
@@ -35,30 +48,50 @@ class WrongTopicError(Exception):
 def ensure(admin: AdminClient, topics: tuple[Topic, ...], settings: TopicSettings) -> list[str]:
     """Create what is absent, bring settings of the rest up to date; returns the names created.
 
-    Raises WrongTopicError on a wrong partition count, KafkaException when the broker refuses or does not answer.
+    Raises WrongTopicError on a partition count that cannot be used, KafkaException when the broker refuses or does not answer.
     """
     there = admin.list_topics(timeout=SECONDS).topics
-    wrong = [
-        f"topic {t.name} has {len(there[t.name].partitions)} partitions, needed are {t.partitions}"
-        for t in topics
-        if t.name in there and len(there[t.name].partitions) != t.partitions
-    ]
-    if wrong:
-        raise WrongTopicError(
-            "\n".join([*wrong, "Partitions are a constant of an installation: use another cluster, or delete these topics."])
-        )
+    counts = {t.name: len(there[t.name].partitions) for t in topics if t.name in there}
+    partitions = choose(topics, counts, settings.partitions)
     retention = settings.retention_days * DAY_MS
     absent = [t for t in topics if t.name not in there]
-    created = _create(admin, absent, retention, settings.replication_factor)
+    created = _create(admin, absent, partitions, retention, settings.replication_factor)
     _wait_for_leaders(admin, topics)
     _configure(admin, [t for t in topics if t.name in there], retention)
     return created
 
 
-def _create(admin: AdminClient, absent: list[Topic], retention_ms: int, replication_factor: int) -> list[str]:
+def choose(topics: tuple[Topic, ...], counts: Mapping[str, int], wanted: int | None) -> int:
+    """The number of partitions of an installation whose topics have these `counts`. Raises WrongTopicError where it cannot be as wanted."""
+    own = {t.name: counts[t.name] for t in topics if t.partitions is None and t.name in counts}
+    fixed = [
+        f"topic {t.name} has {counts[t.name]} partitions, it must have {t.partitions}: delete it, or use another cluster"
+        for t in topics
+        if t.partitions is not None and counts.get(t.name, t.partitions) != t.partitions
+    ]
+    if fixed:
+        raise WrongTopicError("\n".join(fixed))
+    if len(set(own.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in sorted(own.items()))
+        raise WrongTopicError(
+            f"the data topics must have equal numbers of partitions: {told}. Use another cluster, or delete those that are wrong"
+        )
+    found = next(iter(own.values()), None)
+    if found is not None and wanted not in (None, found):
+        raise WrongTopicError(
+            f"RAPPORT_PARTITIONS is {wanted}, but the topics of this installation have {found} partitions (such as {next(iter(own))}):"
+            " the number is chosen once, when topics are made."
+            f" Unset it, or set it to {found}; for another number make a new installation beside this one"
+        )
+    return found or wanted or NEW_PARTITIONS
+
+
+def _create(admin: AdminClient, absent: list[Topic], partitions: int, retention_ms: int, replication_factor: int) -> list[str]:
     if not absent:
         return []
-    asked = admin.create_topics([NewTopic(t.name, t.partitions, replication_factor, config=t.settings(retention_ms)) for t in absent])
+    asked = admin.create_topics(
+        [NewTopic(t.name, t.partitions or partitions, replication_factor, config=t.settings(retention_ms)) for t in absent]
+    )
     created = []
     for name, outcome in asked.items():
         try:

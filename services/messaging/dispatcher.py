@@ -20,7 +20,8 @@ from services.messaging.metrics import Metrics
 from services.messaging.settings import Settings
 from shared.adapters.prometheus import Registry
 from shared.adapters.redis_store import connect
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
+from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED
 from shared.definitions.template import Templates
 
 OTHER_CALLS = 4
@@ -39,14 +40,16 @@ class SystemClock:
 class Dispatcher:
     """Sends what journeys ask for (shared/runtime/worker.py, Companion)."""
 
+    topics = (MESSAGE_REQUESTED, MESSAGE_CHANGED, DISPATCH_RECORDED)
+
     def __init__(self, settings: Settings, templates: Templates, rules: Rules) -> None:
         self._settings, self._templates, self._rules = settings, templates, rules
         self._group = f"{settings.group_prefix}-dispatcher"
-        self._executor = ThreadPoolExecutor(PARTITIONS + OTHER_CALLS, thread_name_prefix="dispatcher")
         self._running: asyncio.Task[None] | None = None
 
     async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
         settings = self._settings
+        self._executor = ThreadPoolExecutor(partition_count() + OTHER_CALLS, thread_name_prefix="dispatcher")
         self._redis = connect(settings.redis)
         self._observer = Metrics(registry)
         server = SmtpServer.parse(settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds)

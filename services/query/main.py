@@ -1,11 +1,9 @@
 """The query service: the internal HTTP API on one port. `python -m services.query.main`; settings.py says what it reads."""
 
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from services.query.adapters.definitions import known_segments, public_fields
@@ -17,14 +15,17 @@ from services.query.adapters.log import KafkaAppends, KafkaReads
 from services.query.adapters.people import People
 from services.query.adapters.rejected import IngestReplays
 from services.query.adapters.sealing import Sealer
+from services.query.adapters.server import serve
 from services.query.app import QueryApp, build
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
 from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
+from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
+from shared.contracts.topics import TOPICS
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.logs import configure_logs
 
@@ -42,14 +43,19 @@ def create(settings: Settings) -> QueryApp:
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
     people, answered, region = People(space), Answered(), settings.phone_region
-    parts = Parts(space, people, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public)
+    counted = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
+    parts = Parts(
+        space, people, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public, counted
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for store in stores.values():
             store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
+        counted.start()
         _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
         yield
+        await counted.stop()
         for store in stores.values():
             store.stop()
         await space.close()
@@ -69,20 +75,7 @@ def main() -> None:
         app = create(settings)
     except DefinitionError as error:
         cannot_start("query", error)
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
-    )
+    serve(app, settings)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from services.query.domain.questions import Question
 from services.query.domain.replaying import Append
 from services.query.domain.segments import KnownSegment
 from services.query.metrics import Metrics
+from shared.adapters.partitions import PartitionsOfLog
 from shared.contracts.control import KeyKind
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 
@@ -54,6 +55,7 @@ class Parts:
     """All of it. `stores`: the keys of each kind as the log has them; `access` looks into those of kind `query`.
 
     `catalogue`: what keys without the scope `personal` may see.
+    `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
     """
 
     space: KeySpace
@@ -70,6 +72,7 @@ class Parts:
     metrics: Metrics
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC
+    partitions: PartitionsOfLog | None = None
 
     def view(self, access: Access) -> View:
         """How this key sees people."""

@@ -98,6 +98,9 @@ class RuntimeMetrics(Observer):
     def lost_to_retention(self, stage: str, records: int) -> None:
         self.registry.counter("rapport_lost_to_retention_total").labels(stage).inc(records)
 
+    def partitions(self, count: int) -> None:
+        self.registry.gauge("rapport_partitions").set(count)
+
     def slots(self, stage: str, owned: int, rebuilding: int, lag: Mapping[str, int], lag_seconds: float) -> None:
         gauge = self.registry.gauge
         gauge("rapport_slots_owned").labels(stage).set(owned)

@@ -48,6 +48,9 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_dead_letters_total", C, ("stage", "topic"), "records set aside because they could not be folded"),
     Metric("rapport_timers_fired_total", C, ("stage",), "timers fired"),
     Metric("rapport_timer_delay_seconds", G, ("stage",), "wall clock minus the stage's own time when timers last fired"),
+    Metric(
+        "rapport_partitions", G, (), "partitions of every data topic, so many slots has a stage; 0 until a worker has read it from Kafka"
+    ),
     Metric("rapport_slots_owned", G, ("stage",), "slots this process owns"),
     Metric("rapport_slots_rebuilding", G, ("stage",), "owned slots that have not yet passed the end noted at their takeover"),
     Metric("rapport_gap_records_total", C, ("stage",), "records that the consumer skipped and the slot read again itself"),

@@ -6,8 +6,6 @@ Created explicitly by `deploy/local/topics.py`; nothing relies on auto-creation.
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.contracts.slots import PARTITIONS
-
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
 RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 """Default age at which data leaves the log (personal data must); a rebuild from zero needs what is still in it."""
@@ -15,7 +13,7 @@ RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `config` holds broker settings beside the defaults that `settings()` adds."""
+    """One topic. `config`: broker settings beside the defaults of `settings()`. `partitions`: None where it is the installation's count."""
 
     name: str
     writers: tuple[str, ...]
@@ -23,7 +21,7 @@ class Topic:
     key: str
     content: str
     compacted: bool = False
-    partitions: int = PARTITIONS
+    partitions: int | None = None
     config: dict[str, str] = field(default_factory=dict)
 
     def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:

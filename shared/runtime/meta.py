@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 
 CAUSE_BITS = 24
 
@@ -113,7 +113,7 @@ class Meta:
     @property
     def now(self) -> int:
         """The stage's time: the smallest clock over all resolver slots, 0 until each has been read."""
-        return min(self.clocks.values()) if len(self.clocks) == PARTITIONS else 0
+        return min(self.clocks.values()) if len(self.clocks) == partition_count() else 0
 
 
 _NOTHING: Final = Meta()

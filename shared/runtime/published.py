@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from shared.contracts.headers import CAUSE, header
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.meta import CAUSE_BITS
 from shared.runtime.ports import Log, TopicPartition
 from shared.runtime.stage import Output, Stage
@@ -60,7 +60,7 @@ class Tails:
     def __init__(self, log: Log, stage: Stage[Any, Any]) -> None:
         self._log = log
         self._prefix = stage.name + "|"
-        self._outputs = [(topic, partition) for topic in stage.output_topics() for partition in range(PARTITIONS)]
+        self._topics = stage.output_topics()
 
     async def newest(self, partition: int, published: Mapping[TopicPartition, int]) -> tuple[Newest, Ends]:
         """The newest causes of slot `partition` from positions `published` on, and the ends that were read."""
@@ -71,7 +71,8 @@ class Tails:
         """One pass for all slots in `asked`."""
         newest = {partition: Newest() for partition in asked}
         ends: Ends = {}
-        for where, (first, end) in (await self._log.bounds(self._outputs)).items():
+        outputs = [(topic, partition) for topic in self._topics for partition in range(partition_count())]
+        for where, (first, end) in (await self._log.bounds(outputs)).items():
             start = max(first, min(published.get(where, 0) for published in asked.values()))
             while start < end:
                 records, start = await self._log.read(*where, start, end)

@@ -9,7 +9,7 @@ import structlog
 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import KIND, KIND_CLOCK
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
 from shared.runtime.batch import CLOCK_KEY
 from shared.runtime.ports import Log, LogAway, TopicPartition
@@ -59,6 +59,6 @@ class Ticker:
                 return
             value = encode_clock(ClockRecord(slot.partition, now, position))
             key = CLOCK_KEY + str(slot.partition).encode()
-            records = [Output(EVENT_RESOLVED, p, key, value, [(KIND, KIND_CLOCK)], position) for p in range(PARTITIONS)]
+            records = [Output(EVENT_RESOLVED, p, key, value, [(KIND, KIND_CLOCK)], position) for p in range(partition_count())]
             slot.note_published(await self._log.publish(records))
             self._said[slot.partition] = now

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
 import structlog
@@ -11,6 +11,7 @@ import uvloop
 
 from shared.adapters.health import HealthServer
 from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry, RuntimeMetrics
 from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.contracts.metrics import Metric
@@ -31,8 +32,15 @@ _log = structlog.get_logger("worker")
 class Companion(Protocol):
     """Work of a process beside its stages, started and drained with them."""
 
+    @property
+    def topics(self) -> Sequence[str]:
+        """Those it uses partition by partition."""
+
     async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
-        """Begin, and return. What cannot be mended by waiting goes to `on_fatal`: the process then ends with code 1."""
+        """Begin, and return; the number of partitions is settled.
+
+        What cannot be mended by waiting goes to `on_fatal`: the process then ends with code 1.
+        """
 
     def readiness(self) -> dict[str, str | None]:
         """As shared.adapters.health has it."""
@@ -73,6 +81,10 @@ class _Process:
         self._observer = RuntimeMetrics(self._registry)
         self._stages = stages
         self._workers: list[StageWorker] = []
+        used = {topic for stage in stages for topic in (*stage.inputs, *stage.output_topics())}
+        used |= {topic for companion in companions for topic in companion.topics}
+        self._partitions = PartitionsOfLog(settings.kafka, used)
+        self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[BaseException | None]
 
     async def run(self) -> int:
@@ -85,25 +97,35 @@ class _Process:
         name = self._stages[0].name if self._stages else self._service
         self._publisher = publisher = Publisher(settings.kafka, f"rapport-{name}")
         log = KafkaLog(settings.kafka, publisher)
-        self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
         health = HealthServer(settings.host, settings.health_port, self._readiness, self._registry.collectors, self._notes)
         await health.start()
-        watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
-        tasks = [asyncio.create_task(self._watch(watchdog.run())), asyncio.create_task(self._watch(self._faust()))]
-        for worker in self._workers:
-            if worker.stage.name == "resolver":
-                tasks.append(asyncio.create_task(self._watch(Ticker(worker.slots.values, log).run())))
-        tasks += [asyncio.create_task(self._watch(companion.start(self._registry, self._end))) for companion in self._companions]
+        self._begin(self._work(log))
         reason = await self._ended
         if reason is not None:
             self._give_up(reason, publisher)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
         await self._drain()
         await health.stop()
         publisher.close()
         await self._redis.aclose()
         return 0
+
+    async def _work(self, log: KafkaLog) -> None:
+        """Everything that needs to know how many slots a stage has."""
+        self._observer.partitions(await self._partitions.settle())
+        settings = self._settings
+        self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
+        self._begin(Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s).run())
+        self._begin(self._faust())
+        for worker in self._workers:
+            if worker.stage.name == "resolver":
+                self._begin(Ticker(worker.slots.values, log).run())
+        for companion in self._companions:
+            self._begin(companion.start(self._registry, self._end))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(self._watch(work)))
 
     def _give_up(self, reason: BaseException, publisher: Publisher) -> NoReturn:
         """Leave at once: what is in hand will be taken up at the fence, and Faust would wait for it for ever."""
@@ -147,6 +169,8 @@ class _Process:
 
     def _readiness(self) -> dict[str, str | None]:
         """Ready: every stage has been given its slots (perhaps none) and has taken over those it has."""
+        if self._partitions.trouble is not None:
+            return {"partitions": self._partitions.trouble}
         out: dict[str, str | None] = {}
         for worker in self._workers:
             waiting = [slot.partition for slot in worker.slots.values() if slot.token is None]

@@ -6,7 +6,7 @@ from enum import Enum
 
 from shared.adapters.kafka_producer import NotAcknowledged, QueueFull, Record
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 
 
 class Broker(Enum):
@@ -48,7 +48,7 @@ class FakeProducer:
         """Nothing ever happens unasked."""
 
     async def partitions(self, topic: str, seconds: float) -> int | None:
-        return PARTITIONS if self.broker in (Broker.WELL, Broker.FULL) else None
+        return partition_count() if self.broker in (Broker.WELL, Broker.FULL) else None
 
     async def close(self, seconds: float) -> int:
         return self.in_flight

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.digest import Stored, digest, lines
 from shared.contracts.headers import KIND, KIND_CLOCK
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
@@ -52,7 +52,7 @@ class Scene:
             Input(name, topic, partition)
             for name, stage in self._stages.items()
             for topic in stage.inputs
-            for partition in range(PARTITIONS)
+            for partition in range(partition_count())
             if self._start(Input(name, topic, partition)) < len(self.log.partitions[topic, partition])
         ]
 
@@ -104,8 +104,8 @@ class Scene:
 
     def tick(self, now: int) -> None:
         """Every resolver slot says that it has come to `now`, epoch ms of log-append time."""
-        for partition in range(PARTITIONS):
-            for source in range(PARTITIONS):
+        for partition in range(partition_count()):
+            for source in range(partition_count()):
                 clock = encode_clock(ClockRecord(source, now, 0))
                 self.log.append(EVENT_RESOLVED, f"clock:{source}", clock, [(KIND, KIND_CLOCK)], partition)
 

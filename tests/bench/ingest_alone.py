@@ -11,7 +11,7 @@ import msgspec
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED
 from tests.bench.system import NotMeasuredError, System
 from tests.bench.usage import cpu_us, usage
@@ -109,5 +109,7 @@ def _children_cpu_s() -> float:
 def _received(system: System) -> int:
     """Records in event.received."""
     admin = AdminClient({"bootstrap.servers": system.bootstrap, "log_level": 0})
-    asked = admin.list_offsets({TopicPartition(EVENT_RECEIVED, p): OffsetSpec.latest() for p in range(PARTITIONS)}, request_timeout=30)
+    asked = admin.list_offsets(
+        {TopicPartition(EVENT_RECEIVED, p): OffsetSpec.latest() for p in range(partition_count())}, request_timeout=30
+    )
     return sum(told.result(30).offset for told in asked.values())

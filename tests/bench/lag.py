@@ -10,7 +10,7 @@ from confluent_kafka import OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from services.warehouse.loader import LONGEST_AGE_SECONDS
 from shared.contracts.redis_keys import TAGS, meta_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import TOPICS
 from tests.bench.system import NotMeasuredError
 
@@ -31,8 +31,8 @@ Where = tuple[str, int]
 
 def inputs(reader: str) -> list[Where]:
     """All partitions of the data topics that a stage reads."""
-    topics = [topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions == PARTITIONS]
-    return [(topic, partition) for topic in topics for partition in range(PARTITIONS)]
+    topics = [topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions is None]
+    return [(topic, partition) for topic in topics for partition in range(partition_count())]
 
 
 class Gauge:
@@ -73,7 +73,7 @@ class Gauge:
             return found
         topics = sorted({topic for topic, _ in self._of[reader]})
         with self._redis.pipeline(transaction=False) as pipe:
-            for partition in range(PARTITIONS):
+            for partition in range(partition_count()):
                 pipe.hmget(meta_key(reader, partition), [f"f|{topic}" for topic in topics])
             answers = pipe.execute()
         for partition, fences in enumerate(answers):

@@ -14,7 +14,7 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.settings import PROJECT
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from tests.bench.system import NotMeasuredError, System
 from tests.bench.workload import Shoppers, Templates
 
@@ -30,6 +30,7 @@ class Part(msgspec.Struct, frozen=True):
 
     bootstrap: str
     templates: str
+    partitions: int
     seconds: float = 0.0
 
 
@@ -55,11 +56,11 @@ def measure(system: System, made: Path, seconds: float) -> Limit:
     """Raises NotMeasuredError."""
     admin = AdminClient({"bootstrap.servers": system.bootstrap, "log_level": 0})
     try:
-        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
+        admin.create_topics([NewTopic(TOPIC, partition_count(), 1)])[TOPIC].result(30)
     except KafkaException as error:
         raise NotMeasuredError(f"no topic for it: {error}") from error
-    consumer = _spawn(Part(system.bootstrap, str(made)))
-    producer = _spawn(Part(system.bootstrap, str(made), seconds))
+    consumer = _spawn(Part(system.bootstrap, str(made), partition_count()))
+    producer = _spawn(Part(system.bootstrap, str(made), partition_count(), seconds))
     try:
         produced, consumed = _answer(producer, seconds), _answer(consumer, seconds)
     finally:
@@ -116,7 +117,7 @@ def produce(part: Part) -> Done:
         for event in events[sent % EVENTS_IN_HAND :][:1_000]:
             while True:
                 try:
-                    producer.produce(TOPIC, event, partition=sent % PARTITIONS)
+                    producer.produce(TOPIC, event, partition=sent % part.partitions)
                     break
                 except BufferError:
                     producer.poll(0.01)
@@ -124,7 +125,7 @@ def produce(part: Part) -> Done:
         producer.poll(0)
     left = producer.flush(PATIENCE_SECONDS)
     ended, used = time.time(), time.process_time() - cpu
-    for partition in range(PARTITIONS):
+    for partition in range(part.partitions):
         producer.produce(TOPIC, b"", partition=partition)
     if left + producer.flush(PATIENCE_SECONDS) or failed:
         raise KafkaException(f"not everything was acknowledged: {failed[:1]}")
@@ -134,8 +135,8 @@ def produce(part: Part) -> Done:
 def consume(part: Part) -> Done:
     """Read until every partition has ended. Raises KafkaException."""
     consumer = Consumer({"bootstrap.servers": part.bootstrap, "group.id": "bench", "enable.auto.commit": False, "log_level": 0})
-    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(PARTITIONS)])
-    began, cpu, events, open_partitions = time.time(), time.process_time(), 0, PARTITIONS
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in range(part.partitions)])
+    began, cpu, events, open_partitions = time.time(), time.process_time(), 0, part.partitions
     heard = began
     while open_partitions:
         if time.time() - heard > PATIENCE_SECONDS:

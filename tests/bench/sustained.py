@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from tests.bench.generator import Generator, sending
 from tests.bench.lag import Gauge, Sample, growing
 from tests.bench.system import NotMeasuredError, System
@@ -17,15 +17,13 @@ WARM_UP_SECONDS, GLANCE_WARM_UP_SECONDS = 25.0, 8.0
 """Of the load come before what counts: a steady lag must first build up, such as the rows that wait for the warehouse's next insert."""
 SETTLE_SECONDS = 600.0
 SAMPLE_SECONDS = 0.5
-SETTLED_RECORDS = 300
+SETTLED_SECONDS = 4.7
 """Clock records and rows that wait for the next insert are always there."""
 HOPELESS_SECONDS = 20.0
 """Lag of so many seconds of the load ends a trial: more of it would only take long to work off."""
 TAKEN = 0.99
 """Share of the wished events that must have been answered 200; the last requests may come too late to be sent."""
 LAST_REQUESTS = 3
-CLOCKS_A_SECOND = PARTITIONS**2
-"""Records that every stage reads beside the events: each resolver slot tells each partition the time once a second."""
 LOWEST_RATE, FIRST_RATE, RAMP = 100.0, 1_000.0, 1.5
 FINE, STEP_DOWN, MOST_STEPS = 1.1, 0.9, 8
 
@@ -71,13 +69,18 @@ class Trial:
         return ", ".join(told)
 
 
+def clocks_a_second() -> int:
+    """Records that every stage reads beside the events: each resolver slot tells each partition the time once a second."""
+    return partition_count() ** 2
+
+
 def run_trial(system: System, gauge: Gauge, made: Path, rate: float, batch: int, seconds: float, glance: bool = False) -> Trial:
     """Send to warm up and then for `seconds`, watch the lag, wait until everything is applied. Raises NotMeasuredError.
 
     `glance`: only to find the rate that may hold.
     """
     warm_up = GLANCE_WARM_UP_SECONDS if glance else WARM_UP_SECONDS
-    before, records = usage(system), rate + CLOCKS_A_SECOND
+    before, records = usage(system), rate + clocks_a_second()
     samples: list[Sample] = []
     with sending(system, made, rate, batch, warm_up + seconds) as generator:
         rss = _watch(system, gauge, generator, samples, records)
@@ -108,7 +111,7 @@ def _watch(system: System, gauge: Gauge, generator: Generator, samples: list[Sam
 def settle(system: System, gauge: Gauge) -> None:
     """Return once nothing waits in any stage. Raises NotMeasuredError."""
     end = time.monotonic() + SETTLE_SECONDS
-    while max((lags := gauge.lags()).values()) > SETTLED_RECORDS:
+    while max((lags := gauge.lags()).values()) > SETTLED_SECONDS * clocks_a_second():
         system.check_alive()
         if time.monotonic() > end:
             raise NotMeasuredError(f"the stages did not catch up within {SETTLE_SECONDS:g} s: {lags} records behind")

@@ -8,13 +8,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from confluent_kafka.admin import AdminClient
+
 from deploy.cli import keys
 from deploy.local.parts import Step, steps, urls
 from deploy.local.ports import USUAL, free_port
 from deploy.local.process import MissingError, NotReadyError, Process
 from deploy.local.settings import Home
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.partitions import read_count
 from shared.contracts.control import KeyKind
+from shared.contracts.topics import EVENT_RECEIVED
+from shared.testing.installation import partitions
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -65,9 +70,15 @@ def running(without: Collection[str] = (), only: Collection[str] | None = None) 
         wanted = [step for step in steps(ports, home) if step.name not in left_out and (only is None or step.name in only)]
         try:
             _start(system, wanted)
-            yield system
+            with partitions(_partitions(system)):
+                yield system
         finally:
             _stop(system, wanted)
+
+
+def _partitions(system: System) -> int:
+    """Of the data topics, as the services read it."""
+    return read_count(AdminClient({"bootstrap.servers": system.bootstrap, "log_level": 0}), [EVENT_RECEIVED])
 
 
 def _start(system: System, wanted: list[Step]) -> None:

@@ -6,7 +6,9 @@ from uuid import uuid4
 import pytest
 
 from deploy.local.process import Process
+from shared.contracts.slots import partition_count
 from shared.testing.counting import Counting
+from shared.testing.installation import partitions
 from tests.contract.slot_worlds import FakeWorld, RealWorld, World
 
 DATABASE = 9
@@ -45,9 +47,13 @@ class Worlds:
             await world.close()
 
 
-@pytest.fixture(params=["fakes", pytest.param("real", marks=pytest.mark.real)])
+COUNTS = {"fakes, 3 partitions": 3, "fakes, 24 partitions": 24}
+
+
+@pytest.fixture(params=["fakes", *COUNTS, pytest.param("real", marks=pytest.mark.real)])
 async def worlds(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
-    """In memory, and on real Kafka and Redis."""
-    made = Worlds(request)
-    yield made
-    await made.close()
+    """In memory with few, the usual and many partitions, and on real Kafka and Redis."""
+    with partitions(COUNTS.get(request.param, partition_count())):
+        made = Worlds(request)
+        yield made
+        await made.close()

@@ -24,7 +24,7 @@ from shared.adapters.store_settings import Address
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
 from shared.contracts.redis_keys import meta_key, slot_prefix
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
@@ -134,23 +134,23 @@ class World(ABC):
     def merge(self, loser: str, winner: str) -> None:
         self.append(self.stage.inputs[0], loser, msgspec.json.encode(MergeRecord(loser, winner, 0)), [("kind", b"merge")])
 
-    def tick(self, now: int, slots: int = PARTITIONS) -> None:
+    def tick(self, now: int, slots: int | None = None) -> None:
         """Resolver slots say the time to every partition."""
-        for partition in range(PARTITIONS):
-            for source in range(slots):
+        for partition in range(partition_count()):
+            for source in range(partition_count() if slots is None else slots):
                 clock = encode_clock(ClockRecord(source, now, 0))
                 self.append(self.stage.inputs[0], f"clock:{source}", clock, [("kind", b"clock")], partition)
 
     async def run(self, *, chunk: int = 100) -> None:
         """Deliver all that is in the inputs, as Faust would after a restart: from the committed offset."""
-        where = [(topic, partition) for topic in self.stage.inputs for partition in range(PARTITIONS)]
+        where = [(topic, partition) for topic in self.stage.inputs for partition in range(partition_count())]
         start = dict(await self.log.committed(self.group, where))
         moved = True
         while moved:
             moved = False
             for topic in self.stage.inputs:
                 records = await self.records(topic)
-                for partition in range(PARTITIONS):
+                for partition in range(partition_count()):
                     here = [one for one in records if one.partition == partition and one.offset >= start[topic, partition]]
                     for first in range(0, len(here), chunk):
                         part = here[first : first + chunk]
@@ -236,7 +236,7 @@ class RealWorld(World):
         self._own = sorted({*stage.inputs, stage.out})
         missing = {*SHARED_TOPICS} - set(self._admin.list_topics(timeout=10).topics)
         config = {"message.timestamp.type": "LogAppendTime", "max.message.bytes": str(12 * 1024 * 1024)}
-        made = self._admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config) for name in (*self._own, *missing)])
+        made = self._admin.create_topics([NewTopic(name, partition_count(), 1, config=config) for name in (*self._own, *missing)])
         for future in made.values():
             future.result(30)
         self._producer = Producer(
@@ -263,7 +263,7 @@ class RealWorld(World):
         end = time.monotonic() + 30
         while True:
             try:
-                ends = await self._log.ends([(topic, part) for topic in (*SHARED_TOPICS, *self._own) for part in range(PARTITIONS)])
+                ends = await self._log.ends([(topic, part) for topic in (*SHARED_TOPICS, *self._own) for part in range(partition_count())])
                 await self._log.committed(self.group, [(self._own[0], 0)])
             except LogAway:
                 assert time.monotonic() < end, "the broker does not serve the new topics"
@@ -281,7 +281,7 @@ class RealWorld(World):
 
     async def records(self, topic: str) -> list[Record]:
         self.settle()
-        where = [(topic, partition) for partition in range(PARTITIONS)]
+        where = [(topic, partition) for partition in range(partition_count())]
         ends = {one: end for one, end in (await self._log.ends(where)).items() if end > self._next.get(one, 0)}
         if ends:
             await asyncio.to_thread(self._read_on, ends)

@@ -11,7 +11,7 @@ from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
 from shared.adapters.store_settings import Address
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
 from shared.runtime.stage import IndexOp, Output
 from shared.testing.fakes import FakeLog, FakeRedis
@@ -38,7 +38,7 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Log, str]]:
     kafka: Process = request.getfixturevalue("kafka")
     bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    (made,) = admin.create_topics([NewTopic(topic, PARTITIONS, 1)]).values()
+    (made,) = admin.create_topics([NewTopic(topic, partition_count(), 1)]).values()
     made.result(30)
     publisher = Publisher(KafkaConnection(bootstrap), "ports")
     real = KafkaLog(KafkaConnection(bootstrap), publisher)

@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from deploy.local.process import Process
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.stage import Output
 
 pytestmark = pytest.mark.real
@@ -31,13 +31,13 @@ class Filled:
 
     async def fill(self) -> None:
         admin = AdminClient({"bootstrap.servers": self._bootstrap})
-        await asyncio.to_thread(admin.create_topics([NewTopic(self.topic, PARTITIONS, 1)])[self.topic].result, 30)
+        await asyncio.to_thread(admin.create_topics([NewTopic(self.topic, partition_count(), 1)])[self.topic].result, 30)
         await self.append(range(RECORDS))
 
     async def append(self, numbers: Iterable[int]) -> None:
         """A record for each number to each partition."""
         await self._publisher.publish(
-            [Output(self.topic, partition, b"key", str(n).encode(), [], 0) for n in numbers for partition in range(PARTITIONS)]
+            [Output(self.topic, partition, b"key", str(n).encode(), [], 0) for n in numbers for partition in range(partition_count())]
         )
 
     def log(self, reader_idle_s: float) -> KafkaLog:
@@ -83,7 +83,7 @@ ALL = [str(n).encode() for n in range(RECORDS)]
 
 async def test_readers_with_nothing_left_to_read_are_closed_and_open_again_when_asked(filled: Filled) -> None:
     log = filled.log(reader_idle_s=0.3)
-    assert await asyncio.gather(*(filled.read(log, partition) for partition in range(PARTITIONS))) == [ALL] * PARTITIONS
+    assert await asyncio.gather(*(filled.read(log, partition) for partition in range(partition_count()))) == [ALL] * partition_count()
     await closed(log)
     await filled.append([RECORDS])
     records, at = await log.read(filled.topic, 0, RECORDS, RECORDS + 1)  # on from where it stood

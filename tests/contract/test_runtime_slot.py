@@ -6,7 +6,7 @@ import pytest
 
 from shared.contracts.failed import FAILED_DECODER, FailureReason
 from shared.contracts.headers import Position
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import peek
 from shared.testing.fakes import Crash
@@ -116,7 +116,7 @@ async def test_an_emptied_store_is_rebuilt_from_the_log_and_the_log_is_not_doubl
     assert (await world.tally("u:1")).total == sum(n for n in range(30) if n % 7 == 1) + 1000
     assert len(await world.out()) == 31
     world.crash()
-    await asyncio.gather(*(world.slot(partition).take_over() for partition in range(PARTITIONS)))
+    await asyncio.gather(*(world.slot(partition).take_over() for partition in range(partition_count())))
     after = await world.states()
     assert {key: blob for key, blob in after.items() if key != "u:1"} == {key: blob for key, blob in before.items() if key != "u:1"}
     assert len(await world.out()) == 31
@@ -238,7 +238,7 @@ async def test_decisions_wait_for_the_announced_blob(worlds: Worlds) -> None:
 async def test_a_timer_fires_when_all_clocks_have_passed_it_and_not_before(worlds: Worlds) -> None:
     world = await worlds()
     world.put("u:1", add=1, sleep_until=5_000)
-    world.tick(6_000, slots=PARTITIONS - 1)
+    world.tick(6_000, slots=partition_count() - 1)
     await world.run()
     assert (await world.tally("u:1")).woken == 0
     world.tick(6_000)

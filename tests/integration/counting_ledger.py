@@ -16,7 +16,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import Process
 from services.query.domain.replaying import Place, replayed
 from shared.contracts.failed import FAILED_DECODER
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.envelope import peek
 from shared.testing.counting import Counting, Tally
@@ -56,7 +56,7 @@ class CountingRun:
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         names = {*self.stage.inputs, *self.stage.output_topics(), TURN_RECORDED} - set(admin.list_topics(timeout=10).topics)
         config = {"message.timestamp.type": "LogAppendTime"}
-        for future in admin.create_topics([NewTopic(name, PARTITIONS, 1, config=config) for name in names]).values():
+        for future in admin.create_topics([NewTopic(name, partition_count(), 1, config=config) for name in names]).values():
             future.result(30)
 
     def send(self, count: int, **item: object) -> None:
@@ -108,7 +108,7 @@ class CountingRun:
     def applied(self) -> int:
         """Records behind the fences."""
         with self.client() as client:
-            fences = [client.hget(f"{{pro:{p}}}:m", f"f|{self.stage.inputs[0]}") for p in range(PARTITIONS)]
+            fences = [client.hget(f"{{pro:{p}}}:m", f"f|{self.stage.inputs[0]}") for p in range(partition_count())]
         return sum(int(fence or 0) for fence in fences)
 
     def wait_applied(self, deadline_s: float = 60.0, count: int | None = None) -> None:

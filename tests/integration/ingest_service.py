@@ -23,7 +23,7 @@ from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED, TOPICS
 from tests.waiting import wait_until
 
@@ -100,7 +100,7 @@ class Ingest:
         return [one for one in found if one.source_id == self.source]
 
     def _partitions(self) -> list[TopicPartition]:
-        return [TopicPartition(topic, p) for topic in (EVENT_RECEIVED, EVENT_REJECTED) for p in range(PARTITIONS)]
+        return [TopicPartition(topic, p) for topic in (EVENT_RECEIVED, EVENT_REJECTED) for p in range(partition_count())]
 
     def _ends(self) -> dict[tuple[str, int], int]:
         def ask() -> dict[tuple[str, int], int]:
@@ -114,7 +114,7 @@ class Ingest:
 
     def _read(self, topic: str) -> Iterator[tuple[int, bytes, bytes]]:
         ends = self._ends()
-        wanted = {p: (self._from[topic, p], ends[topic, p]) for p in range(PARTITIONS) if ends[topic, p] > self._from[topic, p]}
+        wanted = {p: (self._from[topic, p], ends[topic, p]) for p in range(partition_count()) if ends[topic, p] > self._from[topic, p]}
         if not wanted:
             return
         with _consumer(self.bootstrap) as consumer:

@@ -26,7 +26,7 @@ from shared.contracts.headers import CAUSE, Cause, header
 from shared.contracts.journey_blob import Consent, Fact, Person, encode_person
 from shared.contracts.ledger import LEDGER_DECODER, OPEN, LedgerEntry
 from shared.contracts.redis_keys import meta_key, state_key
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry
 from tests.integration.topic import messages
@@ -105,7 +105,7 @@ class Installation:
 
     def upstream_is_caught_up(self, stages: Iterable[str] = UPSTREAM) -> None:
         for stage in stages:
-            for partition in range(PARTITIONS):
+            for partition in range(partition_count()):
                 self.redis.hset(meta_key(stage, partition), REBUILDING, "0")
 
     def know(self, profile_id: str, email_address: str | None, consent: bool = True) -> None:
@@ -175,7 +175,7 @@ class Installation:
         consumer = Consumer(
             {"bootstrap.servers": self.bootstrap, "group.id": f"{PREFIX}-dispatcher", "enable.auto.commit": False, "log_level": 2}
         )
-        found = consumer.committed([TopicPartition(MESSAGE_REQUESTED, partition) for partition in range(PARTITIONS)], timeout=10)
+        found = consumer.committed([TopicPartition(MESSAGE_REQUESTED, partition) for partition in range(partition_count())], timeout=10)
         consumer.close()
         return {where.partition: max(where.offset, 0) for where in found}
 

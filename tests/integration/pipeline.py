@@ -31,7 +31,7 @@ from shared.contracts.digest import Stored, lines
 from shared.contracts.events import EVENT_DECODER, EVENT_ENCODER, EventType, ReceivedEvent
 from shared.contracts.headers import CAUSE, KIND, header
 from shared.contracts.redis_keys import TAGS
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, SEGMENT_CHANGED
 from shared.definitions.files import load
 from shared.definitions.journey import Journey
@@ -157,7 +157,7 @@ class Pipeline:
 
     def metas(self, stage: str) -> list[Meta]:
         with self.client() as client:
-            found = [client.hgetall(f"{{{TAGS[stage]}:{p}}}:m") for p in range(PARTITIONS)]
+            found = [client.hgetall(f"{{{TAGS[stage]}:{p}}}:m") for p in range(partition_count())]
         return [Meta.decode({name.decode(): value.decode() for name, value in fields.items()}) for fields in found]
 
     def wait_settled(self, deadline_s: float = 90.0) -> None:
@@ -173,8 +173,10 @@ class Pipeline:
                 fences = [meta.fences for meta in self.metas(stage.name)]
                 for topic in stage.inputs:
                     ends = self._ends(topic)
-                    if any(fences[p].get(topic, 0) < ends[p] for p in range(PARTITIONS)):
-                        self.waiting_for = f"{stage.name} on {topic}: {[fences[p].get(topic, 0) for p in range(PARTITIONS)]} of {ends}"
+                    if any(fences[p].get(topic, 0) < ends[p] for p in range(partition_count())):
+                        self.waiting_for = (
+                            f"{stage.name} on {topic}: {[fences[p].get(topic, 0) for p in range(partition_count())]} of {ends}"
+                        )
                         return False
         except redis.RedisError:
             return False
@@ -182,7 +184,7 @@ class Pipeline:
 
     def _ends(self, topic: str) -> list[int]:
         """Per partition, the offset after the last record that is no clock record."""
-        ends = [0] * PARTITIONS
+        ends = [0] * partition_count()
         for message in self.log(topic):
             if header(message.headers() or (), KIND) != b"clock":
                 ends[message.partition() or 0] = (message.offset() or 0) + 1

@@ -16,7 +16,7 @@ from shared.contracts.changes import MessageStatus
 from shared.contracts.journey_blob import Fact, Person, encode_person
 from shared.contracts.ledger import LedgerEntry
 from shared.contracts.redis_keys import cap_key, meta_key, state_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.envelope import Entry, close_entry
 from shared.runtime.ports import StoreAway
 
@@ -131,7 +131,7 @@ async def test_the_gate_opens_when_every_slot_of_every_stage_before_has_caught_u
     gate = RedisGate(client)
     assert (await gate.closed() or "").startswith("not caught up: resolver 0")
     for stage in UPSTREAM:
-        for partition in range(PARTITIONS):
+        for partition in range(partition_count()):
             await client.hset(meta_key(stage, partition), "rb", "0")
     assert await gate.closed() is None
     await client.hset(meta_key("segmentation", 5), "rb", "1")

@@ -19,7 +19,6 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from shared.adapters.prometheus import Registry
-from shared.contracts.slots import PARTITIONS
 from tests.metric_tables import all_metrics, service_tables
 from tests.promql import unknown_names
 
@@ -44,7 +43,7 @@ def test_the_dashboard_and_its_datasource_have_fixed_ids() -> None:
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.expr)
 def test_a_query_names_only_metrics_and_labels_that_exist(query: Query) -> None:
     assert unknown_names(query.expr, all_metrics()) == set()
-    assert f"sum({PARTITIONS} - " in query.expr or "rapport_slots_owned" not in query.expr or "by (stage)" in query.expr
+    assert "scalar(max(rapport_partitions)) - " in query.expr or "rapport_slots_owned" not in query.expr or "by (stage)" in query.expr
 
 
 def touched() -> Registry:

@@ -21,6 +21,7 @@ from deploy.local.mail import MailCatcher
 from deploy.local.ports import free_port
 from deploy.local.topics import TopicSettings, WrongTopicError, ensure
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.partitions import read_count
 from shared.contracts.control import KeyKind, key_hash
 from shared.contracts.topics import TOPICS, Topic
 
@@ -45,7 +46,7 @@ def test_every_topic_is_made_as_the_contract_says_and_a_second_time_changes_noth
     ensure(admin, TOPICS, TopicSettings())
     assert ensure(admin, TOPICS, TopicSettings()) == []
     there = admin.list_topics(timeout=10).topics
-    assert {t.name: t.partitions for t in TOPICS} == {t.name: len(there[t.name].partitions) for t in TOPICS}
+    assert {t.name: t.partitions or 8 for t in TOPICS} == {t.name: len(there[t.name].partitions) for t in TOPICS}
     for topic in TOPICS:
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
         found = admin.describe_configs([resource])[resource].result(10)
@@ -65,8 +66,20 @@ def test_a_changed_retention_reaches_topics_that_are_there(admin: AdminClient) -
 def test_a_topic_with_another_partition_count_is_an_error(admin: AdminClient) -> None:
     topic = Topic("local-run.partitions", ("a",), ("b",), "k", "c", partitions=3)
     ensure(admin, (topic,), TopicSettings())
-    with pytest.raises(WrongTopicError, match="has 3 partitions, needed are 8"):
+    with pytest.raises(WrongTopicError, match="has 3 partitions, it must have 8"):
         ensure(admin, (replace(topic, partitions=8),), TopicSettings())
+
+
+@pytest.mark.real
+def test_the_number_of_partitions_is_chosen_when_topics_are_made_and_stays(admin: AdminClient) -> None:
+    old, new = (Topic(f"local-run.chosen-{name}", ("a",), ("b",), "k", "c") for name in ("old", "new"))
+    ensure(admin, (old,), TopicSettings(partitions=3))
+    assert ensure(admin, (old, new), TopicSettings()) == [new.name]  # a later version brings a topic more
+    assert read_count(admin, [old.name, new.name]) == 3
+    with pytest.raises(
+        WrongTopicError, match=r"RAPPORT_PARTITIONS is 24, but the topics of this installation have 3 partitions .* Unset it"
+    ):
+        ensure(admin, (old, new), TopicSettings(partitions=24))
 
 
 @pytest.mark.real

@@ -36,14 +36,14 @@ def test_kafka_keeps_an_eight_megabyte_record_through_a_kill_and_a_restart(tmp_p
         payload = os.urandom(8_000_000)
         producer.produce("large", payload)
         assert producer.flush(30) == 0
-        ensure(admin, TOPICS, TopicSettings())
+        ensure(admin, TOPICS, TopicSettings(partitions=3))
         broker.kill()
         assert not broker.alive
         broker.start()
         broker.wait_ready(60)
         consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "g", "auto.offset.reset": "earliest"})
         for topic in TOPICS:  # ready means: it leads every partition
-            for number in range(topic.partitions):
+            for number in range(topic.partitions or 3):
                 assert consumer.get_watermark_offsets(TopicPartition(topic.name, number), timeout=5) == (0, 0)
         consumer.subscribe(["large"])
         message = consumer.poll(30)

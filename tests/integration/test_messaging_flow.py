@@ -14,7 +14,7 @@ from services.messaging.domain.passages import dispatch_id, entry_id
 from shared.contracts.changes import CHANGE_ENCODER, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.ledger import LEDGER_DECODER
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, EVENT_RESOLVED, SEGMENT_CHANGED
 from shared.definitions.durations import DAY_MS
 from tests.integration.messaging_installation import Installation
@@ -70,8 +70,8 @@ class Flow:
 
         def look() -> dict[str, str] | None:
             self.now += 1000
-            for partition in range(PARTITIONS):
-                for source in range(PARTITIONS):
+            for partition in range(partition_count()):
+                for source in range(partition_count()):
                     clock = encode_clock(ClockRecord(source, self.now, 0))
                     self.house.produce(EVENT_RESOLVED, f"clock:{source}", clock, [("kind", b"clock")], partition)
             self.house.flush()

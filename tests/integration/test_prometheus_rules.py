@@ -13,7 +13,6 @@ import yaml
 from deploy.local.ports import USUAL
 from deploy.local.prometheus import RULES, TEMPLATE, Prometheus
 from deploy.local.settings import PROJECT
-from shared.contracts.slots import PARTITIONS
 from tests.metric_tables import SERVICES, all_metrics
 from tests.promql import unknown_names
 
@@ -85,11 +84,9 @@ def test_an_alert_names_only_metrics_and_labels_that_exist(rule: dict[str, Any])
     assert rule["labels"]["severity"] in {"page", "ticket"}
 
 
-def test_the_number_of_slots_in_the_rules_is_that_of_the_contracts() -> None:
-    told = {int(number) for rule in alerts() for number in re.findall(r"of (\d+) slots", rule["annotations"]["summary"])}
-    assert told == {PARTITIONS}
+def test_the_rules_take_the_number_of_slots_from_the_workers() -> None:
     unowned = next(rule for rule in alerts() if rule["alert"] == "RapportSlotsUnowned")
-    assert unowned["expr"].endswith(f"< {PARTITIONS}")
+    assert unowned["expr"].endswith("< scalar(max(rapport_partitions))")
 
 
 def test_every_service_is_scraped_under_compose() -> None:

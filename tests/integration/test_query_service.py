@@ -16,7 +16,7 @@ from shared.contracts.link_blob import Links, encode_links
 from shared.contracts.membership_blob import members_index
 from shared.contracts.profile_blob import Profile, encode_profile, encode_recent
 from shared.contracts.redis_keys import index_key, meta_key, side_key, state_key
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, FOLDER_REPLAYED, RECORD_FAILED
 from shared.runtime.envelope import Entry, close_entry
 from tests.integration import ingest_service, query_service
@@ -80,7 +80,7 @@ def test_members_are_paged_over_all_slots_while_some_leave(query: Query, live: "
             one["since"] for page in (first, rest, more) for one in page["data"]
         )
     finally:
-        for partition in range(PARTITIONS):
+        for partition in range(partition_count()):
             live.delete(index_key("segmentation", partition, members_index(segment)))
 
 

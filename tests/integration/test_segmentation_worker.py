@@ -20,7 +20,7 @@ from shared.contracts.changes import SEGMENT_CHANGED_DECODER, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, SEGMENT_CHANGED, TOPICS
 from tests.integration.topic import messages
 from tests.waiting import wait_until
@@ -79,8 +79,8 @@ class Run:
 
     def tick(self, now: int) -> None:
         """All resolver slots have come to `now`."""
-        for partition in range(PARTITIONS):
-            for source in range(PARTITIONS):
+        for partition in range(partition_count()):
+            for source in range(partition_count()):
                 value = encode_clock(ClockRecord(source, now, 0))
                 self._producer.produce(
                     EVENT_RESOLVED, key=f"clock:{source}", value=value, partition=partition, headers=[("kind", b"clock")]
@@ -100,7 +100,7 @@ class Run:
         with redis.Redis.from_url(self.redis_url) as client:
             return {
                 member.decode()
-                for partition in range(PARTITIONS)
+                for partition in range(partition_count())
                 for member in client.zrange(index_key("segmentation", partition, members_index(segment)), 0, -1)
             }
 

@@ -26,7 +26,7 @@ from shared.adapters import clickhouse as store
 from shared.adapters.store_settings import Address
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import Cause
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, TOPICS
 from tests.integration.cutter import Cutter
 from tests.waiting import wait_until
@@ -70,7 +70,7 @@ class House:
             try:
                 ends[:] = [
                     TopicPartition(EVENT_RESOLVED, at, consumer.get_watermark_offsets(TopicPartition(EVENT_RESOLVED, at), timeout=10)[1])
-                    for at in range(PARTITIONS)
+                    for at in range(partition_count())
                 ]
             except KafkaException:
                 return False

@@ -4,7 +4,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 
 DEADLINE_S = 60.0
 
@@ -13,12 +13,12 @@ def messages(bootstrap: str, topic: str) -> list[Message]:
     """Every committed record of a topic, up to where it ends now; in order within a partition. Raises AssertionError if it takes long."""
     settings = {"bootstrap.servers": bootstrap, "group.id": "whole-topic", "isolation.level": "read_committed", "log_level": 2}
     consumer = Consumer(settings | {"enable.auto.commit": False, "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)])
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in range(partition_count())])
     found: list[Message] = []
     ended: set[int | None] = set()
     end = time.monotonic() + DEADLINE_S
     try:
-        while len(ended) < PARTITIONS:
+        while len(ended) < partition_count():
             assert time.monotonic() < end, f"cannot read {topic}"
             for message in consumer.consume(10_000, timeout=0.05):
                 error = message.error()

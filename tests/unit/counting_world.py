@@ -6,7 +6,7 @@ import msgspec
 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
@@ -35,9 +35,9 @@ class World:
     def put(self, key: str, **item: object) -> None:
         self.log.append(IN, key, json.dumps(item).encode())
 
-    def tick(self, now: int, slots: int = PARTITIONS) -> None:
-        for partition in range(PARTITIONS):
-            for source in range(slots):
+    def tick(self, now: int, slots: int | None = None) -> None:
+        for partition in range(partition_count()):
+            for source in range(partition_count() if slots is None else slots):
                 value = encode_clock(ClockRecord(source, now, 0))
                 self.log.append(IN, f"clock:{source}", value, [("kind", b"clock")], partition)
 
@@ -48,7 +48,7 @@ class World:
         """Deliver everything that is in the inputs, as Faust would after a restart: from the committed offset."""
         for _ in range(rounds):
             for topic in self.stage.inputs:
-                for partition in range(PARTITIONS):
+                for partition in range(partition_count()):
                     records = self.log.partitions[topic, partition]
                     start = self.log.commits.get(("test", topic, partition), 0)
                     while start < len(records):

@@ -12,7 +12,7 @@ from shared.contracts.events import ReceivedEvent
 from shared.contracts.ids import user
 from shared.contracts.link_blob import decode_links
 from shared.contracts.profile_blob import Profile, decode_profile
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
 from shared.testing.histories import alias_classes, encoded, histories, key_of, people_of, shared_calls
 from shared.testing.scene import Scene
@@ -129,7 +129,7 @@ def test_a_store_rolled_back_at_any_time_ends_in_the_same_state(events: list[Rec
                 told.log.commits.clear()  # Kafka's commits may lag behind by any number of records
     told.redis.restore(backup)
     told.restart()
-    for partition in random.sample(range(PARTITIONS), PARTITIONS):
+    for partition in random.sample(range(partition_count()), partition_count()):
         told.take_over(partition)
     told.settle(random)
     assert told.lines() == told_in_order(events).lines()

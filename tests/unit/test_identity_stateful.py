@@ -13,7 +13,7 @@ from shared.contracts.events import ReceivedEvent
 from shared.contracts.ids import is_user, rank, user
 from shared.contracts.link_blob import decode_links
 from shared.contracts.profile_blob import decode_profile
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED
 from shared.testing.histories import alias_classes, encoded, event, key_of, shared_calls
 from shared.testing.scene import Scene
@@ -71,7 +71,7 @@ class Identities(RuleBasedStateMachine):
     def restart(self) -> None:
         self.scene.restart()
 
-    @rule(partition=st.integers(0, PARTITIONS - 1))
+    @rule(partition=st.integers(0, partition_count() - 1))
     def take_over(self, partition: int) -> None:
         self.scene.take_over(partition)
 
@@ -104,7 +104,7 @@ class Identities(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "scene"):
             return
-        for partition in range(PARTITIONS):
+        for partition in range(partition_count()):
             self.scene.take_over(partition)  # an idle worker would not notice a restored copy
         self.scene.settle()
         stored = self.scene.stored()

@@ -15,7 +15,7 @@ from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
 from shared.contracts.journey_blob import Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, JOURNEY_MOVED, JOURNEYS_REPLAYED, MESSAGE_REQUESTED, SEGMENT_CHANGED
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
@@ -66,15 +66,15 @@ class World:
         self.event(winner, T, [("merged_from", loser.encode())])
 
     def tick(self, now: int) -> None:
-        for partition in range(PARTITIONS):
-            for source in range(PARTITIONS):
+        for partition in range(partition_count()):
+            for source in range(partition_count()):
                 value = encode_clock(ClockRecord(source, now, 0))
                 self.log.append(EVENT_RESOLVED, f"clock:{source}", value, [("kind", b"clock")], partition)
 
     async def run(self, topics: tuple[str, ...] = Journeys.inputs) -> None:
         for _ in range(3):
             for topic in topics:
-                for partition in range(PARTITIONS):
+                for partition in range(partition_count()):
                     records = self.log.partitions[topic, partition]
                     start = self.log.commits.get(("test", topic, partition), 0)
                     if start < len(records):

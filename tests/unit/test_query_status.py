@@ -3,7 +3,7 @@
 from typing import Any
 
 from shared.contracts.redis_keys import meta_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, FOLDER_REPLAYED
 from tests.query_fakes import World
 
@@ -12,8 +12,8 @@ NOW = 1_780_000_000_000
 
 def started(world: World, fence: int, **extra: str) -> None:
     """The folder's slots, each with `fence` of event.resolved applied, and ten records in every partition."""
-    clocks = {f"k|{slot}": str(NOW) for slot in range(PARTITIONS)}
-    for p in range(PARTITIONS):
+    clocks = {f"k|{slot}": str(NOW) for slot in range(partition_count())}
+    for p in range(partition_count()):
         world.space.hash[meta_key("folder", p)] = {"seq": "4", f"f|{EVENT_RESOLVED}": str(fence), "rb": "0"} | clocks | extra
         for _ in range(10):
             world.log.put(EVENT_RESOLVED, p, b"", NOW)
@@ -28,7 +28,7 @@ async def test_lag_is_what_lies_behind_the_fence() -> None:
     started(world, fence=7)
     world.log.put(EVENT_RECEIVED, 0, b"", NOW)
     folder = await stage(world, "folder")
-    assert (folder["lag_records"], folder["started"], folder["clock"]) == (3 * PARTITIONS, True, "2026-05-28T20:26:40.000Z")
+    assert (folder["lag_records"], folder["started"], folder["clock"]) == (3 * partition_count(), True, "2026-05-28T20:26:40.000Z")
     assert folder["slots"][0]["fences"] == {EVENT_RESOLVED: 7}
     resolver = await stage(world, "resolver")
     assert (resolver["lag_records"], resolver["started"], resolver["clock"]) == (1, False, None)
@@ -37,7 +37,7 @@ async def test_lag_is_what_lies_behind_the_fence() -> None:
 async def test_clock_records_that_were_acknowledged_are_no_lag() -> None:
     world = World()
     started(world, fence=7)
-    for p in range(PARTITIONS):
+    for p in range(partition_count()):
         world.log.acked["rapport-folder", (EVENT_RESOLVED, p)] = 10
     assert (await stage(world, "folder"))["lag_records"] == 0
 
@@ -45,10 +45,10 @@ async def test_clock_records_that_were_acknowledged_are_no_lag() -> None:
 async def test_while_a_slot_rebuilds_only_its_fence_counts() -> None:
     world = World()
     started(world, fence=2, rb="1")
-    for p in range(PARTITIONS):
+    for p in range(partition_count()):
         world.log.acked["rapport-folder", (EVENT_RESOLVED, p)] = 10
     folder = await stage(world, "folder")
-    assert (folder["lag_records"], folder["rebuilding"]) == (8 * PARTITIONS, True)
+    assert (folder["lag_records"], folder["rebuilding"]) == (8 * partition_count(), True)
     assert (await world.get("system/status")).json()["rebuilding"] is True
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.runtime.ports import LogAway
 from shared.runtime.published import SharedTails, Tails
 from shared.runtime.stage import Record
@@ -47,11 +47,11 @@ async def worked() -> tuple[World, Counted]:
 
 async def test_eight_slots_are_served_by_one_pass_or_two() -> None:
     world, log = await worked()
-    alone = [await Tails(log, world.stage).newest(partition, {}) for partition in range(PARTITIONS)]
-    assert log.seen[OUT] == 40 * PARTITIONS
+    alone = [await Tails(log, world.stage).newest(partition, {}) for partition in range(partition_count())]
+    assert log.seen[OUT] == 40 * partition_count()
     log.seen.clear()
     tails = SharedTails(log, world.stage)
-    together = await asyncio.gather(*(tails.newest(partition, {}) for partition in range(PARTITIONS)))
+    together = await asyncio.gather(*(tails.newest(partition, {}) for partition in range(partition_count())))
     assert log.seen[OUT] == 40
     assert [(newest.lanes(), ends) for newest, ends in together] == [(newest.lanes(), ends) for newest, ends in alone]
 

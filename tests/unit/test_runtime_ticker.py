@@ -3,7 +3,7 @@
 import asyncio
 
 from shared.contracts.clock import decode_clock
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
 from shared.runtime.observer import Observer
 from shared.runtime.ports import TopicPartition
@@ -32,7 +32,7 @@ class World:
         self.wall = 1_700_000_000_000
         stage, redis = Reading(), FakeRedis()
         self.slots: list[Slot[Tally, Item]] = [
-            Slot(stage, p, redis.store("folder", p), self.log, Observer(), group="test") for p in range(PARTITIONS)
+            Slot(stage, p, redis.store("folder", p), self.log, Observer(), group="test") for p in range(partition_count())
         ]
         self.ticker = Ticker(lambda: self.slots, self.log, lambda: self.wall)  # type: ignore[arg-type]
 
@@ -50,7 +50,7 @@ async def test_at_the_end_of_its_log_a_slot_says_the_wall_clock_to_every_partiti
     await world.take_over()
     await world.ticker.tick()
     assert world.said(3) == [world.wall // 1000 * 1000]
-    assert all(len(world.log.partitions[EVENT_RESOLVED, p]) == PARTITIONS for p in range(PARTITIONS))
+    assert all(len(world.log.partitions[EVENT_RESOLVED, p]) == partition_count() for p in range(partition_count()))
 
 
 async def test_after_an_outage_a_slot_says_no_later_time_than_it_has_read() -> None:

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import header
 from shared.contracts.identity import MergeRecord
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
 from shared.runtime.batch import CLOCK_KEY
 from shared.runtime.envelope import peek
@@ -167,8 +167,8 @@ class Story:
 
     def tick(self) -> None:
         self.now += self.random.randint(1, 2000)
-        for partition in range(PARTITIONS):
-            for source in range(PARTITIONS):
+        for partition in range(partition_count()):
+            for source in range(partition_count()):
                 clock = encode_clock(ClockRecord(source, self.now, 0))
                 self.scene.log.append(IN, (CLOCK_KEY + str(source).encode()).decode(), clock, [("kind", b"clock")], partition)
 
@@ -182,7 +182,7 @@ class Story:
             self.scene.crash(self.random.choice(pending), self.random.randint(1, 4), self.random.randint(0, 3))
         self.scene.log.read_limit = self.random.randint(0, 12)
         try:
-            self.scene.take_over(self.random.randrange(PARTITIONS))
+            self.scene.take_over(self.random.randrange(partition_count()))
         except Crash:
             self.scene.restart()
         self.scene.log.read_limit = None
@@ -201,7 +201,7 @@ class Story:
             self.scene.log.commits.clear()  # Kafka's commits may lag behind by any number of records
 
     def end(self) -> None:
-        for partition in self.random.sample(range(PARTITIONS), PARTITIONS):
+        for partition in self.random.sample(range(partition_count()), partition_count()):
             self.scene.take_over(partition)
         self.scene.settle(self.random)
 

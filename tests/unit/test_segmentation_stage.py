@@ -14,7 +14,7 @@ from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.failed import FAILED_DECODER, FailureReason
 from shared.contracts.identity import MergeRecord
 from shared.contracts.membership_blob import Membership, decode_membership, members_index
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED
 from shared.definitions.files import load
 from shared.definitions.segment import Segment
@@ -65,8 +65,8 @@ class World:
     def tick(self, now: int) -> None:
         """All resolver slots have come to `now`."""
         self.log.now = max(self.log.now, now)
-        for partition in range(PARTITIONS):
-            for source in range(PARTITIONS):
+        for partition in range(partition_count()):
+            for source in range(partition_count()):
                 value = encode_clock(ClockRecord(source, now, 0))
                 self.log.append(EVENT_RESOLVED, f"clock:{source}", value, [("kind", b"clock")], partition)
 
@@ -74,7 +74,7 @@ class World:
         """Deliver all that is there, also what follows from it."""
         for _ in range(3):
             for topic in self.stage.inputs:
-                for partition in range(PARTITIONS):
+                for partition in range(partition_count()):
                     records = self.log.partitions[topic, partition]
                     start = self.log.commits.get(("test", topic, partition), 0)
                     if start < len(records):

@@ -14,7 +14,7 @@ from services.warehouse.domain.chunk import Chunk, Pending, chunk_again
 from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Range, UnreadableProgressError, decode
 from services.warehouse.domain.rows import Record, Table, row
 from shared.contracts.headers import Cause
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, RESOLVER_REPLAYED, SEGMENT_CHANGED
 
 LANES = st.builds(
@@ -44,9 +44,9 @@ def test_a_block_of_all_partitions_and_the_causes_of_every_lane_there_can_be_fit
     lanes = [
         Cause("resolver", topic, partition, 10**15, 9).lane
         for topic in (EVENT_RECEIVED, RESOLVER_REPLAYED)
-        for partition in range(PARTITIONS)
+        for partition in range(partition_count())
     ]
-    ranges = tuple((partition, Range(10**15, 10**15 + 20_000)) for partition in range(PARTITIONS))
+    ranges = tuple((partition, Range(10**15, 10**15 + 20_000)) for partition in range(partition_count()))
     told = Progress(10**15, ranges, dict.fromkeys(lanes, (10**15, 999_999))).encode()
     assert len(told) < LONGEST_BYTES / 2
     with pytest.raises(ValueError, match="longer than"):

@@ -13,13 +13,13 @@ from services.ingest.domain.circuit import Circuit
 from services.ingest.domain.reasons import Refusal, Refused
 from services.ingest.metrics import Metrics
 from shared.adapters.kafka_producer import NotAcknowledged, QueueFull, Record
-from shared.contracts.slots import PARTITIONS
 from shared.contracts.topics import EVENT_RECEIVED
 
 RETRY_SECONDS: Final = 2
 QUIET_PROBE_SECONDS: Final = 3.0
 OPEN_PROBE_SECONDS: Final = 0.5
 WATCH_SECONDS: Final = 0.25
+NEW_PARTITIONS: Final = "partitions were added to a topic in use, people would move to other slots: nothing is stored; make the topics anew"
 _log = structlog.get_logger()
 
 
@@ -36,7 +36,7 @@ class Producer(Protocol):
 
 
 class LogWriter:
-    """Writes records and keeps the circuit. `ready` once the topic was seen with the right number of partitions."""
+    """Writes records and keeps the circuit. `available` while the topic is there with as many partitions as at the start."""
 
     def __init__(self, producer: Producer, circuit: Circuit, metrics: Metrics) -> None:
         self._producer = producer
@@ -44,6 +44,8 @@ class LogWriter:
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
         self.topic_seen = False
+        self._partitions = 0
+        """Of the topic, as seen first; 0 before."""
         self._answered = asyncio.Event()
 
     @property
@@ -106,12 +108,13 @@ class LogWriter:
         """Ask for metadata: seldom while all is well (readiness must turn red without traffic), often while it is not."""
         while True:
             found = await self._producer.partitions(EVENT_RECEIVED, 2.0)
-            if found is not None and found != PARTITIONS:
-                _log.error("wrong_partitions", topic=EVENT_RECEIVED, found=found, needed=PARTITIONS)
+            if found and self._partitions not in (0, found):
+                _log.error("partitions_changed", topic=EVENT_RECEIVED, found=found, at_the_start=self._partitions, todo=NEW_PARTITIONS)
             if found is not None:
-                self.topic_seen = found == PARTITIONS
+                self._partitions = self._partitions or found
+                self.topic_seen = 0 < found == self._partitions
                 self._answered.set()
-            self._change(functools.partial(self._circuit.probed, found == PARTITIONS, self._producer.waiting_seconds()))
+            self._change(functools.partial(self._circuit.probed, bool(found) and self.topic_seen, self._producer.waiting_seconds()))
             await asyncio.sleep(QUIET_PROBE_SECONDS if self.available else OPEN_PROBE_SECONDS)
 
     def _change(self, step: Callable[[], None]) -> None:

@@ -5,7 +5,7 @@ import structlog
 
 from shared.adapters.redis_store import answering
 from shared.contracts.redis_keys import meta_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 
 UPSTREAM = ("resolver", "segmentation", "journeys")
 REBUILDING = "rb"
@@ -21,7 +21,7 @@ class RedisGate:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._open = True
-        self._slots = [(stage, partition) for stage in UPSTREAM for partition in range(PARTITIONS)]
+        self._slots = [(stage, partition) for stage in UPSTREAM for partition in range(partition_count())]
 
     async def closed(self) -> str | None:
         async with answering(), self._client.pipeline(transaction=False) as pipe:

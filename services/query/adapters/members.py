@@ -11,7 +11,7 @@ from typing import NamedTuple
 from services.query.adapters.live import KeySpace
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 
 STAGE = "segmentation"
 
@@ -24,19 +24,19 @@ class Member(NamedTuple):
 
 
 def _keys(segment: str) -> list[str]:
-    return [index_key(STAGE, partition, members_index(segment)) for partition in range(PARTITIONS)]
+    return [index_key(STAGE, partition, members_index(segment)) for partition in range(partition_count())]
 
 
 async def sizes(space: KeySpace, segments: Sequence[str]) -> list[int]:
     """How many members each segment has. Raises LiveAway."""
     found = await space.sizes([key for segment in segments for key in _keys(segment)])
-    return [sum(found[at : at + PARTITIONS]) for at in range(0, len(found), PARTITIONS)]
+    return [sum(found[at : at + partition_count()]) for at in range(0, len(found), partition_count())]
 
 
 async def page(space: KeySpace, segment: str, after: Member | None, limit: int) -> list[Member]:
     """At most `limit` members behind `after`. Raises LiveAway."""
     keys = _keys(segment)
-    starts = [0] * PARTITIONS if after is None else await _ranks_behind(space, keys, after)
+    starts = [0] * partition_count() if after is None else await _ranks_behind(space, keys, after)
     found = await space.slices([(key, start, start + limit - 1) for key, start in zip(keys, starts, strict=True)])
     slots = [[Member(int(score), member) for member, score in one] for one in found]
     return list(heapq.merge(*slots))[:limit]

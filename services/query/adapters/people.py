@@ -15,7 +15,7 @@ from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
 from shared.contracts.redis_keys import meta_key, side_key, state_key
-from shared.contracts.slots import PARTITIONS, slot
+from shared.contracts.slots import partition_count, slot
 from shared.runtime.envelope import peek
 
 RESOLVER: Final = "resolver"
@@ -116,5 +116,5 @@ async def rebuilding(space: KeySpace, stage: str, partition: int) -> bool:
 
 async def any_rebuilding(space: KeySpace, stage: str) -> bool:
     """Whether any slot of the stage is rebuilding. Raises LiveAway."""
-    metas = await space.hashes([meta_key(stage, partition) for partition in range(PARTITIONS)])
+    metas = await space.hashes([meta_key(stage, partition) for partition in range(partition_count())])
     return any(meta.get("rb") == "1" for meta in metas)

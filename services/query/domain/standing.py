@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.contracts.redis_keys import TAGS
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import partition_count
 from shared.contracts.topics import TOPICS
 from shared.runtime.meta import Meta
 
@@ -48,11 +48,11 @@ class StageStanding:
 
 def inputs(reader: str) -> tuple[str, ...]:
     """The data topics that a stage reads, by the table of topics."""
-    return tuple(topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions == PARTITIONS)
+    return tuple(topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions is None)
 
 
 def partitions(topics: Sequence[str]) -> list[Where]:
-    return [(topic, partition) for topic in topics for partition in range(PARTITIONS)]
+    return [(topic, partition) for topic in topics for partition in range(partition_count())]
 
 
 def standing(
@@ -90,7 +90,7 @@ def standing(
         rebuilding=any(slot.rebuilding for slot in slots),
         clock=min(slot.clock for slot in slots),
         lag=sum(lags.values()),
-        inputs=[InputStanding(topic, sum(lags[topic, partition] for partition in range(PARTITIONS))) for topic in read],
+        inputs=[InputStanding(topic, sum(lags[topic, partition] for partition in range(partition_count()))) for topic in read],
         slots=slots,
     )
 

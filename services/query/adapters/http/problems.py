@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
+from shared.contracts.slots import NotSettled
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log = structlog.get_logger("query")
@@ -96,6 +97,7 @@ _AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {
     LiveAway: (Code.LIVE_UNAVAILABLE, "the live view (Redis) does not answer now"),
     HistoryAway: (Code.HISTORY_UNAVAILABLE, "the history (ClickHouse) does not answer now"),
     LogAway: (Code.LOG_UNAVAILABLE, "the log (Kafka) does not answer now"),
+    NotSettled: (Code.LOG_UNAVAILABLE, "the number of partitions has not been read from the log (Kafka) yet"),
 }
 
 

@@ -18,7 +18,7 @@ from services.query.domain.reasons import HistoryAway, HistoryTooMuch, LiveAway,
 from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
 from services.query.parts import Parts
 from shared.contracts.redis_keys import meta_key
-from shared.contracts.slots import PARTITIONS
+from shared.contracts.slots import NotSettled, partition_count
 from shared.runtime.meta import Meta
 
 WAREHOUSE: Final = "warehouse"
@@ -77,7 +77,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         return await parts.reads.committed(f"{group_prefix}-{reader}", partitions(inputs(reader)))
 
     async def metas() -> list[Meta]:
-        keys = [meta_key(stage, partition) for stage in STAGES for partition in range(PARTITIONS)]
+        keys = [meta_key(stage, partition) for stage in STAGES for partition in range(partition_count())]
         return [Meta.decode(fields) for fields in await parts.space.hashes(keys)]
 
     async def offsets() -> tuple[dict[Where, int], dict[Where, int], list[dict[Where, int]]]:
@@ -97,7 +97,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
             ends, starts, committed = log
             if slots is not None:
                 stages = [
-                    _stage(standing(stage, slots[n * PARTITIONS : (n + 1) * PARTITIONS], ends, starts, committed[n]))
+                    _stage(standing(stage, slots[n * partition_count() : (n + 1) * partition_count()], ends, starts, committed[n]))
                     for n, stage in enumerate(STAGES)
                 ]
             done = committed[-1]
@@ -135,6 +135,7 @@ def health(parts: Parts) -> APIRouter:
         redis, clickhouse = await asyncio.gather(parts.space.answers(), parts.history.answers())
         needed = {
             "redis": None if redis else "does not answer",
+            "partitions": parts.partitions.trouble if parts.partitions is not None else None,
             "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
         }
         ready = all(reason is None for reason in needed.values())
@@ -151,7 +152,7 @@ def health(parts: Parts) -> APIRouter:
 async def _or_none(answer: Awaitable[T]) -> T | None:
     try:
         return await answer
-    except (LiveAway, LogAway, HistoryAway, HistoryTooMuch):
+    except (LiveAway, LogAway, HistoryAway, HistoryTooMuch, NotSettled):
         return None
 
 

@@ -8,12 +8,14 @@ from zoneinfo import ZoneInfo
 import typer
 
 import deploy
+from services.segmentation.domain.compiler import compiled
 from services.segmentation.domain.rehearsal import Outcome, rehearse
-from shared.definitions.files import Defined, load_all
+from shared.definitions.files import Defined
+from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.kinds import KINDS
-from shared.definitions.models import Definition
 from shared.definitions.schema import schema_files
 from shared.definitions.segment import Segment
+from shared.definitions.yaml_text import DefinitionError
 
 SHIPPED = Path(deploy.__file__).parent / "definitions"
 
@@ -23,24 +25,17 @@ Zone = Annotated[
 ]
 
 
-def check(folder: Folder = SHIPPED) -> None:
-    """Read every definition below FOLDER; name each problem with file, line, path and what was expected."""
-    found = _read(folder)
-    counts = {kind: sum(one.definition.kind == kind for one in found) for kind in KINDS}
+def check(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
+    """Read every definition and template below FOLDER as the services do; name each problem with file, line and what was expected."""
+    read = _read(folder, timezone)
+    counts = {kind: sum(one.definition.kind == kind for one in read.found) for kind in KINDS} | {"template": len(read.templates)}
     typer.echo(", ".join(f"{count} {kind if count == 1 else _several(kind)}" for kind, count in counts.items()) + ": all well")
 
 
 def run_tests(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
     """Run the tests that stand in the definitions below FOLDER, on a virtual clock and without servers."""
-    try:
-        ZoneInfo(timezone)
-    except (KeyError, ValueError):
-        typer.echo(f"{timezone!r} is no time zone such as Asia/Shanghai", err=True)
-        raise typer.Exit(1) from None
     passed = failed = 0
-    for one in _read(folder):
-        if not isinstance(one.definition, Segment):
-            continue
+    for one in _read(folder, timezone).of(Segment):
         for outcome in rehearse(one.definition, timezone):
             passed, failed = passed + outcome.passed, failed + (not outcome.passed)
             _tell(one, outcome)
@@ -61,28 +56,35 @@ def _several(kind: str) -> str:
     return f"{kind[:-1]}ies" if kind.endswith("ty") else f"{kind}s"
 
 
-def _read(folder: Path) -> list[Defined[Definition]]:
-    found, problems = load_all(folder, KINDS)
+def _read(folder: Path, timezone: str) -> Definitions:
+    """What stands below `folder`; ends the command with a line for each problem that there is."""
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError):
+        typer.echo(f"{timezone!r} is no time zone such as Asia/Shanghai", err=True)
+        raise typer.Exit(1) from None
+    read = read_folder(folder)
+    problems = list(read.problems)
+    try:
+        compiled(read.of(Segment), timezone)
+    except DefinitionError as error:
+        problems += error.problems
     for problem in problems:
         typer.echo(str(problem), err=True)
     if problems:
         typer.echo(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
         raise typer.Exit(1)
-    return found
+    return read
 
 
-def _tell(one: Defined[Definition], outcome: Outcome) -> None:
+def _tell(one: Defined[Segment], outcome: Outcome) -> None:
     if outcome.passed:
         typer.echo(f"ok    {outcome.segment}: {outcome.test}")
         return
-    line = next(one.document.line(("tests", place)) for place, test in enumerate(_tests(one)) if test == outcome.test)
+    line = next(one.document.line(("tests", place)) for place, test in enumerate(one.definition.tests) if test.name == outcome.test)
     typer.echo(f"FAIL  {outcome.segment}: {outcome.test}: expected {outcome.expected}, found {outcome.found} ({one.file}:{line})")
     for change in outcome.changes:
         typer.echo(f"      {change.transition} at {_time(change.at)}")
-
-
-def _tests(one: Defined[Definition]) -> list[str]:
-    return [test.name for test in one.definition.tests] if isinstance(one.definition, Segment) else []
 
 
 def _time(epoch_ms: int) -> str:

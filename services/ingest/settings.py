@@ -9,7 +9,7 @@ from services.ingest.domain.limits import Limits
 from shared.adapters.environment import LogLevel, cannot_start, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
-from shared.definitions.files import load
+from shared.definitions.folder import read_folder
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 
@@ -54,10 +54,10 @@ def read_settings() -> Settings:
 def external_kinds(settings: Settings) -> tuple[str, ...]:
     """The kinds of external id that identify, strongest first: what identity.yaml says, else the default; the resolver reads the same.
 
-    Ends the process with a sentence if the file is wrong.
+    Ends the process with a sentence for each mistake if the file is wrong, or if there are several.
     """
     try:
-        found = load(settings.definitions_dir, Identity)
+        said = read_folder(settings.definitions_dir).needed(Identity).single(Identity)
     except DefinitionError as error:
-        cannot_start("ingest", error)
-    return found[0].definition.kinds if found else DEFAULT_EXTERNAL_KINDS
+        cannot_start("ingest", *error.problems)
+    return said.kinds if said else DEFAULT_EXTERNAL_KINDS

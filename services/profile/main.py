@@ -8,7 +8,7 @@ from services.profile.domain.resolver import ResolverStage
 from services.profile.settings import Settings
 from shared.adapters.environment import cannot_start, read_environment
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
-from shared.definitions.files import load
+from shared.definitions.folder import read_folder
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.stage import Stage
@@ -16,11 +16,9 @@ from shared.runtime.worker import run
 
 
 def external_kinds(settings: Settings) -> tuple[str, ...]:
-    """What identity.yaml says, else the default. Raises DefinitionError if the file is wrong, ValueError if there are several."""
-    found = load(settings.definitions_dir, Identity)
-    if len(found) > 1:
-        raise ValueError(f"{found[0].file} and {found[1].file} both say which ids identify a person: one must go")
-    return found[0].definition.kinds if found else DEFAULT_EXTERNAL_KINDS
+    """What identity.yaml says, else the default. Raises DefinitionError if the file is wrong, or if there are several."""
+    said = read_folder(settings.definitions_dir).needed(Identity).single(Identity)
+    return said.kinds if said else DEFAULT_EXTERNAL_KINDS
 
 
 def stages(settings: Settings) -> list[Stage[Any, Any]]:
@@ -37,8 +35,6 @@ def main() -> int:
         chosen = stages(settings)
     except DefinitionError as error:
         cannot_start("profile", *error.problems)
-    except ValueError as error:
-        cannot_start("profile", error)
     return run("profile", chosen, settings)
 
 

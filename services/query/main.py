@@ -74,7 +74,7 @@ def main() -> None:
     try:
         app = create(settings)
     except DefinitionError as error:
-        cannot_start("query", error)
+        cannot_start("query", *error.problems)
     serve(app, settings)
 
 

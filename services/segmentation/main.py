@@ -4,12 +4,12 @@ import sys
 
 import structlog
 
-from services.segmentation.domain.compiler import compile_plan
+from services.segmentation.domain.compiler import compiled
 from services.segmentation.domain.plan import Plan
 from services.segmentation.domain.stage import SegmentationStage
 from services.segmentation.settings import Settings
 from shared.adapters.environment import cannot_start, read_environment
-from shared.definitions.files import load
+from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.logs import configure_logs
@@ -20,7 +20,7 @@ _log = structlog.get_logger()
 
 def read_plan(settings: Settings) -> Plan:
     """The segments in the definitions folder, compiled. Raises DefinitionError if a file is wrong."""
-    return compile_plan([one.definition for one in load(settings.definitions_dir, Segment)], settings.timezone)
+    return compiled(read_folder(settings.definitions_dir).needed(Segment).of(Segment), settings.timezone)
 
 
 def main() -> int:

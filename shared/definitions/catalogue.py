@@ -22,6 +22,7 @@ class Catalogue(Definition):
     """
 
     kind: ClassVar[str] = "catalogue"
+    only_one: ClassVar[bool] = True
 
     catalogue: Name
     traits: Marks

@@ -18,6 +18,7 @@ class ConsentPolicy(Definition):
     """What each channel needs; a channel that is not named is `opt_in`."""
 
     kind: ClassVar[str] = "consent"
+    only_one: ClassVar[bool] = True
 
     consent: Name
     channels: Annotated[dict[str, ChannelConsent], Field(default_factory=dict)]

@@ -1,6 +1,7 @@
 """Lengths of time as definitions write them: `90m`, `36h`, `30d`."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,17 @@ DAY_MS: Final = 24 * HOUR_MS
 
 _UNITS: Final = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS}
 _PATTERN: Final = r"^[1-9][0-9]{0,5}[mhd]$"
+
+
+def at_most(longest: "Duration", because: str) -> "Callable[[Duration], Duration]":
+    """A validator that refuses what is longer than `longest`; `because` says why, and what to do instead."""
+
+    def checked(value: Duration) -> Duration:
+        if value > longest:
+            raise wrong(f"expected at most {longest}: {because} (found {value})")
+        return value
+
+    return checked
 
 
 @dataclass(frozen=True, order=True)

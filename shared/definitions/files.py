@@ -1,105 +1,164 @@
-"""Reading a folder of definitions."""
+"""The files of a definitions folder: which there are, and their text. Everything that cannot be used is a named problem."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from shared.definitions.models import Definition, plain_mapping, read
-from shared.definitions.yaml_text import DefinitionError, Document, Problem, parse
+from shared.definitions.models import Definition
+from shared.definitions.yaml_text import DefinitionError, Document, Problem
 
-D = TypeVar("D", bound=Definition)
+D_co = TypeVar("D_co", bound=Definition, covariant=True)
 
 MAX_FILE_BYTES: Final = 1024 * 1024
+MAX_TEMPLATE_BYTES: Final = 256 * 1024
+MAX_FOLDER_BYTES: Final = 16 * 1024 * 1024
+"""All definition files of a folder together."""
+MAX_FILES: Final = 2_000
+MAX_ENTRIES: Final = 20_000
+"""Names of any kind that are looked at below a folder."""
+MAX_FOLDERS_DEEP: Final = 16
+
+YAML_SUFFIXES: Final = (".yaml", ".yml")
+TEMPLATE_SUFFIX: Final = ".liquid"
 
 
 @dataclass(frozen=True)
-class Defined(Generic[D]):
+class Defined(Generic[D_co]):
     """One definition as it stands in a file."""
 
     file: str
     text: str
     document: Document
-    definition: D
+    definition: D_co
 
 
-def load(folder: Path, model: type[D]) -> list[Defined[D]]:
-    """Every definition of one kind below `folder`, by name. Other kinds are left alone.
+@dataclass(frozen=True)
+class File:
+    """A regular file of at most `most_bytes` when it was listed. `name`: its path below the folder, as problems name it."""
 
-    Raises DefinitionError with every problem: unreadable files, errors in files of this kind, two of one name.
-    """
-    found, problems = _read(folder, {model.kind: model}, others_are_wrong=False)
-    if problems:
-        raise DefinitionError(problems)
-    return found
+    path: Path
+    name: str
 
+    @property
+    def is_template(self) -> bool:
+        return self.path.suffix == TEMPLATE_SUFFIX
 
-def load_all(folder: Path, kinds: Mapping[str, type[Definition]]) -> tuple[list[Defined[Definition]], list[Problem]]:
-    """All that can be read below `folder`, and every problem: also files of no kind in `kinds`, and names that no definition has."""
-    found, problems = _read(folder, kinds, others_are_wrong=True)
-    return found, problems + _unknown_names(found, kinds)
+    @property
+    def most_bytes(self) -> int:
+        return MAX_TEMPLATE_BYTES if self.is_template else MAX_FILE_BYTES
 
+    def too_large(self) -> Problem:
+        return Problem(self.name, 1, "", f"is larger than {self.most_bytes} bytes")
 
-def _read(folder: Path, kinds: Mapping[str, type[D]], others_are_wrong: bool) -> tuple[list[Defined[D]], list[Problem]]:
-    if not folder.is_dir():
-        return [], [Problem(str(folder), 1, "", "is no folder")]
-    found: list[Defined[D]] = []
-    problems: list[Problem] = []
-    for path in _files(folder):
-        name = str(path.relative_to(folder))
+    def text(self) -> str:
+        """Its content. Raises DefinitionError if it cannot be read, is too large, or is no UTF-8."""
         try:
-            one = _read_file(path, name, kinds)
-        except DefinitionError as error:
-            problems.extend(error.problems)
-            continue
-        if one is not None:
-            found.append(one)
-        elif others_are_wrong:
-            problems.append(Problem(name, 1, "", f"is of no known kind: expected one of the keys {', '.join(kinds)}"))
-    problems.extend(_same_names(found))
-    return sorted(found, key=lambda one: (one.definition.kind, one.definition.name)), problems
+            with self.path.open("rb") as file:
+                raw = file.read(self.most_bytes + 1)
+        except OSError as error:
+            raise DefinitionError([Problem(self.name, 1, "", f"cannot be read: {error.strerror}")]) from None
+        if len(raw) > self.most_bytes:
+            raise DefinitionError([self.too_large()])
+        try:
+            return raw.decode()
+        except UnicodeDecodeError as error:
+            line = raw[: error.start].count(b"\n") + 1
+            raise DefinitionError([Problem(self.name, line, "", "is not UTF-8")]) from None
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Every YAML file below `folder` in a stable order; names that begin with a dot are left out."""
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix in (".yaml", ".yml") and path.is_file() and not hidden:
-            yield path
+@dataclass
+class Listing:
+    """The definition files below a folder in a stable order. Names that begin with a dot are left out; links are followed."""
+
+    folder: Path
+    files: list[File] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._entries = self._bytes = 0
+        try:
+            top = os.stat(self.folder)
+        except OSError:
+            top = None
+        if top is None or not stat.S_ISDIR(top.st_mode):
+            self.problems.append(Problem(shown(str(self.folder)), 1, "", "is no folder"))
+            return
+        self._walk(self.folder, "", (_identity(top),))
+
+    def _walk(self, folder: Path, name: str, above: tuple[tuple[int, int], ...]) -> bool:
+        """List what is below `folder`; False once a bound of the whole folder is passed."""
+        for entry in self._entries_of(folder, name):
+            path, below = folder / entry, f"{name}{shown(entry)}"
+            self._entries += 1
+            if self._entries > MAX_ENTRIES:
+                return self._too_much(f"holds more than {MAX_ENTRIES} files and folders: definitions want a folder of their own")
+            try:
+                info = os.stat(path)
+            except OSError as error:
+                self.problems.append(Problem(below, 1, "", _why_unusable(path, error)))
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                if self._may_enter(below, info, above) and not self._walk(path, f"{below}/", (*above, _identity(info))):
+                    return False
+            elif path.suffix in (*YAML_SUFFIXES, TEMPLATE_SUFFIX) and not self._take(File(path, below), info):
+                return False
+        return True
+
+    def _entries_of(self, folder: Path, name: str) -> Iterator[str]:
+        try:
+            found = os.listdir(folder)
+        except OSError as error:
+            self.problems.append(Problem(name or shown(str(folder)), 1, "", f"cannot be read: {error.strerror}"))
+            return
+        yield from (entry for entry in sorted(found) if not entry.startswith("."))
+
+    def _may_enter(self, name: str, info: os.stat_result, above: tuple[tuple[int, int], ...]) -> bool:
+        if _identity(info) in above:
+            self.problems.append(Problem(name, 1, "", "is a link to a folder that it lies in: following it would never end"))
+            return False
+        if len(above) > MAX_FOLDERS_DEEP:
+            self.problems.append(Problem(name, 1, "", f"folders may nest no deeper than {MAX_FOLDERS_DEEP}"))
+            return False
+        return True
+
+    def _take(self, file: File, info: os.stat_result) -> bool:
+        if not stat.S_ISREG(info.st_mode):
+            self.problems.append(Problem(file.name, 1, "", "is no regular file"))
+            return True
+        if info.st_size > file.most_bytes:
+            self.problems.append(file.too_large())
+            return True
+        self.files.append(file)
+        self._bytes += info.st_size
+        if len(self.files) > MAX_FILES:
+            return self._too_much(f"holds more than {MAX_FILES} definition files")
+        if self._bytes > MAX_FOLDER_BYTES:
+            return self._too_much(f"holds definition files of more than {MAX_FOLDER_BYTES} bytes together")
+        return True
+
+    def _too_much(self, message: str) -> bool:
+        self.files.clear()  # a part of the folder would be read as if it were all of it
+        self.problems.append(Problem(shown(str(self.folder)), 1, "", message))
+        return False
 
 
-def _read_file(path: Path, name: str, kinds: Mapping[str, type[D]]) -> Defined[D] | None:
-    try:
-        raw = path.read_bytes()
-        if len(raw) > MAX_FILE_BYTES:
-            raise DefinitionError([Problem(name, 1, "", f"is larger than {MAX_FILE_BYTES} bytes")])
-        text = raw.decode()
-    except OSError as error:
-        raise DefinitionError([Problem(name, 1, "", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise DefinitionError([Problem(name, line, "", "is not UTF-8")]) from None
-    document = parse(text, name)
-    kind = next((kind for kind in kinds if kind in plain_mapping(document.data)), None)
-    return None if kind is None else Defined(name, text, document, read(document, kinds[kind]))
+def shown(name: str) -> str:
+    """A file name as it can be printed: bytes that are no UTF-8 are written out."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _same_names(found: list[Defined[D]]) -> list[Problem]:
-    first: dict[tuple[str, str], str] = {}
-    problems = []
-    for one in found:
-        key = (one.definition.kind, one.definition.name)
-        other = first.setdefault(key, one.file)
-        if other != one.file:
-            problems.append(one.document.problem((key[0],), f"{key[1]!r} is already defined in {other}"))
-    return problems
+def _identity(info: os.stat_result) -> tuple[int, int]:
+    return info.st_dev, info.st_ino
 
 
-def _unknown_names(found: list[Defined[Definition]], kinds: Mapping[str, type[Definition]]) -> list[Problem]:
-    names = {kind: {one.definition.name for one in found if one.definition.kind == kind} for kind in kinds}
-    return [
-        one.document.problem(path, f"there is no {kind} {name!r}; there are {', '.join(sorted(names[kind])) or 'none'}")
-        for one in found
-        for path, kind, name in one.definition.references()
-        if kind in names and name not in names[kind]
-    ]
+def _why_unusable(path: Path, error: OSError) -> str:
+    """Why `path` could not be looked at."""
+    if error.errno == errno.ELOOP:
+        return "is a link that leads back to itself"
+    if path.is_symlink() and error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"is a link to {shown(os.readlink(path))}, which is not there"
+    return f"cannot be read: {error.strerror}"

@@ -15,6 +15,7 @@ class Identity(Definition):
     """`kinds`: strongest first. The stronger id names the profile when two that stand for themselves are found to be one person."""
 
     kind: ClassVar[str] = "identity"
+    only_one: ClassVar[bool] = True
 
     identity: Name
     kinds: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)]

@@ -2,17 +2,29 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
-from shared.definitions.durations import DAY_MS, Duration
+from shared.definitions.durations import DAY_MS, Duration, at_most
 from shared.definitions.models import Definition, Part, Reference, canonical, wrong
 from shared.definitions.segment import Name, Titles
 
 MAX_STEPS: Final = 50
 DEFAULT_EXPIRY: Final = Duration(DAY_MS)
+LONGEST_EXPIRY: Final = Duration(31 * DAY_MS)
+"""The dispatcher remembers so long which messages are settled."""
 LONGEST_CAP: Final = Duration(31 * DAY_MS)
+LONGEST_WAIT: Final = Duration(366 * DAY_MS)
+LONGEST_GUARD: Final = Duration(3_660 * DAY_MS)
+
+Expiry = Annotated[
+    Duration,
+    AfterValidator(at_most(LONGEST_EXPIRY, "what became of a message is remembered so long; to send later, put a `wait` before the step")),
+]
+CapWindow = Annotated[Duration, AfterValidator(at_most(LONGEST_CAP, "sent messages are counted so long; `once_per` reaches further"))]
+WaitTime = Annotated[Duration, AfterValidator(at_most(LONGEST_WAIT, "a passage stays in memory while it waits; write several waits"))]
+Guard = Annotated[Duration, AfterValidator(at_most(LONGEST_GUARD, "that is ten years; entries are remembered so long"))]
 
 
 class Enter(Part):
@@ -23,11 +35,14 @@ class Enter(Part):
 
 
 class SendWhat(Part):
-    """One message by a template. `expires`: how long after its time it is still worth sending; later it is recorded as expired."""
+    """One message by a template. `expires`: how long after its step fell due it is still worth sending, 31d at most.
+
+    Later the message is recorded as expired.
+    """
 
     channel: Literal["email"]
     template: Name
-    expires: Duration = DEFAULT_EXPIRY
+    expires: Expiry = DEFAULT_EXPIRY
 
 
 class Send(Part):
@@ -35,9 +50,9 @@ class Send(Part):
 
 
 class Wait(Part):
-    """Let time pass before the next step."""
+    """Let time pass before the next step, 366d at most."""
 
-    wait: Duration
+    wait: WaitTime
 
 
 class Exit(Part):
@@ -47,17 +62,11 @@ class Exit(Part):
 
 
 class Caps(Part):
-    """At most `messages` of class `class` to one person within any `per`, whichever journeys they came from."""
+    """At most `messages` of class `class` to one person within any `per` (31d at most), whichever journeys they came from."""
 
-    per: Duration
+    per: CapWindow
     messages: Annotated[int, Field(ge=1, le=1000, strict=True)]
     class_: Literal["marketing"] = Field("marketing", alias="class")
-
-    @model_validator(mode="after")
-    def _is_remembered(self) -> Self:
-        if self.per > LONGEST_CAP:
-            raise wrong(f"expected at most {LONGEST_CAP}: sent messages are counted so long (found {self.per})")
-        return self
 
 
 _HEADS: Final = ("send", "wait", "exit")
@@ -90,7 +99,10 @@ def _some_steps(value: Any) -> Any:
 
 
 class Journey(Definition):
-    """What happens to a person who enters. Those inside go on by the version they entered, whatever is published meanwhile."""
+    """What happens to a person who enters. Those inside go on by the version they entered, whatever is published meanwhile.
+
+    `once_per`: nobody enters a second time within it, 3660d at most.
+    """
 
     kind: ClassVar[str] = "journey"
 
@@ -98,12 +110,16 @@ class Journey(Definition):
     title: Titles
     description: Annotated[str, Field(max_length=2000)] | None = None
     enter: Enter
-    once_per: Duration | None = None
+    once_per: Guard | None = None
     caps: Caps | None = None
     steps: Annotated[tuple[JourneyStep, ...], BeforeValidator(_some_steps)]
 
     def references(self) -> Sequence[Reference]:
-        return [Reference(("enter", "segment"), "segment", self.enter.segment)]
+        sends = ((number, step.send) for number, step in enumerate(self.steps) if isinstance(step, Send))
+        return [
+            Reference(("enter", "segment"), "segment", self.enter.segment),
+            *(Reference(("steps", number, "send", "template"), "template", send.template) for number, send in sends),
+        ]
 
     @property
     def version(self) -> int:

@@ -50,9 +50,10 @@ class Reference(NamedTuple):
 
 
 class Definition(Part):
-    """The top of a file. `kind` is the key whose value is the definition's name."""
+    """The top of a file. `kind` is the key whose value is the definition's name; `only_one`: an installation has one at most."""
 
     kind: ClassVar[str]
+    only_one: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

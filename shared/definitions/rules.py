@@ -12,6 +12,8 @@ from shared.definitions.numbers import fits
 MAX_TEXT: Final = 250
 """Longest text, in characters, that a rule compares with."""
 MAX_VALUES: Final = 1000
+MAX_LEAVES: Final = 500
+"""Leaves of one rule. Each is looked at whenever the rule is, on every event that it names."""
 
 
 def _number(value: Any) -> Decimal:
@@ -239,7 +241,8 @@ class NoneOf(Part):
     none: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
 
 
-_HEADS: Final = ("did", "did_not", "first", "last", "trait", "all", "any", "none")
+_TREES: Final = ("all", "any", "none")
+_HEADS: Final = ("did", "did_not", "first", "last", "trait", *_TREES)
 
 
 def _tag(value: Any) -> str | None:
@@ -268,6 +271,28 @@ Rule = Annotated[
         custom_error_message=f"expected a rule with exactly one of {', '.join(_HEADS)}",
     ),
 ]
+
+
+def leaves(value: Any) -> int:
+    """How many leaves a rule has that has been parsed but not checked; the count ends just beyond MAX_LEAVES."""
+    found, waiting = 0, [value]
+    while waiting and found <= MAX_LEAVES:
+        one = waiting.pop()
+        if isinstance(one, list | tuple):
+            waiting += one
+        elif isinstance(one, dict) and (trees := [one[head] for head in _TREES if head in one]):
+            waiting += trees
+        else:
+            found += 1
+    return found
+
+
+def few_leaves(value: Any) -> Any:
+    """`value` if it may be a rule. Raises PydanticCustomError if it has too many leaves: then nothing else of it is looked at."""
+    if leaves(value) > MAX_LEAVES:
+        raise wrong(f"expected at most {MAX_LEAVES} leaves in one rule: use `in` for several values, or several segments")
+    return value
+
 
 for _tree in (All, AnyOf, NoneOf):
     _tree.model_rebuild()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Final, Self
 from pydantic import AwareDatetime, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
 from shared.definitions.models import Definition, Part, canonical, wrong
-from shared.definitions.rules import EventName, Rule
+from shared.definitions.rules import EventName, Rule, few_leaves
 from shared.definitions.yaml_text import Plain
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", strict=True)]
@@ -93,7 +93,7 @@ class Segment(Definition):
     segment: Name
     title: Titles
     description: Annotated[str, Field(max_length=2000)] | None = None
-    when: Rule
+    when: Annotated[Rule, BeforeValidator(few_leaves)]
     tests: Annotated[tuple[SegmentTest, ...], Field(max_length=MAX_TESTS)] = ()
 
     @model_validator(mode="after")

@@ -1,19 +1,19 @@
 """Template files: `<name>.<locale>.liquid` is front matter and the text, `<name>.<locale>.html.liquid` beside it the HTML part."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, ClassVar, Final, Literal
 
 import liquid
 from pydantic import Field
 
-from shared.definitions.files import MAX_FILE_BYTES
+from shared.definitions.files import TEMPLATE_SUFFIX, File
 from shared.definitions.liquid_text import parse_liquid, person_names
 from shared.definitions.models import Definition, read
 from shared.definitions.segment import Name
 from shared.definitions.yaml_text import DefinitionError, Problem, parse
 
+HTML_SUFFIX: Final = f".html{TEMPLATE_SUFFIX}"
 _FENCE: Final = "---\n"
 
 
@@ -54,6 +54,10 @@ class Templates:
         for one in found:
             self._by_name.setdefault(one.head.template, {})[one.head.locale.lower()] = one
 
+    def __len__(self) -> int:
+        """How many templates, each locale counted."""
+        return sum(map(len, self._by_name.values()))
+
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
@@ -77,63 +81,65 @@ class Templates:
         return frozenset().union(*(one.person_names for known in self._by_name.values() for one in known.values()))
 
 
-def load_templates(folder: Path, default_locale: str = "en") -> Templates:
-    """Every template below `folder`. Raises DefinitionError with all problems; a folder that is absent holds none."""
+def read_templates(files: Sequence[File]) -> tuple[list[Template], set[str], list[Problem]]:
+    """(The templates that could be read, every name that a file claims, all problems) of these template files."""
     found: list[Template] = []
+    names: set[str] = set()
     problems: list[Problem] = []
-    paths = sorted(path for path in folder.rglob("*.liquid") if path.is_file() and not path.name.startswith("."))
-    for path in paths:
+    by_path = {file.path: file for file in files}
+    for file in files:
         try:
-            if path.name.endswith(".html.liquid"):
-                if path.with_name(path.name.removesuffix(".html.liquid") + ".liquid") not in paths:
-                    raise DefinitionError([Problem(str(path.relative_to(folder)), 1, "", "has no text part beside it")])
+            if file.path.name.endswith(HTML_SUFFIX):
+                if file.path.with_name(file.path.name.removesuffix(HTML_SUFFIX) + TEMPLATE_SUFFIX) not in by_path:
+                    raise DefinitionError([Problem(file.name, 1, "", "has no text part beside it")])
             else:
-                found.append(_read_template(folder, path))
+                names.add(file.path.name.partition(".")[0])
+                html = by_path.get(file.path.with_name(file.path.name.removesuffix(TEMPLATE_SUFFIX) + HTML_SUFFIX))
+                found.append(_read_template(file, html))
         except DefinitionError as error:
             problems += error.problems
-    problems += _different_heads(found)
-    if problems:
-        raise DefinitionError(problems)
-    return Templates(found, default_locale)
+    return found, names, problems + _different_heads(found)
 
 
-def _read_text(path: Path, file: str) -> str:
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise DefinitionError([Problem(file, 1, "", f"is larger than {MAX_FILE_BYTES} bytes")])
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise DefinitionError([Problem(file, 1, "", f"cannot be read: {error.strerror}")]) from None
-    except UnicodeDecodeError:
-        raise DefinitionError([Problem(file, 1, "", "is not UTF-8")]) from None
-
-
-def _read_template(folder: Path, path: Path) -> Template:
-    file = str(path.relative_to(folder))
-    whole = _read_text(path, file)
+def _read_template(file: File, html_file: File | None) -> Template:
+    whole = file.text()
     front, fence, body = whole.removeprefix(_FENCE).partition("\n" + _FENCE)
     if not whole.startswith(_FENCE) or not fence:
-        raise DefinitionError([Problem(file, 1, "", "expected front matter between two lines `---`")])
-    document = parse(front, file, first_line=2)
+        raise DefinitionError([Problem(file.name, 1, "", "expected front matter between two lines `---`")])
+    document = parse(front, file.name, first_line=2)
     head = read(document, TemplateHead)
-    expected = f"{head.template}.{head.locale}.liquid"
-    if path.name != expected:
+    expected = f"{head.template}.{head.locale}{TEMPLATE_SUFFIX}"
+    if file.path.name != expected:
         raise DefinitionError([document.problem(("template",), f"the file must be called {expected}")])
-    html_path = path.with_name(path.name.removesuffix(".liquid") + ".html.liquid")
-    html = None
-    if html_path.exists():
-        html_file = str(html_path.relative_to(folder))
-        html = parse_liquid(_read_text(html_path, html_file), html_file, 1, html=True)
-    subject = parse_liquid(head.subject, file, document.line(("subject",)), html=False)
-    return Template(file, head, subject, parse_liquid(body, file, front.count("\n") + 4, html=False), html)
+    problems: list[Problem] = []
+
+    def compiled(text: Callable[[], str], name: str, first_line: int, html: bool = False) -> liquid.BoundTemplate | None:
+        try:
+            return parse_liquid(text(), name, first_line, html=html)
+        except DefinitionError as error:
+            problems.extend(error.problems)
+            return None
+
+    subject = compiled(lambda: head.subject, file.name, document.line(("subject",)))
+    text = compiled(lambda: body, file.name, front.count("\n") + 4)
+    html = None if html_file is None else compiled(html_file.text, html_file.name, 1, html=True)
+    if subject is None or text is None or problems:
+        raise DefinitionError(problems)
+    return Template(file.name, head, subject, text, html)
 
 
 def _different_heads(found: list[Template]) -> list[Problem]:
-    """One name is one channel and one class, whatever the locale."""
+    """One name is one channel and one class, whatever the locale; one name in one locale is one file."""
     first: dict[str, Template] = {}
+    places: dict[tuple[str, str], Template] = {}
     problems = []
     for one in found:
         other = first.setdefault(one.head.template, one)
         if (other.head.channel, other.head.class_) != (one.head.channel, one.head.class_):
             problems.append(Problem(one.file, 2, "class", f"channel and class must be those of {other.file}"))
+        same = places.setdefault((one.head.template, one.head.locale.lower()), one)
+        if same is not one:
+            problems.append(
+                Problem(one.file, 2, "template", f"{one.head.template!r} in {one.head.locale} is already defined in {same.file}")
+            )
     return problems

@@ -15,6 +15,8 @@ Path = tuple[str | int, ...]
 Plain = str | int | Decimal | bool | None | list["Plain"] | dict[str, "Plain"]
 
 MAX_DEPTH: Final = 64
+MAX_NODES: Final = 20_000
+"""Keys, values and list entries of one document: a second's work. The count ends the reading, so that what lies beyond costs nothing."""
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?")
 _YAML_TAG: Final = "tag:yaml.org,2002:"
@@ -74,10 +76,10 @@ def dotted(path: Path) -> str:
 def parse(text: str, file: str, first_line: int = 1) -> Document:
     """Parse one YAML document. `first_line`: where `text` begins in the file. Raises DefinitionError."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        node = yaml.compose(text, Loader=BoundedLoader)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
-        raise DefinitionError([Problem(file, line + first_line, "", f"no valid YAML: {error.problem or error}")]) from None
+        raise DefinitionError([Problem(file, line + first_line, "", _told(error))]) from None
     except yaml.reader.ReaderError as error:
         raise DefinitionError([Problem(file, first_line, "", f"no valid YAML: {error.reason}")]) from None
     except RecursionError:
@@ -87,6 +89,28 @@ def parse(text: str, file: str, first_line: int = 1) -> Document:
     if reader.problems:
         raise DefinitionError(reader.problems)
     return Document(file, data, reader.lines)
+
+
+def _told(error: yaml.MarkedYAMLError) -> str:
+    what = error.problem or str(error)
+    return what if isinstance(error, TooManyNodes) else f"no valid YAML: {what}"
+
+
+class TooManyNodes(yaml.composer.ComposerError):
+    """The document has more than MAX_NODES nodes."""
+
+
+class BoundedLoader(yaml.SafeLoader):
+    """Ends with an error at the first node beyond MAX_NODES."""
+
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            what = f"more than {MAX_NODES} keys, values and list entries in one file: write several files"
+            raise TooManyNodes(None, None, what, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 class _Reader:

@@ -33,10 +33,10 @@ from shared.contracts.headers import CAUSE, KIND, header
 from shared.contracts.redis_keys import TAGS
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, SEGMENT_CHANGED
-from shared.definitions.files import load
+from shared.definitions.folder import read_folder
 from shared.definitions.journey import Journey
 from shared.definitions.segment import Segment
-from shared.definitions.template import load_templates
+from shared.definitions.template import TemplateHead
 from shared.runtime.envelope import peek
 from shared.runtime.meta import Meta
 from shared.runtime.stage import Stage
@@ -237,14 +237,13 @@ class Pipeline:
 
 def stages() -> tuple[Stage[Any, Any], ...]:
     """The stages as the services' main.py make them of the definitions that ship."""
-    templates = load_templates(DEFINITIONS, "en")
-    segments = [one.definition for one in load(DEFINITIONS, Segment)]
-    names = {segment.name for segment in segments}
+    folder = read_folder(DEFINITIONS, "en").needed(Segment, Journey, TemplateHead)
+    segments = [one.definition for one in folder.of(Segment)]
     return (
         ResolverStage(),
         FolderStage(),
         SegmentationStage(compile_plan(segments, "UTC")),
-        Journeys(plans(load(DEFINITIONS, Journey), templates, names), templates.person_names),
+        Journeys(plans(folder.of(Journey), folder.templates), folder.templates.person_names),
     )
 
 

@@ -21,7 +21,8 @@ from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Consent, Fact, Person
 from shared.contracts.ledger import LedgerEntry
 from shared.contracts.topics import MESSAGE_REQUESTED
-from shared.definitions.template import Templates, load_templates
+from shared.definitions.folder import read_folder
+from shared.definitions.template import TemplateHead, Templates
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.testing.fakes import FakeRecord
 
@@ -190,7 +191,7 @@ def write_templates(folder: Path) -> Templates:
     head = f"---\ntemplate: {{}}\nchannel: email\nclass: marketing\nlocale: en\nsubject: {subject}\n---\n"
     (folder / "hello.en.liquid").write_text(head.format("hello") + "Hello {{ person.firstName | default: 'you' }}\n")
     (folder / "needs.en.liquid").write_text(head.format("needs") + "Your {{ person.plan }}\n")
-    return load_templates(folder)
+    return read_folder(folder).needed(TemplateHead).templates
 
 
 class World:

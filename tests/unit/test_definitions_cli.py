@@ -70,6 +70,18 @@ def test_a_failing_test_is_told_with_its_line_and_what_happened(tmp_path: Path) 
     assert "1 passed, 1 failed" in output
 
 
+def test_what_is_given_at_one_instant_happens_in_the_order_of_the_file(tmp_path: Path) -> None:
+    """The eleventh and later ones too: of what is said at one instant, the last holds."""
+    said = "".join(f"      - {{at: 2026-06-01T09:30:00Z, identify: {{plan: p{number}}}}}\n" for number in range(120))
+    (tmp_path / "a.yaml").write_text(
+        "segment: planned\ntitle: {zh: a, en: b}\nwhen: {trait: plan, is: p119}\ntests:\n"
+        f"  - name: the last plan\n    now: 2026-06-01T09:30:00Z\n    expect: in\n    given:\n{said}"
+    )
+    code, output = rapport("test", str(tmp_path))
+    assert code == 0, output
+    assert "1 passed, 0 failed" in output
+
+
 def test_check_names_every_problem_and_fails(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(SEGMENT.replace("within: 2d", "withn: 2d"))
     (tmp_path / "b.yaml").write_text("what: ever\n")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.definitions.files import MAX_FILE_BYTES, load, load_all
-from shared.definitions.kinds import KINDS
+from shared.definitions.files import MAX_FILE_BYTES
+from shared.definitions.folder import read_folder
 from shared.definitions.models import Definition, Reference
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError, parse
@@ -79,9 +79,8 @@ def test_a_folder_is_read_by_kind_and_by_name(tmp_path: Path) -> None:
     (tmp_path / ".hidden.yaml").write_text("not: [one")
     (tmp_path / "notes.txt").write_text("not: [one")
     (tmp_path / "other.yaml").write_text("other: x\n")
-    assert [one.definition.name for one in load(tmp_path, Segment)] == ["alpha", "zeta"]
-    _, found = load_all(tmp_path, KINDS)
-    assert [str(problem).split(":")[0] for problem in found] == ["other.yaml"]
+    assert [one.definition.name for one in read_folder(tmp_path).needed(Segment).of(Segment)] == ["alpha", "zeta"]
+    assert [problem.file for problem in read_folder(tmp_path).problems] == ["other.yaml"]
 
 
 def test_every_problem_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
@@ -91,7 +90,7 @@ def test_every_problem_of_a_folder_is_told_at_once(tmp_path: Path) -> None:
     (tmp_path / "d.yaml").write_bytes(b"ok: 1\nsegment: \xff\n")
     (tmp_path / "e.yaml").write_text("#" * (MAX_FILE_BYTES + 1))
     with pytest.raises(DefinitionError) as found:
-        load(tmp_path, Segment)
+        read_folder(tmp_path).needed(Segment)
     text = str(found.value)
     assert "b.yaml:1: segment: 'same' is already defined in a.yaml" in text
     assert "c.yaml:1: segment: " in text
@@ -114,10 +113,10 @@ def test_a_name_that_no_definition_has_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD.format(name="alpha"))
     (tmp_path / "b.yaml").write_text("pointer: good\nto: alpha\n")
     (tmp_path / "c.yaml").write_text("pointer: bad\nto: beta\n")
-    _, found = load_all(tmp_path, {"segment": Segment, "pointer": Pointer})
+    found = read_folder(tmp_path, kinds={"segment": Segment, "pointer": Pointer}).problems
     assert [str(problem) for problem in found] == ["c.yaml:2: to: there is no segment 'beta'; there are alpha"]
 
 
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="is no folder"):
-        load(tmp_path / "absent", Segment)
+        read_folder(tmp_path / "absent").needed(Segment)

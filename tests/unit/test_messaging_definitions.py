@@ -6,14 +6,15 @@ import pytest
 
 from deploy.local.settings import PROJECT
 from services.messaging.domain.admission import Rules
+from services.messaging.domain.passages import Plan
 from services.messaging.domain.planning import plans
 from shared.contracts.journey_blob import SendStep, WaitStep
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.durations import DAY_MS
-from shared.definitions.files import load
+from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.journey import Journey
 from shared.definitions.segment import Segment
-from shared.definitions.template import Templates, load_templates
+from shared.definitions.template import TemplateHead, Templates
 from shared.definitions.yaml_text import DefinitionError
 
 SHIPPED = PROJECT / "deploy" / "definitions"
@@ -33,10 +34,20 @@ steps:
 """
 
 
+def read(folder: Path, default_locale: str = "en") -> Definitions:
+    """What messaging reads at its start. Raises DefinitionError."""
+    return read_folder(folder, default_locale).needed(Journey, Segment, TemplateHead, ConsentPolicy)
+
+
+def planned(folder: Path) -> dict[str, list[Plan]]:
+    found = read(folder)
+    return plans(found.of(Journey), found.templates)
+
+
 def problems(folder: Path) -> list[str]:
     """Everything that is wrong in `folder`."""
     try:
-        plans(load(folder, Journey), load_templates(folder), {"important"})
+        read(folder)
     except DefinitionError as error:
         return [str(problem) for problem in error.problems]
     return []
@@ -45,12 +56,13 @@ def problems(folder: Path) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "greet.yaml").write_text(JOURNEY)
+    (tmp_path / "important.yaml").write_text("segment: important\ntitle: {zh: 重要, en: Important}\nwhen: {did: Order Completed}\n")
     (tmp_path / "hello.en.liquid").write_text(HEAD.format("marketing", "en") + "Hello {{ person.firstName | default: 'you' }}\n")
     return tmp_path
 
 
 def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
-    [plan] = plans(load(folder, Journey), load_templates(folder), {"important"})["important"]
+    [plan] = planned(folder)["important"]
     assert (plan.journey, plan.segment, plan.guard) == ("greet", "important", 90 * DAY_MS)
     assert plan.steps == (
         SendStep("steps[0]", "email", "hello", "marketing", 2 * DAY_MS, 2, 7 * DAY_MS),
@@ -61,7 +73,7 @@ def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
 
 def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> None:
     (folder / "hello.en.liquid").write_text(HEAD.format("transactional", "en") + "Hello\n")
-    [plan] = plans(load(folder, Journey), load_templates(folder), {"important"})["important"]
+    [plan] = planned(folder)["important"]
     assert isinstance(plan.steps[0], SendStep)
     assert plan.steps[0].cap_messages == 0
 
@@ -69,7 +81,7 @@ def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> 
 def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Path) -> None:
     def version(text: str) -> int:
         (folder / "greet.yaml").write_text(text)
-        return load(folder, Journey)[0].definition.version
+        return read(folder).of(Journey)[0].definition.version
 
     first = version(JOURNEY)
     assert version(JOURNEY.replace("en: Greet", "en: Say hello") + "# a comment\n") == first
@@ -89,7 +101,24 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
             "greet.yaml:9: steps[2].send.channel: input should be 'email'",
         ),
         (("segment.entered", "event.seen"), "greet.yaml:3: enter.on: input should be 'segment.entered'"),
-        (("per: 7d", "per: 40d"), "greet.yaml:5: caps: expected at most 31d: sent messages are counted so long (found 40d)"),
+        (
+            ("per: 7d", "per: 40d"),
+            "greet.yaml:5: caps.per: expected at most 31d: sent messages are counted so long; `once_per` reaches further (found 40d)",
+        ),
+        (
+            ("expires: 2d", "expires: 745h"),
+            "greet.yaml:7: steps[0].send.expires: expected at most 31d: what became of a message is remembered so long; "
+            "to send later, put a `wait` before the step (found 745h)",
+        ),
+        (
+            ("wait: 3d", "wait: 367d"),
+            "greet.yaml:8: steps[1].wait: expected at most 366d: a passage stays in memory while it waits; "
+            "write several waits (found 367d)",
+        ),
+        (
+            ("once_per: 90d", "once_per: 3661d"),
+            "greet.yaml:4: once_per: expected at most 3660d: that is ten years; entries are remembered so long (found 3661d)",
+        ),
         (("segment: important", "segment: other"), "greet.yaml:3: enter.segment: there is no segment 'other'"),
         (("once_per: 90d", "once_pre: 90d"), "greet.yaml:4: once_pre: unknown key 'once_pre' (did you mean 'once_per'?)"),
     ],
@@ -97,6 +126,18 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
 def test_what_is_wrong_in_a_journey_is_said_with_file_and_line(folder: Path, change: tuple[str, str], said: str) -> None:
     (folder / "greet.yaml").write_text(JOURNEY.replace(*change))
     assert [problem for problem in problems(folder) if problem.startswith(said)], problems(folder)
+
+
+def test_the_longest_durations_are_accepted(folder: Path) -> None:
+    longest = JOURNEY
+    for change in (("90d", "3660d"), ("per: 7d", "per: 31d"), ("expires: 2d", "expires: 31d"), ("wait: 3d", "wait: 366d")):
+        longest = longest.replace(*change)
+    (folder / "greet.yaml").write_text(longest)
+    [plan] = planned(folder)["important"]
+    assert plan.steps[:2] == (
+        SendStep("steps[0]", "email", "hello", "marketing", 31 * DAY_MS, 2, 31 * DAY_MS),
+        WaitStep("steps[1]", 366 * DAY_MS),
+    )
 
 
 @pytest.mark.parametrize(
@@ -137,27 +178,25 @@ def test_what_is_wrong_in_a_template_is_said_with_file_and_line(folder: Path, na
 )
 def test_the_locale_is_the_persons_else_the_installations(folder: Path, wanted: str | None, found: str) -> None:
     (folder / "hello.zh.liquid").write_text(HEAD.format("marketing", "zh") + "你好\n")
-    picked = load_templates(folder).pick("hello", wanted)
+    picked = read(folder).templates.pick("hello", wanted)
     assert picked is not None
     assert picked.head.locale == found
 
 
 def test_without_the_installations_locale_there_is_still_a_message(folder: Path) -> None:
-    picked = load_templates(folder, default_locale="fr").pick("hello", "de")
+    picked = read(folder, default_locale="fr").templates.pick("hello", "de")
     assert picked is not None
     assert Templates([]).pick("hello", "en") is None
 
 
 def test_templates_name_the_traits_they_need(folder: Path) -> None:
     (folder / "hello.en.html.liquid").write_text("{% for tag in person.tags %}{{ tag }}{% endfor %}{{ person['plan'] }}")
-    assert load_templates(folder).person_names == {"firstName", "tags", "plan"}
+    assert read(folder).templates.person_names == {"firstName", "tags", "plan"}
 
 
 def test_what_ships_is_well_and_needs_a_yes_for_marketing() -> None:
-    templates = load_templates(SHIPPED)
-    segments = {one.definition.name for one in load(SHIPPED, Segment)}
-    assert {plan.journey for found in plans(load(SHIPPED, Journey), templates, segments).values() for plan in found} == {"keep_important"}
-    assert {locale: one.html is not None for locale, one in templates.of("keep_important").items()} == {"en": True, "zh": True}
-    [policy] = load(SHIPPED, ConsentPolicy)
-    assert Rules.of(policy.definition) == Rules({"email": "opt_in"})
+    shipped = read(SHIPPED)
+    assert {plan.journey for found in planned(SHIPPED).values() for plan in found} == {"keep_important"}
+    assert {locale: one.html is not None for locale, one in shipped.templates.of("keep_important").items()} == {"en": True, "zh": True}
+    assert Rules.of(shipped.single(ConsentPolicy)) == Rules({"email": "opt_in"})
     assert Rules.of(None) == Rules({})

@@ -64,5 +64,5 @@ def test_kinds_that_cannot_be_are_refused(environment: pytest.MonkeyPatch, tmp_p
 
 def test_two_identity_files_are_one_too_many(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = with_identity(environment, tmp_path, "identity: one\nkinds: [email]\n", "identity: two\nkinds: [phone]\n")
-    with pytest.raises(ValueError, match="one must go"):
+    with pytest.raises(DefinitionError, match=r"there may be one identity file, and .* is one already: one of the two must go"):
         external_kinds(settings)

@@ -16,7 +16,7 @@ from shared.contracts.identity import MergeRecord
 from shared.contracts.membership_blob import Membership, decode_membership, members_index
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED
-from shared.definitions.files import load
+from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
@@ -379,7 +379,7 @@ async def test_a_page_and_a_screen_are_events_too() -> None:
 
 
 async def test_a_regular_customer_takes_less_than_500_bytes() -> None:
-    shipped = load(Path(deploy.__file__).parent / "definitions" / "segments", Segment)
+    shipped = read_folder(Path(deploy.__file__).parent / "definitions" / "segments").needed(Segment).of(Segment)
     world = World(*(one.definition for one in shipped))
     world.tick(NOON)
     for number in range(20):

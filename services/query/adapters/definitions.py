@@ -4,10 +4,9 @@ from pathlib import Path
 
 from services.query.domain.segments import KnownSegment
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
-from shared.definitions.files import load
+from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.models import plain_mapping
 from shared.definitions.segment import Segment
-from shared.definitions.yaml_text import DefinitionError
 
 
 def known_segments(folder: Path) -> tuple[KnownSegment, ...]:
@@ -22,14 +21,14 @@ def known_segments(folder: Path) -> tuple[KnownSegment, ...]:
             plain_mapping(one.document.data)["when"],
             one.text,
         )
-        for one in load(folder, Segment)
+        for one in _read(folder).of(Segment)
     )
 
 
 def public_fields(folder: Path) -> Catalogue:
     """What the catalogue file below `folder` says; nothing is public without a file. Raises DefinitionError, also for two files."""
-    found = load(folder, Catalogue)
-    if len(found) > 1:
-        second = found[1].document
-        raise DefinitionError([second.problem(("catalogue",), f"{found[0].file} is a catalogue already: one of them must go")])
-    return found[0].definition if found else NOTHING_PUBLIC
+    return _read(folder).single(Catalogue) or NOTHING_PUBLIC
+
+
+def _read(folder: Path) -> Definitions:
+    return read_folder(folder).needed(Segment, Catalogue)

@@ -29,13 +29,32 @@ from services.segmentation.domain.values import (
     whole_interval,
 )
 from services.segmentation.domain.windows import Look, bounded, of_age, over_all, over_window, total_since
+from shared.definitions.files import Defined
 from shared.definitions.models import canonical
 from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms
 from shared.definitions.segment import Segment
+from shared.definitions.yaml_text import DefinitionError
+
+
+class SameId(ValueError):
+    """Two features have one id by chance; `segment` is the place, in order of names, of a segment that has one of them."""
+
+    def __init__(self, message: str, segment: int) -> None:
+        super().__init__(message)
+        self.segment = segment
+
+
+def compiled(segments: Sequence[Defined[Segment]], zone: str) -> Plan:
+    """As `compile_plan`, of segments as they stand in files, sorted by name. Raises DefinitionError if they cannot be compiled."""
+    try:
+        return compile_plan([one.definition for one in segments], zone)
+    except SameId as error:
+        raise DefinitionError([segments[error.segment].document.problem(("when",), str(error))]) from None
 
 
 def compile_plan(segments: Iterable[Segment], zone: str) -> Plan:
-    """The plan of `segments` (of different names) with days in time zone `zone`. Raises ValueError or KeyError if there is no such zone."""
+    """The plan of `segments` (of different names) with days in time zone `zone`. Raises ValueError or KeyError if there is no such zone,
+    SameId if chance has given two features one id."""
     compiler = _Compiler(Calendar(zone))
     ordered = sorted(segments, key=lambda segment: segment.name)
     rules = []
@@ -167,9 +186,8 @@ class _Compiler:
             looks = tuple((place, leaf.unit, self._looks[leaf]) for place, leaf in leaves)
             other = found.setdefault(key.id, SeriesPlan(key, COMBINE[key.measure], keep, looks))
             if other.key != key:
-                raise ValueError(
-                    f"two features have one id by chance: change {key.event!r} or {other.key.event!r} a little, such as its window"
-                )
+                message = f"two features have one id by chance: change {key.event!r} or {other.key.event!r} a little, such as its window"
+                raise SameId(message, max(self._event_segments[key.event]))
         return found
 
     def events(self) -> dict[str, EventPlan]:

@@ -43,7 +43,7 @@ def _run(stage: SegmentationStage, segment: Segment, test: SegmentTest) -> Outco
     state = stage.empty(PERSON)
     for number, given in enumerate(sorted(segment.history(test), key=lambda one: one.at)):
         state = advance(stage, state, step, epoch_ms(given.at))
-        state = stage.fold(state, event_of(given, f"given-{number}"), step)
+        state = stage.fold(state, event_of(given, f"given-{number:06}"), step)
     state = advance(stage, state, step, epoch_ms(test.now))
     found = Expected.IN if segment.segment in state.members else Expected.OUT
     return Outcome(segment.segment, test.name, test.expect, found, _changes(step))

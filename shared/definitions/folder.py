@@ -1,0 +1,164 @@
+"""A definitions folder read whole. Services and `rapport check` read it by this one function, so they find the same mistakes."""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar
+
+from shared.definitions.files import TEMPLATE_SUFFIX, Defined, File, Listing
+from shared.definitions.journey import Journey, Send
+from shared.definitions.kinds import KINDS
+from shared.definitions.models import Definition, plain_mapping, read
+from shared.definitions.template import TemplateHead, Templates, read_templates
+from shared.definitions.yaml_text import DefinitionError, Problem, parse
+
+D = TypeVar("D", bound=Definition)
+
+EVERYBODY: Final = None
+NAMES_SHOWN: Final = 10
+"""Of the names that there are, an error lists so many."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A problem, and the kinds of definition that cannot be used because of it: EVERYBODY if the file could be of any kind.
+
+    No kind at all: a file of an unknown kind. Services pass over it, so that a file for a newer release stops no older one.
+    """
+
+    problem: Problem
+    concerns: frozenset[str] | None
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """What could be read of a folder, sorted by kind and name, and every mistake in it, sorted by file and line."""
+
+    found: tuple[Defined[Definition], ...]
+    templates: Templates
+    mistakes: tuple[Mistake, ...]
+
+    @property
+    def problems(self) -> list[Problem]:
+        return [mistake.problem for mistake in self.mistakes]
+
+    def needed(self, *models: type[Definition]) -> "Definitions":
+        """These definitions, for somebody who uses those of `models`. Raises DefinitionError with every mistake that concerns them."""
+        kinds = {model.kind for model in models}
+        problems = [one.problem for one in self.mistakes if one.concerns is EVERYBODY or one.concerns & kinds]
+        if problems:
+            raise DefinitionError(problems)
+        return self
+
+    def of(self, model: type[D]) -> list[Defined[D]]:
+        """Every definition of one kind that could be read, by name. Ask `needed` first."""
+        return [Defined(one.file, one.text, one.document, one.definition) for one in self.found if isinstance(one.definition, model)]
+
+    def single(self, model: type[D]) -> D | None:
+        """The one definition of a kind that has at most one; None: there is no such file. Ask `needed` first."""
+        return next((one.definition for one in self.of(model)), None)
+
+
+def read_folder(folder: Path, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
+    """Read every definition and template below `folder`. Never raises for what stands there: mistakes are part of the answer."""
+    listing = Listing(folder)
+    reading = _Reading(kinds)
+    for problem in listing.problems:
+        reading.wrong([problem], frozenset({TemplateHead.kind}) if problem.file.endswith(TEMPLATE_SUFFIX) else EVERYBODY)
+    for file in listing.files:
+        if not file.is_template:
+            reading.take(file)
+    templates, heads, problems = read_templates([file for file in listing.files if file.is_template])
+    reading.wrong(problems, frozenset({TemplateHead.kind}))
+    reading.names[TemplateHead.kind] = heads
+    found = sorted(reading.found, key=lambda one: (one.definition.kind, one.definition.name))
+    known = Templates(templates, default_locale)
+    reading.compare(found)
+    reading.look_up(found)
+    reading.channels(found, known)
+    mistakes = sorted(reading.mistakes, key=lambda one: (one.problem.file, one.problem.line))
+    return Definitions(tuple(found), known, tuple(mistakes))
+
+
+class _Reading:
+    """What has been read so far. `names`: kind -> every name that a file claims, also files with mistakes: they cause no second mistake."""
+
+    def __init__(self, kinds: Mapping[str, type[Definition]]) -> None:
+        self._kinds = kinds
+        self.found: list[Defined[Definition]] = []
+        self.mistakes: list[Mistake] = []
+        self.names: dict[str, set[str]] = {kind: set() for kind in kinds}
+
+    def wrong(self, problems: Iterable[Problem], concerns: frozenset[str] | None) -> None:
+        self.mistakes += (Mistake(problem, concerns) for problem in problems)
+
+    def take(self, file: File) -> None:
+        """Read one YAML file."""
+        concerns: frozenset[str] | None = EVERYBODY
+        try:
+            text = file.text()
+            document = parse(text, file.name)
+            said = plain_mapping(document.data)
+            kind = next((kind for kind in self._kinds if kind in said), None)
+            if kind is None:
+                raise _UnknownKind(file.name, list(said), self._kinds)
+            concerns = frozenset({kind})
+            self.names[kind].add(str(said[kind]))
+            self.found.append(Defined(file.name, text, document, read(document, self._kinds[kind])))
+        except _UnknownKind as error:
+            self.wrong(error.problems, frozenset())
+        except DefinitionError as error:
+            self.wrong(error.problems, concerns)
+
+    def compare(self, found: Sequence[Defined[Definition]]) -> None:
+        """Two of one name, and two of a kind of which there is one."""
+        first: dict[tuple[str, str], str] = {}
+        for one in found:
+            kind, name = one.definition.kind, one.definition.name
+            other = first.setdefault((kind, "" if one.definition.only_one else name), one.file)
+            if other == one.file:
+                continue
+            if one.definition.only_one:
+                message = f"there may be one {kind} file, and {other} is one already: one of the two must go"
+            else:
+                message = f"{name!r} is already defined in {other}"
+            self.wrong([one.document.problem((kind,), message)], frozenset({kind}))
+
+    def look_up(self, found: Sequence[Defined[Definition]]) -> None:
+        """Names that no definition has."""
+        for one in found:
+            for path, kind, name in one.definition.references():
+                known = self.names.get(kind)
+                if known is not None and name not in known:
+                    problem = one.document.problem(path, f"there is no {kind} {name!r}; there are {_listed(name, known)}")
+                    self.wrong([problem], frozenset({one.definition.kind}))
+
+    def channels(self, found: Sequence[Defined[Definition]], templates: Templates) -> None:
+        """Steps that send by a template of another channel."""
+        for one in found:
+            for number, step in enumerate(one.definition.steps if isinstance(one.definition, Journey) else ()):
+                if not isinstance(step, Send):
+                    continue
+                others = {template.head.channel for template in templates.of(step.send.template).values()} - {step.send.channel}
+                if others:
+                    message = f"template {step.send.template!r} is for {', '.join(sorted(others))}, not for {step.send.channel}"
+                    path = ("steps", number, "send", "template")
+                    self.wrong([one.document.problem(path, message)], frozenset({one.definition.kind}))
+
+
+class _UnknownKind(DefinitionError):
+    def __init__(self, file: str, keys: Sequence[str], kinds: Iterable[str]) -> None:
+        known = list(kinds)
+        near = next((match for key in keys[:NAMES_SHOWN] for match in difflib.get_close_matches(key, known, 1)), None)
+        hint = f" (did you mean {near!r}?)" if near else ""
+        super().__init__([Problem(file, 1, "", f"is of no known kind: expected one of the keys {', '.join(known)}{hint}")])
+
+
+def _listed(name: str, known: set[str]) -> str:
+    """The names that there are, shortened, and the nearest to `name`."""
+    names = sorted(known)
+    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    near = difflib.get_close_matches(name, names, 1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return f"{', '.join(names[:NAMES_SHOWN]) or 'none'}{more}{hint}"

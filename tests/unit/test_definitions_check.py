@@ -1,0 +1,357 @@
+"""`rapport check` names every mistake for which any service would refuse to start: file, line and text are the same."""
+
+import ast
+import importlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from deploy.cli import definitions
+from shared.adapters.environment import CANNOT_START
+from shared.definitions import files, liquid_text, rules, yaml_text
+from tests.architecture.sources import python_files
+
+SERVICES = ("ingest", "profile", "segmentation", "messaging", "query")
+ENVIRONMENT = {
+    "RAPPORT_KAFKA_BOOTSTRAP": "127.0.0.1:9",
+    "RAPPORT_REDIS_URL": "redis://127.0.0.1:9/0",
+    "RAPPORT_CLICKHOUSE_URL": "http://127.0.0.1:9",
+}
+SEGMENT = "segment: {}\ntitle: {{zh: 买家, en: Buyers}}\nwhen: {}\n"
+HEAD = "---\ntemplate: {}\nchannel: email\nclass: marketing\nlocale: {}\nsubject: {}\n---\n"
+JOURNEY = """journey: greet
+title: {zh: 好, en: Greet}
+enter: {on: segment.entered, segment: buyers}
+steps:
+  - send: {channel: email, template: hello}
+"""
+TEMPLATE = HEAD.format("hello", "en", "Hi") + "Hello\n"
+
+Broken = Callable[[Path], object]
+
+
+def text(name: str, content: str | bytes) -> Broken:
+    def write(folder: Path) -> None:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
+
+
+def link(name: str, target: str) -> Broken:
+    return lambda folder: (folder / name).symlink_to(target)
+
+
+def many(count: int) -> Broken:
+    def write(folder: Path) -> None:
+        for number in range(count):
+            (folder / f"{number}.yaml").write_text("")
+
+    return write
+
+
+def nested(depth: int) -> Broken:
+    return lambda folder: (folder / "/".join("d" * depth)).mkdir(parents=True)
+
+
+def large(folder: Path) -> None:
+    for number in range(files.MAX_FOLDER_BYTES // files.MAX_FILE_BYTES + 1):
+        (folder / f"{number}.yaml").write_text(f"# {number}\n".ljust(files.MAX_FILE_BYTES, "#"))
+
+
+EVERYBODY = frozenset(SERVICES)
+IDENTITY = frozenset({"ingest", "profile"})
+SEGMENTS = frozenset({"segmentation", "messaging", "query"})
+MESSAGING = frozenset({"messaging"})
+CLASHING: Final = (("a", "E25666"), ("b", "E109395"))
+"""Two events whose features have one id of 36 bits."""
+
+MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
+    "a folder that is not there": (lambda folder: folder.rename(folder.with_name("gone")), EVERYBODY, ":1: is no folder"),
+    "no YAML": (text("a.yaml", "a: [b\nc: d"), EVERYBODY, "a.yaml:2: no valid YAML"),
+    "an anchor": (text("a.yaml", "a: &x 1\nb: *x"), EVERYBODY, "a.yaml:2: b: anchors and aliases are not supported"),
+    "no UTF-8": (text("deep/a.yaml", b"ok: 1\nsegment: \xff\n"), EVERYBODY, "deep/a.yaml:2: is not UTF-8"),
+    "a name that is no UTF-8": (text(os.fsdecode(b"\xff.yaml"), "a: ["), EVERYBODY, "\\xff.yaml:1: no valid YAML"),
+    "a large file": (text("a.yaml", "#" * (files.MAX_FILE_BYTES + 1)), EVERYBODY, "a.yaml:1: is larger than 1048576 bytes"),
+    "a large folder": (large, EVERYBODY, "holds definition files of more than 16777216 bytes together"),
+    "many files": (many(files.MAX_FILES + 1), EVERYBODY, ":1: holds more than 2000 definition files"),
+    "deep folders": (nested(files.MAX_FOLDERS_DEEP + 1), EVERYBODY, ":1: folders may nest no deeper than 16"),
+    "many nodes": (text("a.yaml", "a:\n" + "- b\n" * 2_000), EVERYBODY, "a.yaml:1999: more than 2000 keys"),
+    "a dangling link": (link("a.yaml", "gone.yaml"), EVERYBODY, "a.yaml:1: is a link to gone.yaml, which is not there"),
+    "a dangling link to a folder": (link("segments", "../gone"), EVERYBODY, "segments:1: is a link to ../gone, which is not there"),
+    "a dangling link to a template": (link("a.en.liquid", "gone"), MESSAGING, "a.en.liquid:1: is a link to gone, which is not there"),
+    "a link to itself": (link("a.yaml", "a.yaml"), EVERYBODY, "a.yaml:1: is a link that leads back to itself"),
+    "a folder in itself": (link("more", "."), EVERYBODY, "more:1: is a link to a folder that it lies in"),
+    "a file that cannot be read": (link("a.yaml", "/proc/self/mem"), EVERYBODY, "a.yaml:1: cannot be read: Input/output error"),
+    "a pipe": (lambda folder: os.mkfifo(folder / "a.yaml"), EVERYBODY, "a.yaml:1: is no regular file"),
+    "two of one name": (
+        lambda folder: [text(name, SEGMENT.format("same", "{did: A}"))(folder) for name in ("b.yaml", "c.yaml")],
+        SEGMENTS,
+        "c.yaml:1: segment: 'same' is already defined in b.yaml",
+    ),
+    "an unknown key": (
+        text("a.yaml", SEGMENT.format("a", "{did: A, withn: 2d}")),
+        SEGMENTS,
+        "a.yaml:3: when.withn: unknown key 'withn' (did you mean 'within'?)",
+    ),
+    "many leaves": (
+        text("a.yaml", SEGMENT.format("a", f"{{any: [{', '.join(['{did: A}'] * (rules.MAX_LEAVES + 1))}]}}")),
+        SEGMENTS,
+        "a.yaml:3: when: expected at most 500 leaves in one rule: use `in` for several values, or several segments",
+    ),
+    "two features of one id": (
+        lambda folder: [text(f"{name}.yaml", SEGMENT.format(name, f"{{did: {event}}}"))(folder) for name, event in CLASHING],
+        frozenset({"segmentation"}),
+        "b.yaml:3: when: two features have one id by chance",
+    ),
+    "a journey on no segment": (
+        text("j.yaml", JOURNEY.replace("buyers", "buyer")),
+        MESSAGING,
+        "j.yaml:3: enter.segment: there is no segment 'buyer'; there are buyers (did you mean 'buyers'?)",
+    ),
+    "a journey without its template": (
+        text("j.yaml", JOURNEY.replace("hello", "helo")),
+        MESSAGING,
+        "j.yaml:5: steps[0].send.template: there is no template 'helo'; there are hello (did you mean 'hello'?)",
+    ),
+    "a journey by an unknown channel": (
+        text("j.yaml", JOURNEY.replace("channel: email", "channel: emial")),
+        MESSAGING,
+        "j.yaml:5: steps[0].send.channel: input should be 'email' (found 'emial')",
+    ),
+    "an expiry too far": (
+        text("j.yaml", JOURNEY.replace("hello}", "hello, expires: 32d}")),
+        MESSAGING,
+        "j.yaml:5: steps[0].send.expires: expected at most 31d",
+    ),
+    "a template without a head": (text("a.en.liquid", "Hello"), MESSAGING, "a.en.liquid:1: expected front matter between two lines `---`"),
+    "a template of another name": (
+        text("bye.en.liquid", TEMPLATE),
+        MESSAGING,
+        "bye.en.liquid:2: template: the file must be called hello.en.liquid",
+    ),
+    "a syntax error": (text("a.en.liquid", HEAD.format("a", "en", "Hi") + "Hi\n{% if %}"), MESSAGING, "a.en.liquid:9: no valid Liquid"),
+    "a syntax error in a subject": (text("a.en.liquid", HEAD.format("a", "en", "'{{ x'")), MESSAGING, "a.en.liquid:6: no valid Liquid"),
+    "an unknown filter": (
+        text("a.en.liquid", HEAD.format("a", "en", "Hi") + "{{ person.x | shout }}"),
+        MESSAGING,
+        "a.en.liquid:8: shout: is no filter of Liquid",
+    ),
+    "an unknown tag": (text("a.en.liquid", HEAD.format("a", "en", "Hi") + "{% shout %}"), MESSAGING, "a.en.liquid:8: no valid Liquid"),
+    "a file included": (
+        text("a.en.liquid", HEAD.format("a", "en", "Hi") + "{% include '/etc/passwd' %}"),
+        MESSAGING,
+        "a.en.liquid:8: include: a template cannot include others",
+    ),
+    "a file rendered": (
+        text("a.en.liquid", HEAD.format("a", "en", "Hi") + "\n{% render 'hello' %}"),
+        MESSAGING,
+        "a.en.liquid:9: render: a template cannot include others",
+    ),
+    "a name that templates do not know": (
+        text("a.en.liquid", HEAD.format("a", "en", "Hi") + "{{ user.name }}"),
+        MESSAGING,
+        "a.en.liquid:8: user: expected one of now, person, segment",
+    ),
+    "one template twice": (
+        text("more/hello.en.liquid", TEMPLATE),
+        MESSAGING,
+        "more/hello.en.liquid:2: template: 'hello' in en is already defined in hello.en.liquid",
+    ),
+    "HTML without text": (text("a.en.html.liquid", "<p>"), MESSAGING, "a.en.html.liquid:1: has no text part beside it"),
+    "HTML that is wrong": (text("hello.en.html.liquid", "<p>\n{% if %}"), MESSAGING, "hello.en.html.liquid:2: no valid Liquid"),
+    "HTML that is a dangling link": (link("hello.en.html.liquid", "gone"), MESSAGING, "hello.en.html.liquid:1: is a link to gone"),
+    "a large template": (
+        text("a.en.liquid", TEMPLATE.ljust(files.MAX_TEMPLATE_BYTES + 1)),
+        MESSAGING,
+        "a.en.liquid:1: is larger than 262144 bytes",
+    ),
+    "a long tag": (
+        text("a.en.liquid", HEAD.format("a", "en", "Hi") + f"\n{{% for i in {'(' * liquid_text.MAX_TAG} %}}{{% endfor %}}"),
+        MESSAGING,
+        "a.en.liquid:9: expected at most 2000 characters between the marks of one Liquid tag",
+    ),
+    "two consent files": (
+        lambda folder: [text(f"{name}.yaml", f"consent: {name}\n")(folder) for name in "ab"],
+        MESSAGING,
+        "b.yaml:1: consent: there may be one consent file, and a.yaml is one already: one of the two must go",
+    ),
+    "a wrong consent file": (
+        text("consent.yaml", "consent: us\nchannels: {email: {marketing: maybe}}\n"),
+        MESSAGING,
+        "consent.yaml:2: channels.email.marketing: input should be 'opt_in' or 'opt_out'",
+    ),
+    "two identity files": (
+        lambda folder: [text(f"{name}.yaml", f"identity: {name}\nkinds: [email]\n")(folder) for name in "ab"],
+        IDENTITY,
+        "b.yaml:1: identity: there may be one identity file, and a.yaml is one already: one of the two must go",
+    ),
+    "a wrong identity file": (
+        text("identity.yaml", "identity: us\nkinds: [u]\n"),
+        IDENTITY,
+        "identity.yaml:1: expected another name than 'u'",
+    ),
+    "two catalogues": (
+        lambda folder: [text(f"{name}.yaml", f"catalogue: {name}\n")(folder) for name in "ab"],
+        frozenset({"query"}),
+        "b.yaml:1: catalogue: there may be one catalogue file",
+    ),
+}
+
+
+class Started(Exception):
+    """A service that refused nothing."""
+
+
+def _start(*_: object, **__: object) -> NoReturn:
+    raise Started
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Good definitions; services stop where they would start to work."""
+    found = tmp_path / "definitions"
+    for name, content in (("buyers.yaml", SEGMENT.format("buyers", "{did: A}")), ("hello.en.liquid", TEMPLATE)):
+        text(name, content)(found)
+    for variable, value in {**ENVIRONMENT, "RAPPORT_DEFINITIONS_DIR": str(found)}.items():
+        monkeypatch.setenv(variable, value)
+    for service in ("profile", "segmentation", "messaging"):
+        monkeypatch.setattr(f"services.{service}.main.run", _start)
+    monkeypatch.setattr("services.segmentation.main.configure_logs", lambda *_: None)
+    monkeypatch.setattr("services.query.main.Metrics", _start)
+    return found
+
+
+def refusals(service: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The mistakes for which `service` refuses to start."""
+    main = importlib.import_module(f"services.{service}.main")
+    start = (lambda: _start(main.external_kinds(main.read_settings()))) if service == "ingest" else main.main
+    with pytest.raises((SystemExit, Started)) as ended:
+        start()
+    prefix = f"{service} cannot start: "
+    lines = [line.removeprefix(prefix) for line in capsys.readouterr().err.splitlines() if line.startswith(prefix)]
+    assert getattr(ended.value, "code", None) == (CANNOT_START if lines else None)
+    return lines
+
+
+def checked(folder: Path) -> tuple[int, list[str]]:
+    app = typer.Typer()
+    app.command()(definitions.check)
+    result = CliRunner().invoke(app, [str(folder)])
+    return result.exit_code, result.output.splitlines()
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_check_says_what_each_service_says(
+    mistake: str, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(yaml_text, "MAX_NODES", 2_000)  # six readings of as many nodes as may be would take ten seconds
+    broken, refuse, told = MISTAKES[mistake]
+    broken(folder)
+    by_service = {service: refusals(service, capsys) for service in SERVICES}
+    code, lines = checked(folder)
+    assert {service for service, lines in by_service.items() if lines} == refuse
+    assert code == 1
+    assert [line for line in lines if told in line], lines
+    for service in refuse:
+        assert set(by_service[service]) <= set(lines)
+        assert [line for line in by_service[service] if told in line]
+
+
+def test_good_definitions_stop_no_service_and_pass_the_check(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text("journeys/j.yaml", JOURNEY)(folder)
+    assert {service: refusals(service, capsys) for service in SERVICES} == {service: [] for service in SERVICES}
+    assert checked(folder) == (0, ["1 segment, 1 journey, 0 consents, 0 identities, 0 catalogues, 1 template: all well"])
+
+
+def test_links_as_a_mounted_config_map_has_them_are_followed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "..2026_11_25").mkdir()
+    text("..2026_11_25/greet.yaml", JOURNEY)(folder)
+    link("..data", "..2026_11_25")(folder)
+    link("greet.yaml", "..data/greet.yaml")(folder)
+    link(".#buyers.yaml", "user@host.1")(folder)
+    assert checked(folder)[1] == ["1 segment, 1 journey, 0 consents, 0 identities, 0 catalogues, 1 template: all well"]
+
+
+def test_a_file_of_a_kind_that_only_a_newer_release_knows_fails_the_check_and_stops_no_service(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text("caps.yaml", "caps: x\n")(folder)
+    text("s.yaml", "segmet: x\n")(folder)
+    assert {service: refusals(service, capsys) for service in SERVICES} == {service: [] for service in SERVICES}
+    known = "expected one of the keys segment, journey, consent, identity, catalogue"
+    assert checked(folder) == (
+        1,
+        [
+            f"caps.yaml:1: is of no known kind: {known}",
+            f"s.yaml:1: is of no known kind: {known} (did you mean 'segment'?)",
+            "2 problems",
+        ],
+    )
+
+
+def test_one_mistake_causes_no_second_one(folder: Path) -> None:
+    text("journeys/j.yaml", JOURNEY)(folder)
+    text("buyers.yaml", SEGMENT.format("buyers", "{}"))(folder)
+    text("hello.en.liquid", TEMPLATE + "{% if %}")(folder)
+    _, lines = checked(folder)
+    assert [line.split(":")[0] for line in lines] == ["buyers.yaml", "hello.en.liquid", "2 problems"]
+
+
+def test_a_huge_segment_is_refused_before_its_work_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """25,500 equal leaves in 1 MB: neither are its nodes made, nor its rules checked."""
+    nodes, checks = 0, 0
+    real = yaml_text.BoundedLoader.compose_node
+
+    def compose(loader: yaml_text.BoundedLoader, parent: object, index: int) -> object:
+        nonlocal nodes
+        nodes += 1
+        return real(loader, parent, index)  # type: ignore[arg-type]
+
+    def look(_: object) -> None:
+        nonlocal checks
+        checks += 1
+
+    monkeypatch.setattr(yaml_text.BoundedLoader, "compose_node", compose)
+    monkeypatch.setattr(rules, "_tag", look)
+    text("big.yaml", "segment: big\ntitle: {zh: a, en: b}\nwhen:\n  any:\n" + "    - {did: Order Completed, within: 3d}\n" * 25_500)(folder)
+    code, lines = checked(folder)
+    assert (code, lines[0]) == (1, "big.yaml:4002: more than 20000 keys, values and list entries in one file: write several files")
+    assert nodes < yaml_text.MAX_NODES + 100
+    assert checks == 0
+
+
+def test_leaves_are_counted_no_further_than_the_bound() -> None:
+    touched = 0
+
+    class Leaf(dict[str, str]):
+        def __contains__(self, key: object) -> bool:
+            nonlocal touched
+            touched += 1
+            return super().__contains__(key)
+
+    assert rules.leaves({"any": [{"all": [Leaf(did="A")] * 400}, {"none": [Leaf(did="A")] * 100}]}) == rules.MAX_LEAVES
+    touched = 0
+    assert rules.leaves([Leaf(did="A")] * 27_000) == rules.MAX_LEAVES + 1
+    assert touched <= 3 * (rules.MAX_LEAVES + 1)
+
+
+def test_services_read_definitions_by_the_one_function() -> None:
+    """A reader of its own would be one whose refusals `check` does not know."""
+    allowed = {"read_folder", "Definitions", "Defined", "DefinitionError", "Problem", "plain_mapping", "canonical"}
+    readers = {"shared.definitions.files", "shared.definitions.folder", "shared.definitions.yaml_text", "shared.definitions.models"}
+    found = [
+        f"{path.name}: {name.name}"
+        for path, tree in python_files("services")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module in readers
+        for name in node.names
+        if name.name not in allowed
+    ]
+    assert found == []

@@ -74,7 +74,7 @@ def _metrics(url: str) -> Iterator[Sample]:
     try:
         with urlopen(url, timeout=REQUEST_SECONDS) as answer:
             text = answer.read().decode()
-    except (URLError, OSError):
+    except (URLError, OSError):  # HTTPError is among them: ingest tells its metrics on a port of their own
         return
     for family in text_string_to_metric_families(text):
         yield from family.samples

@@ -73,6 +73,8 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
     def service(name: str, drains: int = 3) -> Step:
         port = ports[name]
         own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
+        if name == "ingest":
+            own["RAPPORT_HEALTH_PORT"] = str(ports["ingest-health"])
         if name in HTTP_SERVICES:
             own["RAPPORT_INTERNAL_TOKEN"] = between_services
         argv = [sys.executable, "-m", f"services.{name}.main"]
@@ -90,7 +92,7 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
         service("ingest", drains=4),  # nothing new comes in while the rest finishes
     ]
     if shutil.which("prometheus"):
-        targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)}
+        targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)} | {"ingest": ports["ingest-health"]}
         data = home.data / "prometheus"
         found.append(Step("prometheus", 3, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
     return found

@@ -19,9 +19,10 @@ USUAL: Mapping[str, int] = MappingProxyType(
         "segmentation": 8092,
         "messaging": 8093,
         "warehouse": 8094,
+        "ingest-health": 8095,
     }
 )
-"""The port of each part (for a worker that of its health pages) when it is free."""
+"""The port of each part when it is free; for a worker, and beside ingest's public one, that of its health pages."""
 
 
 def is_free(port: int) -> bool:

@@ -1,6 +1,6 @@
 """The application: the tracking API as a raw route in front, FastAPI behind it, problem+json on every error."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -14,10 +14,9 @@ from services.ingest.adapters.keyring import Keyring
 from services.ingest.adapters.openapi import with_tracking
 from services.ingest.adapters.tracking import Tracking
 from services.ingest.domain.reasons import Refusal, Refused
-from services.ingest.metrics import Metrics
 from services.ingest.settings import Settings
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[Mapping[str, Any]]]
 
 
 class IngestApp(FastAPI):
@@ -56,12 +55,11 @@ def build(
     tracking: Tracking,
     keyring: Keyring,
     readiness: endpoints.Readiness,
-    metrics: Metrics,
     lifespan: Lifespan | None = None,
 ) -> IngestApp:
     """The application over parts that are already made; tests hand it fakes."""
     app = IngestApp(tracking, lifespan)
-    app.include_router(endpoints.health(readiness, metrics))
+    app.include_router(endpoints.health(readiness))
     app.include_router(endpoints.browser(settings, keyring))
     app.include_router(endpoints.replay(settings, tracking))
     app.add_exception_handler(Refused, _refused)

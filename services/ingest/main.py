@@ -2,12 +2,15 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import structlog
 from fastapi import FastAPI
 
+from services.ingest.adapters.connections import DOORS, bounded
+from services.ingest.adapters.inside import InsidePort
 from services.ingest.adapters.keyring import Keyring
 from services.ingest.adapters.log_writer import LogWriter, counting_failures
 from services.ingest.adapters.server import serve
@@ -55,8 +58,12 @@ def create() -> IngestApp:
         keyring.forget()
         metrics.write_keys.set(len(keys.keys))
 
+    inside = InsidePort(settings.host, settings.health_port, readiness, metrics.registry.collectors)
+    doors = bounded(settings, metrics)
+
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
+        await inside.start()
         keys.start(keys_changed)
         writer.start()
         # Of several processes on one port each should take its first request when it can answer it; but an outage must be
@@ -64,12 +71,13 @@ def create() -> IngestApp:
         await asyncio.gather(writer.wait(FIRST_SECONDS), asyncio.to_thread(keys.wait, FIRST_SECONDS))
         calm_collector()
         _log.info("started", host=settings.host, port=settings.port)
-        yield
+        yield {DOORS: doors}
         left = await writer.close(settings.delivery_timeout_seconds + 1)
         keys.stop()
+        await inside.stop()
         _log.info("stopped", unacknowledged=left)
 
-    return build(settings, tracking, keyring, readiness, metrics, lifespan)
+    return build(settings, tracking, keyring, readiness, lifespan)
 
 
 if __name__ == "__main__":

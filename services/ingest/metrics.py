@@ -21,6 +21,8 @@ METRICS: Final = (
     Metric("rapport_ingest_produce_errors_total", C, (), "records that Kafka did not acknowledge in time"),
     Metric("rapport_ingest_events_in_flight", G, (), "records waiting for Kafka's acknowledgement"),
     Metric("rapport_ingest_kafka_available", G, (), "1 while events are taken, 0 while callers get 503"),
+    Metric("rapport_ingest_connections", G, (), "connections open; RAPPORT_MAX_CONNECTIONS of a process at most"),
+    Metric("rapport_ingest_hung_up_total", C, ("reason",), "connections closed before a request was whole"),
     Metric("rapport_ingest_write_keys", G, (), "write keys known, revoked ones included"),
 )
 
@@ -43,4 +45,6 @@ class Metrics:
         self.produce_errors = registry.counter("rapport_ingest_produce_errors_total")
         self.in_flight = registry.gauge("rapport_ingest_events_in_flight")
         self.kafka_available = registry.gauge("rapport_ingest_kafka_available")
+        self.connections = registry.gauge("rapport_ingest_connections")
+        self.hung_up = registry.counter("rapport_ingest_hung_up_total")
         self.write_keys = registry.gauge("rapport_ingest_write_keys")

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import httpx
+from prometheus_client import generate_latest
 
 from services.ingest.adapters.keyring import Keyring
 from services.ingest.adapters.log_writer import LogWriter
@@ -34,13 +35,17 @@ class Rig:
         self.writer = LogWriter(self.producer, self.circuit, self.metrics)
         self.keyring = Keyring(self.keys, self.settings.rate_per_key)
         self.tracking = Tracking(self.settings, self.keyring, self.writer, self.metrics)
-        self.app = build(self.settings, self.tracking, self.keyring, lambda: {"kafka": None}, self.metrics)
+        self.app = build(self.settings, self.tracking, self.keyring, lambda: {"kafka": None})
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://ingest.test:8080")
 
     async def post(self, path: str, body: Any, headers: dict[str, str] | None = None, **more: Any) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return await self.client.post(path, content=content, headers=BASIC if headers is None else headers, **more)
+
+    def exposed(self) -> str:
+        """The metrics as Prometheus reads them."""
+        return generate_latest(self.metrics.registry.collectors).decode()
 
     def events(self) -> list[ReceivedEvent]:
         return [EVENT_DECODER.decode(record.value) for record in self.producer.log if record.topic == EVENT_RECEIVED]

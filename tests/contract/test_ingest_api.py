@@ -327,7 +327,7 @@ async def test_a_failed_delivery_is_counted_and_a_fatal_one_ends_the_process(rig
     assert ended == []
     failed(KafkaError(KafkaError._FATAL, "fenced", fatal=True))
     assert ended == [True]
-    assert "rapport_ingest_produce_errors_total 2.0" in (await rig.client.get("/metrics")).text
+    assert "rapport_ingest_produce_errors_total 2.0" in rig.exposed()
 
 
 async def test_pixels_are_taken_from_their_address(rig: Rig) -> None:
@@ -384,7 +384,7 @@ async def test_no_path_or_method_gets_a_status_that_stops_an_sdk(rig: Rig, metho
 
 async def test_counts_are_told(rig: Rig) -> None:
     await rig.post("/v1/batch", {"batch": [TRACK | {"type": "track"}, {"type": "page", "anonymousId": "undefined"}]})
-    text = (await rig.client.get("/metrics")).text
+    text = rig.exposed()
     assert 'rapport_ingest_events_received_total{type="track"} 1.0' in text
     assert 'rapport_ingest_events_rejected_total{reason="missing_identity"} 1.0' in text
     assert 'rapport_ingest_unusable_ids_total{field="anonymousId"} 1.0' in text

@@ -249,5 +249,5 @@ def on_own_kafka(own_kafka: Kafka, tmp_path_factory: pytest.TempPathFactory) -> 
 def _answered(ingest: Ingest, status: int) -> int:
     """How many requests were answered with this status, by the service's own count."""
     prefix = f'rapport_ingest_requests_total{{code="{status}"}} '
-    lines = httpx.get(f"{ingest.url}/metrics").text.splitlines()
+    lines = httpx.get(f"{ingest.inside}/metrics").text.splitlines()
     return next((int(float(line.removeprefix(prefix))) for line in lines if line.startswith(prefix)), 0)

@@ -58,7 +58,9 @@ class Ingest:
         self.new_source()
         self.port = free_port()
         self.url = f"http://{HOST}:{self.port}"
-        env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_PORT": str(self.port)}
+        inside = free_port()
+        self.inside = f"http://{HOST}:{inside}"
+        env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_PORT": str(self.port), "RAPPORT_HEALTH_PORT": str(inside)}
         env |= {f"RAPPORT_{name.upper()}": str(value) for name, value in settings.items()}
         argv = [sys.executable, "-m", "services.ingest.main"]
         self.process = Process("ingest", argv, folder / f"ingest-{self.port}.log", env, PROJECT, f"{self.url}/readyz")

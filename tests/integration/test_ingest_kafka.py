@@ -216,7 +216,7 @@ def test_several_processes_share_the_port_and_their_metrics(kafka: Process, tmp_
         for one in sent:  # a connection each, so that both processes get some
             assert ingest.post({"batch": [track(one)]}).status_code == 200
         assert {one.event.message_id for one in ingest.logged()} == set(sent)
-        text = httpx.get(f"{ingest.url}/metrics").text
+        text = httpx.get(f"{ingest.inside}/metrics").text
         assert 'rapport_ingest_events_received_total{type="track"} 40.0' in text
 
 

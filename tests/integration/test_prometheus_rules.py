@@ -97,4 +97,5 @@ def test_every_service_is_scraped_under_compose() -> None:
         "clickhouse",
         "smtp",
         "prometheus",
+        "ingest-health",
     }

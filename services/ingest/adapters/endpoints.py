@@ -1,7 +1,6 @@
 """The quiet endpoints, as ordinary FastAPI routes: what browser SDKs fetch before they send, health, metrics, replay."""
 
 import hmac
-import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
@@ -10,10 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 from fastapi import APIRouter, Depends, Header, Path, Request, Response
 from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 
 from services.ingest.adapters import answers
+from services.ingest.adapters.bodies import read_body
 from services.ingest.adapters.keyring import Keyring, Source
 from services.ingest.adapters.tracking import Tracking
 from services.ingest.domain import writekeys
@@ -21,9 +19,9 @@ from services.ingest.domain.bodies import take_batch, take_item, take_single
 from services.ingest.domain.paths import kind_of
 from services.ingest.domain.reasons import Reason, Refusal, Refused
 from services.ingest.domain.replays import replayed_message_id
-from services.ingest.metrics import Metrics
 from services.ingest.settings import Settings
 from shared.contracts.events import REJECTED_DECODER
+from shared.contracts.topics import LARGE_RECORD_BYTES
 
 Readiness = Callable[[], Mapping[str, str | None]]
 """What must hold for the process to be ready: name -> None if it holds, else why it does not."""
@@ -36,8 +34,8 @@ def _with_cors(request: Request, response: Response) -> None:
         response.headers[name.decode()] = value.decode()
 
 
-def health(readiness: Readiness, metrics: Metrics) -> APIRouter:
-    """/healthz, /readyz, /metrics."""
+def health(readiness: Readiness) -> APIRouter:
+    """/healthz and /readyz: what a load balancer asks. Metrics are for inside, on the health port."""
     router = APIRouter()
 
     @router.get("/healthz", operation_id="healthz", summary="The process runs")
@@ -50,14 +48,6 @@ def health(readiness: Readiness, metrics: Metrics) -> APIRouter:
         ready = all(reason is None for reason in parts.values())
         body = {"status": "ready" if ready else "not ready", "parts": {name: reason or "ok" for name, reason in parts.items()}}
         return JSONResponse(body, 200 if ready else 503)
-
-    @router.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
-    async def prometheus() -> Response:
-        collectors = metrics.registry.collectors
-        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # several processes share the port: any of them tells of all
-            collectors = CollectorRegistry()
-            MultiProcessCollector(collectors)  # type: ignore[no-untyped-call]
-        return Response(generate_latest(collectors), media_type=CONTENT_TYPE_LATEST)
 
     return router
 
@@ -120,7 +110,8 @@ def replay(settings: Settings, tracking: Tracking) -> APIRouter:
         token = settings.internal_token
         if token is None or not hmac.compare_digest(given.encode(), token.get_secret_value().encode()):
             raise Refused(401, Refusal.UNKNOWN_WRITE_KEY, "replaying needs the internal token")
-        value = await request.body()
+        bound = settings.body_timeout_seconds
+        value = await read_body(dict(request.scope["headers"]), request.receive, LARGE_RECORD_BYTES, bound)
         try:
             rejected = REJECTED_DECODER.decode(value)
         except msgspec.DecodeError as error:

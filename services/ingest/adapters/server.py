@@ -6,7 +6,7 @@ import tempfile
 
 import uvicorn
 
-from services.ingest.adapters.http_protocol import OneWriteProtocol
+from services.ingest.adapters.connections import BoundedProtocol
 from services.ingest.settings import Settings
 
 
@@ -25,7 +25,7 @@ def serve(factory: str, settings: Settings) -> None:
         port=settings.port,
         workers=settings.ingest_processes,
         loop="uvloop",
-        http=OneWriteProtocol,
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

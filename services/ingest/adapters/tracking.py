@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from services.ingest.adapters import answers
-from services.ingest.adapters.bodies import Gone, Receive, Scope, Send, read_body
+from services.ingest.adapters.bodies import SWALLOWED_BODIES, Gone, Receive, Scope, Send, read_body, swallow
 from services.ingest.adapters.keyring import Keyring, Source
 from services.ingest.adapters.log_writer import LogWriter
 from services.ingest.domain import pixels, writekeys
@@ -69,7 +69,10 @@ class Tracking:
         except Refused as refused:
             answer = answers.problem(refused, origin)
             if refused.code is Refusal.BODY_TOO_LARGE or refused.code is Refusal.BODY_TIMEOUT:
-                answer[1].append((b"connection", b"close"))  # the rest of the body is not worth reading
+                answer[1].append((b"connection", b"close"))
+            if refused.code is Refusal.BODY_TOO_LARGE:
+                most = SWALLOWED_BODIES * self._limits.body_bytes
+                await swallow(headers, receive, most, self._settings.body_timeout_seconds)
             self._metrics.refused.labels(refused.code.value).inc()
         except Gone:
             return

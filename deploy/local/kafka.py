@@ -98,6 +98,6 @@ def _properties(port: int, controller_port: int, logs: Path) -> str:
         "background.threads": 2,
         "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
         "log.index.size.max.bytes": 2 * 1024 * 1024,
-        "log.retention.hours": 720,
+        "log.retention.hours": 672,
     }
     return "".join(f"{name}={value}\n" for name, value in settings.items())

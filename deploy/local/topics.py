@@ -16,9 +16,8 @@ from pydantic_settings import SettingsConfigDict
 from shared.adapters.environment import read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.contracts.slots import MOST_PARTITIONS
-from shared.contracts.topics import TOPICS, Topic
+from shared.contracts.topics import DAY_MS, TOPICS, Topic
 
-DAY_MS = 24 * 3600 * 1000
 SECONDS = 30
 POLL_SECONDS = 0.1
 NEW_PARTITIONS = 8
@@ -37,7 +36,9 @@ class TopicSettings(KafkaSettings):
         description=f"partitions of every data topic, so many workers a stage can share the work; chosen once, when topics are made: "
         f"without it as many as the topics have that are there, {NEW_PARTITIONS} where none is",
     )
-    retention_days: int = Field(30, ge=1, description="age at which data leaves the log; personal data must")
+    retention_days: int = Field(
+        28, ge=1, description="age at which data leaves the log, in segments of a day: one day later they are gone; personal data must go"
+    )
     replication_factor: int = Field(-1, description="copies of each topic; -1 takes the broker's default")
 
 

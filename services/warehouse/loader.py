@@ -122,7 +122,7 @@ class Loader:
 
     def _age(self) -> float:
         """Rows wait longer the more tables are busy and the longer writing takes: a block costs as much as some thousand rows."""
-        calm = min(CALM_AGE_SECONDS, self._gathering.blocks / self._inserts_s)
+        calm = min(CALM_AGE_SECONDS, self._gathering.topics / self._inserts_s)
         return max(self._age_s, calm, min(LONGEST_AGE_SECONDS, WRITING_SHARE * self._took_s))
 
     def _patience(self) -> float:

@@ -10,8 +10,9 @@ start (shared/adapters/partitions.py) and settles it here once; nothing may ask 
 from functools import lru_cache
 from typing import Final
 
-MOST_PARTITIONS: Final = 256
-"""The runtime's clock records cost with the square of the count (shared/runtime/README.md): no installation may have more."""
+MOST_PARTITIONS: Final = 100
+"""No installation may have more: clock records cost with the square of the count (shared/runtime/README.md), and what the warehouse commits
+beside an offset names every lane in 4,000 bytes (services/warehouse/domain/packed.py)."""
 
 _M: Final = 0x5BD1E995
 _MASK: Final = 0xFFFFFFFF

@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
-RETENTION_MS: Final = 30 * 24 * 3600 * 1000
+DAY_MS: Final = 24 * 3600 * 1000
+RETENTION_MS: Final = 28 * DAY_MS
 """Default age at which data leaves the log (personal data must); a rebuild from zero needs what is still in it."""
+SEGMENT_MS: Final = DAY_MS
+"""Kafka deletes whole segments, by their newest record: a record is gone a segment after its time at the latest."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
     def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:
-        """Broker settings of this topic: log-append time always; compacted for ever, or deleted after `retention_ms`."""
-        kept = {"cleanup.policy": "compact"} if self.compacted else {"cleanup.policy": "delete", "retention.ms": str(retention_ms)}
-        return {"message.timestamp.type": "LogAppendTime", **kept, **self.config}
+        """Broker settings of this topic: log-append time always; compacted for ever, or gone `retention_ms` and a segment later."""
+        aged = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "segment.ms": str(SEGMENT_MS)}
+        return {"message.timestamp.type": "LogAppendTime", **({"cleanup.policy": "compact"} if self.compacted else aged), **self.config}
 
 
 _LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}

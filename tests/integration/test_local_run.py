@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from typer.testing import CliRunner
 
 from deploy.cli import keys
@@ -23,7 +23,7 @@ from deploy.local.topics import TopicSettings, WrongTopicError, ensure
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.partitions import read_count
 from shared.contracts.control import KeyKind, key_hash
-from shared.contracts.topics import TOPICS, Topic
+from shared.contracts.topics import DAY_MS, TOPICS, Topic
 
 PROJECT = Path(__file__).parents[2]
 TINY_SYSTEM = """
@@ -54,12 +54,15 @@ def test_every_topic_is_made_as_the_contract_says_and_a_second_time_changes_noth
 
 
 @pytest.mark.real
-def test_a_changed_retention_reaches_topics_that_are_there(admin: AdminClient) -> None:
+def test_data_of_new_topics_and_of_those_that_are_there_is_gone_a_day_after_its_retention(admin: AdminClient) -> None:
     topic = Topic("local-run.retention", ("a",), ("b",), "k", "c", partitions=1)
-    ensure(admin, (topic,), TopicSettings(retention_days=30))
-    ensure(admin, (topic,), TopicSettings(retention_days=7))
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
-    assert admin.describe_configs([resource])[resource].result(10)["retention.ms"].value == str(7 * 24 * 3600 * 1000)
+    thirty_days = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}  # as the release before made it
+    admin.create_topics([NewTopic(topic.name, 1, 1, config=thirty_days)])[topic.name].result(10)
+    for settings, days in ((TopicSettings(), 28), (TopicSettings(retention_days=7), 7)):
+        ensure(admin, (topic,), settings)
+        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
+        found = admin.describe_configs([resource])[resource].result(10)
+        assert (found["retention.ms"].value, found["segment.ms"].value) == (str(days * DAY_MS), str(DAY_MS))
 
 
 @pytest.mark.real

@@ -2,19 +2,20 @@
 
 import json
 from decimal import Decimal
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.warehouse.domain.amounts import Fault, amount
-from services.warehouse.domain.block import Block, Gathering, Limits
+from services.warehouse.domain.block import Block, Gathering, Limits, blocks
 from services.warehouse.domain.chunk import Chunk, Pending, chunk_again
+from services.warehouse.domain.packed import longest_packed, pack, packed_causes, packed_ranges
 from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Range, UnreadableProgressError, decode
 from services.warehouse.domain.rows import Record, Table, row
 from shared.contracts.headers import Cause
-from shared.contracts.slots import partition_count
+from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, RESOLVER_REPLAYED, SEGMENT_CHANGED
 
 LANES = st.builds(
@@ -40,22 +41,73 @@ def test_progress_comes_back_from_the_metadata_it_wrote(
     assert decode(partition, first, progress.encode()) == progress
 
 
-def test_a_block_of_all_partitions_and_the_causes_of_every_lane_there_can_be_fit_the_brokers_limit() -> None:
-    lanes = [
-        Cause("resolver", topic, partition, 10**15, 9).lane
-        for topic in (EVENT_RECEIVED, RESOLVER_REPLAYED)
-        for partition in range(partition_count())
-    ]
-    ranges = tuple((partition, Range(10**15, 10**15 + 20_000)) for partition in range(partition_count()))
-    told = Progress(10**15, ranges, dict.fromkeys(lanes, (10**15, 999_999))).encode()
-    assert len(told) < LONGEST_BYTES / 2
+@given(st.data(), RANGES, CAUSES)
+def test_progress_comes_back_from_packed_metadata_too(
+    data: st.DataObject, ranges: dict[int, Range], causes: dict[str, tuple[int, int]]
+) -> None:
+    partition = data.draw(st.sampled_from(sorted(ranges))) if ranges else 0
+    first = ranges[partition].first if ranges else data.draw(st.integers(0, 2**40))
+    packed = pack(packed_ranges(tuple(sorted(ranges.items()))), packed_causes(causes))
+    assert decode(partition, first, packed) == Progress(first, tuple(sorted(ranges.items())), causes)
+
+
+def _full_chunk(partitions: int, offset: int) -> Chunk:
+    """One that has heard of every lane there can be: two of each slot of the resolver."""
+    lanes = [Cause("resolver", topic, of, offset, 9).lane for topic in (EVENT_RECEIVED, RESOLVER_REPLAYED) for of in range(partitions)]
+    causes = dict.fromkeys(lanes, (offset, MOST_NTH))
+    return Chunk(Range(offset, offset + 20_000), {}, {}, causes, causes, 0, 0, ())
+
+
+MOST_NTH = 2**24 - 1
+"""Of an output: shared/runtime/meta.py, CAUSE_BITS."""
+
+
+@pytest.mark.parametrize("partitions", [3, 8, 24, MOST_PARTITIONS])
+@pytest.mark.parametrize("offset", [10**6, 10**10, 2**49])
+def test_every_block_can_be_committed_whatever_lanes_there_are_and_holds_as_many_partitions_as_fit(partitions: int, offset: int) -> None:
+    made = blocks("t", {partition: _full_chunk(partitions, offset) for partition in range(partitions)})
+    assert [partition for block in made for partition in block.chunks] == list(range(partitions))
+    for block in made:
+        told = {place.partition: progress.encode() for place, progress in block.meant().items()}
+        assert max(map(len, told.values())) <= LONGEST_BYTES
+        assert {partition: decode(partition, offset, text) for partition, text in told.items()} == {
+            place.partition: progress for place, progress in block.meant().items()
+        }
+    wanted = 1 if partitions <= 24 or offset == 10**6 else 2 if offset == 10**10 else None
+    assert wanted in (None, len(made))
+    for block, following in pairwise(made):  # one partition more would not have gone in
+        more = (*block.ranges, following.ranges[0])
+        room = longest_packed(LONGEST_BYTES) - 2 * len(more)
+        assert len(packed_ranges(more)) + len(packed_causes(block.chunks[block.ranges[0][0]].before)) > room
+
+
+@pytest.mark.parametrize("partitions", [3, 8])
+def test_what_earlier_releases_can_read_is_written_as_they_write_it(partitions: int) -> None:
+    (block,) = blocks("t", {partition: _full_chunk(partitions, 10**15) for partition in range(partitions)})
+    assert all(progress.encode().startswith("intent:0:1000000000000000-") for progress in block.meant().values())
+
+
+def test_causes_that_fit_no_commit_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match="longer than"):
         Progress(0, (), {f"s|t{n}|0": (10**15, 0) for n in range(400)}).encode()
 
 
 @pytest.mark.parametrize(
     "metadata",
-    ["intent:0:5-3", "intent:0:4-9", "intent:1:5-9", "intent:5-9", "someone else's", "intent:0:x-y", ";a:b", "intent:0:5-9;a:1=x.2"],
+    [
+        "intent:0:5-3",
+        "intent:0:4-9",
+        "intent:1:5-9",
+        "intent:5-9",
+        "someone else's",
+        "intent:0:x-y",
+        ";a:b",
+        "intent:0:5-9;a:1=x.2",
+        "z1:",
+        "z1:0",
+        "z1:zzzzz",
+        "z1:~~~~~",
+    ],
 )
 def test_foreign_metadata_is_told_and_not_believed(metadata: str) -> None:
     with pytest.raises(UnreadableProgressError):
@@ -213,13 +265,13 @@ def test_a_block_has_every_partition_of_its_topic_that_has_rows() -> None:
     for topic in (EVENT_RESOLVED, SEGMENT_CHANGED):
         for partition in range(3):
             gathering.begin(Place(topic, partition), Progress(0))
-    assert (gathering.blocks, gathering.opened, gathering.take()) == (0, None, [])
+    assert (gathering.topics, gathering.opened, gathering.take()) == (0, None, [])
     gathering.add(Place(EVENT_RESOLVED, 2), _record(0, value=b"two"), 7.0)
     gathering.add(Place(EVENT_RESOLVED, 1), _record(0, kind=b"clock"), 6.0)
     gathering.add(Place(EVENT_RESOLVED, 0), _record(0, value=b"zero"), 8.0)
     gathering.add(Place(SEGMENT_CHANGED, 0), _record(0), 9.0)
     gathering.add(Place(SEGMENT_CHANGED, 7), _record(0), 1.0)
-    assert (gathering.blocks, gathering.opened, gathering.full) == (2, 7.0, False)
+    assert (gathering.topics, gathering.opened, gathering.full) == (2, 7.0, False)
     events, changes = gathering.take()
     assert (events.ranges, changes.ranges) == (((0, Range(0, 0)), (2, Range(0, 0))), ((0, Range(0, 0)),))
     assert events.rows[Table.EVENTS].index(b"zero") < events.rows[Table.EVENTS].index(b"two")

@@ -7,11 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.warehouse.domain.block import Limits
-from services.warehouse.domain.progress import Place, Progress, Range, decode
+from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Range, decode
 from services.warehouse.domain.rows import Record, Table
 from services.warehouse.loader import Loader
 from services.warehouse.ports import Assigned, LogAway
 from shared.adapters.clickhouse import StoreAway, StoreRefused
+from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import EVENT_RESOLVED
 
 
@@ -224,6 +225,35 @@ def test_no_row_is_lost_or_doubled_whatever_fails_and_whoever_owns_what(
     for place, log in broker.records.items():
         assert broker.progress(place) == Progress(len(log), (), {f"resolver|in|{place.partition}": (len(log) - 1, 0)})
     assert not told.held or told.held[-1] is None
+
+
+FAR = 2**54
+
+
+def _caused_behind(offset: int, record: Record) -> Record:
+    lane, at, nth = record.headers[0][1].decode().rsplit("|", 2)
+    return record._replace(headers=[("cause", f"{lane}|{offset + 1 + int(at)}|{nth}".encode())])
+
+
+class FullBroker(Broker):
+    """Of many partitions, whose records come from every slot of the resolver: commits are as long as they get."""
+
+    def __init__(self, records: int, partitions: int) -> None:
+        super().__init__(records, partitions)
+        heard = {f"resolver|{source}|{of}": (FAR, 0) for source in ("in", "replayed", "other") for of in range(partitions)}
+        self.committed = dict.fromkeys(self.records, (0, Progress(0, (), heard).encode()))
+        self.records = {place: [_caused_behind(FAR, one) for one in records] for place, records in self.records.items()}
+
+
+def test_with_very_many_partitions_blocks_become_smaller_and_all_is_written_once() -> None:
+    log, tables, told = Log(FullBroker(400, MOST_PARTITIONS), ["", "", "", "rebalance", "", "commit"]), Tables(["", "cut", "away"]), Told()
+    log.loader = Loader(tables, told, Limits(400, 100_000), 0.25, 16.0, Clock())
+    log.loader.run(log)
+    assert numbers(tables) == list(range(400))
+    assert log.broker.done
+    assert len(tables.tokens) > 1
+    assert max(len(metadata) for _, metadata in log.broker.committed.values()) <= LONGEST_BYTES
+    assert all(metadata.startswith("z1:") for _, metadata in log.broker.committed.values())
 
 
 class Stopped(BaseException):

@@ -1,13 +1,15 @@
 """What one insert a table writes: chunks of all partitions of a topic that have rows.
 
-Together, because a block costs ClickHouse as much as some thousand rows (measured; README).
+Together, because a block costs ClickHouse as much as some thousand rows (measured; README). Only where there are so many partitions that
+their ranges do not fit into what a commit may say (progress.py) there are several blocks.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from services.warehouse.domain.chunk import Chunk, Pending
-from services.warehouse.domain.progress import Place, Progress, Ranges, written
+from services.warehouse.domain.packed import longest_packed, packed_causes, packed_ranges
+from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Ranges, written
 from services.warehouse.domain.rows import Record, Table
 
 
@@ -60,6 +62,21 @@ class Block:
         return {Place(self.topic, partition): chunk.done for partition, chunk in self.chunks.items()}
 
 
+def blocks(topic: str, chunks: Mapping[int, Chunk]) -> list[Block]:
+    """The chunks in as few blocks as their commits allow, in the order of partitions: each is committed with all ranges of its block."""
+    room = longest_packed(LONGEST_BYTES)
+    found: list[dict[int, Chunk]] = []
+    ranges = causes = room
+    for partition, chunk in sorted(chunks.items()):
+        more, own = len(packed_ranges(((partition, chunk.range),))), len(packed_causes(chunk.before))
+        if ranges + more + max(causes, own) > room:
+            found.append({})
+            ranges = causes = 0
+        found[-1][partition] = chunk
+        ranges, causes = ranges + more, max(causes, own)
+    return [Block(topic, together) for together in found]
+
+
 class Gathering:
     """What was read and is not yet written, of every partition that is ours."""
 
@@ -95,8 +112,8 @@ class Gathering:
         return waiting
 
     @property
-    def blocks(self) -> int:
-        """How many blocks `take` would give."""
+    def topics(self) -> int:
+        """Of how many topics `take` would give blocks."""
         return len(self._records())
 
     @property
@@ -112,12 +129,11 @@ class Gathering:
         return min((one.opened for one in self._pending.values() if one.opened is not None), default=None)
 
     def take(self) -> list[Block]:
-        """All rows, a block for each topic that has some."""
-        return [self._block(topic) for topic in self._records()]
+        """All rows, a block for each topic that has some, or several where one cannot hold all partitions."""
+        return [block for topic in self._records() for block in blocks(topic, self._chunks(topic))]
 
-    def _block(self, topic: str) -> Block:
-        parts = sorted(place for place, one in self._pending.items() if place.topic == topic and one.records)
-        return Block(topic, {place.partition: self._pending[place].take() for place in parts})
+    def _chunks(self, topic: str) -> dict[int, Chunk]:
+        return {place.partition: one.take() for place, one in self._pending.items() if place.topic == topic and one.records}
 
     def settle(self) -> dict[Place, Progress]:
         """Where the partitions stand that have moved and have no row waiting."""

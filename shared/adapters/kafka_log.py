@@ -44,7 +44,7 @@ class Publisher:
                 "linger.ms": 5,  # slots that were given chunks together share requests: each costs the broker as much as ten records
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": 200_000,
-                "queue.buffering.max.kbytes": 256 * 1024,
+                "queue.buffering.max.kbytes": 64 * 1024,
                 "error_cb": self._on_error,
                 "log_level": 2,
             }
@@ -160,7 +160,7 @@ class _Reader:
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",
                 "isolation.level": "read_committed",
-                "queued.max.messages.kbytes": 8 * 1024,
+                "queued.max.messages.kbytes": 2 * 1024,
                 "fetch.wait.max.ms": 100,
                 "log_level": 2,
             }

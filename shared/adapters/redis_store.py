@@ -1,4 +1,4 @@
-"""The state of slots in Redis (7.0 or later; Valkey too): one Lua call a commit, one MGET a load."""
+"""The state of slots in Redis (7.0 or later; Valkey too): one Lua call a commit, one a load."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,6 +19,7 @@ COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
 FORGET: Final = (Path(__file__).parent / "forget.lua").read_text()
 SCANNED: Final = 500
 """Keys that one step of forgetting looks at, and so the most that it deletes."""
+LOAD: Final = (Path(__file__).parent / "load.lua").read_text()
 TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
 """Errors by which Redis says that it cannot now: it is waited for."""
 
@@ -70,7 +71,7 @@ class RedisStore:
         self._meta = meta_key(stage, partition)
         self._outbox = outbox_key(stage, partition)
         self._timers = timers_key(stage, partition)
-        self._commit_sha = ""
+        self._shas: dict[str, str] = {}
 
     async def take_over(self, token: str) -> tuple[dict[str, str], bytes]:
         async with answering(), self._client.pipeline(transaction=True) as pipe:
@@ -87,10 +88,10 @@ class RedisStore:
             token, seq = cast(list[bytes | None], await self._client.hmget(self._meta, ["token", "seq"]))
         return (token or b"").decode(), int(seq or 0)
 
-    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
+    async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         prefix = self._prefix + "s:"
         async with answering():
-            return cast(list[bytes | None], await self._client.mget([prefix + key for key in keys]))
+            return cast(list[bytes | None], await self._call(LOAD, [prefix + key for key in keys], [limit]))
 
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         async with answering(), self._client.pipeline(transaction=False) as pipe:
@@ -118,7 +119,7 @@ class RedisStore:
             values += (score, member)
         keys += [f"{prefix}x:{key}" for key in commit.side_drops]
         async with answering():
-            answer = await self._call(keys, values)
+            answer = cast(bytes, await self._call(COMMIT, keys, values))
         _ok(answer, f"make commit {commit.seq}")
 
     async def damage(self) -> str | None:
@@ -150,13 +151,14 @@ class RedisStore:
         _ok(cast(bytes, answer), "forget the slot")
         return True
 
-    async def _call(self, keys: list[str], values: list[Any]) -> bytes:
-        if not self._commit_sha:
-            self._commit_sha = await self._client.script_load(COMMIT)
+    async def _call(self, script: str, keys: list[str], values: list[Any]) -> Any:
+        sha = self._shas.get(script)
+        if sha is None:
+            sha = self._shas[script] = await self._client.script_load(script)
         try:
-            return cast(bytes, await self._client.evalsha(self._commit_sha, len(keys), *keys, *values))
+            return await self._client.evalsha(sha, len(keys), *keys, *values)
         except NoScriptError:  # Redis was restarted or its scripts were flushed
-            return cast(bytes, await self._client.eval(COMMIT, len(keys), *keys, *values))
+            return await self._client.eval(script, len(keys), *keys, *values)
 
     async def due(self, until: int, limit: int) -> list[str]:
         async with answering():

@@ -11,6 +11,8 @@ import msgspec
 class ProfileChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The latest summary of one profile, said when it becomes known who somebody is, or that they bought; the greatest `version` holds.
 
+    Of several changes that are folded together only the last is said, so a reader must not count these records.
+
     `revenue`: ordered less returned, in `currency`, that of most orders; `revenues`: of each, if there are several. `events` and
     `last_seen` are as of this record: an event that changes nothing else is not said.
     """

@@ -1,7 +1,6 @@
 """Folding: records in, changed states and outputs out. No I/O; a batch is thrown away whole if anything in it goes wrong."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from shared.contracts.clock import decode_clock
@@ -10,8 +9,9 @@ from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
+from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable
 from shared.runtime.meta import CAUSE_BITS, Meta
-from shared.runtime.stage import Output, ReadRecord, Record, Stage, Step
+from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -19,59 +19,16 @@ R = TypeVar("R")
 CLOCK_KEY: Final = b"clock:"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """`bare`: keep only where the record stands and why; with its bytes the dead letter could not be made."""
-
-    reason: FailureReason
-    detail: str
-    bare: bool = False
-
-
-class Poisoned(Exception):
-    """The record at `index` of the chunk (offset `offset`) cannot be folded."""
-
-    def __init__(self, index: int, offset: int, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.index = index
-        self.offset = offset
-        self.failure = failure
-
-
-class TimerFailed(Exception):
-    """The timer of `key` cannot be fired."""
-
-    def __init__(self, key: str, failure: Failure) -> None:
-        super().__init__(failure.detail)
-        self.key = key
-        self.failure = failure
-
-
-class Unstorable(Exception):
-    """The state of `key` cannot be dumped. Which record made it so, a batch finds that is told to watch the key."""
-
-    def __init__(self, key: str, detail: str) -> None:
-        super().__init__(f"the state of {key} cannot be stored: {detail}")
-        self.key = key
-
-    def watched_too(self, watched: frozenset[str]) -> frozenset[str]:
-        """What the next try must watch. Raises this if the key was watched: it could be dumped after each record, so none is to blame."""
-        if self.key in watched:
-            raise self
-        return watched | {self.key}
-
-
-class Undecodable(Exception):
-    """A record that the stage cannot read."""
-
-
 class Batch(Generic[S, R]):
     """What has been folded since the last commit. `entries` holds every key that the records may touch.
 
-    `watched`: keys whose state is dumped after each record, so that the one that makes it unstorable is known.
+    `limit`: bytes of outputs and touched states with which it is full; what one record makes may go beyond. `watched`: keys whose state is
+    dumped after each record, so that the one that makes it unstorable is known. `due`: it ended at a clock that makes timers due.
     """
 
-    def __init__(self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]]) -> None:
+    def __init__(
+        self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], limit: int = 4 << 20
+    ) -> None:
         self.stage = stage
         self.meta = meta
         self.entries = entries
@@ -86,7 +43,16 @@ class Batch(Generic[S, R]):
         self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0}
         self.clocks_only = True
         self.first_failure: str | None = None
+        self.due = False
+        self.woken = 0
+        self._limit = limit
+        self._touched_size = 0
         self._seen = meta.seen[topic]
+
+    @property
+    def size(self) -> int:
+        """What the outputs and the touched states weigh; of a state what was stored and what has been folded into it since."""
+        return self.step.size + self._touched_size
 
     def fold(
         self,
@@ -96,7 +62,7 @@ class Batch(Generic[S, R]):
         poison: Mapping[int, Failure],
         sides: Mapping[str, list[tuple[float, bytes]]],
     ) -> int:
-        """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due ends a batch.
+        """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due, or fullness, ends a batch.
 
         Raises Poisoned; the batch and its entries are then good for nothing.
         """
@@ -109,6 +75,7 @@ class Batch(Generic[S, R]):
                     self._bury(record, failure)
                 elif record.key is not None and record.key.startswith(CLOCK_KEY):
                     if not self._clock(record):
+                        self.due = True
                         return index
                 else:
                     self.clocks_only = False
@@ -117,17 +84,22 @@ class Batch(Generic[S, R]):
                         self._watch()
             except Undecodable as error:
                 raise Poisoned(index, record.offset, Failure(FailureReason.UNDECODABLE, str(error))) from error
-            except OverflowError as error:
+            except OutputTooLarge as error:
                 raise Poisoned(index, record.offset, Failure(FailureReason.OUTPUT_TOO_LARGE, str(error))) from error
             except Exception as error:
                 detail = f"{type(error).__name__}: {error}"
                 raise Poisoned(index, record.offset, Failure(FailureReason.HANDLER_FAILED, detail)) from error
+            if self.step.size + self._touched_size > self._limit:
+                return index + 1
         return stop
 
     def close(self) -> None:
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
+        self._touched_size = 0
         for key, entry in self.dirty.items():
-            self.states[key] = self._closed(key, entry)
+            blob = self.states[key] = self._closed(key, entry)
+            entry.size = len(blob)
+            self._touched_size += entry.size
 
     def _closed(self, key: str, entry: Entry[S]) -> bytes:
         try:
@@ -219,7 +191,7 @@ class Batch(Generic[S, R]):
         step.unchanged = False
         entry.state = stage.fold(self._state(entry, key), item, step)
         if not step.unchanged or entry.awaiting:
-            self._touched(key, entry)
+            self._touched(key, entry, len(record.value or b""))
 
     def _state(self, entry: Entry[S], key: str) -> S:
         state = entry.state
@@ -228,7 +200,9 @@ class Batch(Generic[S, R]):
             entry.blob = None
         return state
 
-    def _touched(self, key: str, entry: Entry[S]) -> None:
+    def _touched(self, key: str, entry: Entry[S], grown: int = 0) -> None:
+        self._touched_size += grown if key in self.dirty else entry.size + grown
+        entry.size += grown
         self.dirty[key] = entry
         due = 0
         if entry.state is not None and not entry.awaiting:
@@ -307,11 +281,12 @@ class Batch(Generic[S, R]):
         entry.state = state
         for score, member in moved.sides:
             step.side(score, member)
-        self._touched(step.key, entry)
+        self._touched(step.key, entry, len(record.value or b""))
 
     def wake(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> int:
         """Fire the timers of `keys` at record `clock`, at which `fired` outputs were made before. Answers the new number.
 
+        `woken`: how many of `keys` it came to before it was full.
         Raises TimerFailed; the batch and its entries are then good for nothing.
         """
         step = self.step
@@ -320,6 +295,9 @@ class Batch(Generic[S, R]):
         step.origin, step.merged_from, step.held = None, None, False
         step.index = fired
         for key in keys:
+            if self.step.size + self._touched_size > self._limit:
+                break
+            self.woken += 1
             entry = self.entries(key)
             if entry.due == 0 or entry.due > now:
                 self.timers.setdefault(key, entry.due)
@@ -387,4 +365,4 @@ class Batch(Generic[S, R]):
 
     @property
     def outputs(self) -> list[Output]:
-        return self.step.outputs
+        return self.step.published()

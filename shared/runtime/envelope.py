@@ -45,14 +45,15 @@ def encode_moved(moved: Moved) -> bytes:
 
 
 class Entry(Generic[S]):
-    """One key's state in memory. `blob` holds the stored bytes until `state` has been decoded from them."""
+    """One key's state in memory. `blob` holds the stored bytes until `state` has been decoded from them. `size`: bytes when stored."""
 
-    __slots__ = ("absorbed", "awaiting", "blob", "due", "state", "winner")
+    __slots__ = ("absorbed", "awaiting", "blob", "due", "size", "state", "winner")
 
     def __init__(self) -> None:
         self.state: S | None = None
         self.blob: bytes | None = None
         self.due = 0
+        self.size = 0
         self.winner: str | None = None
         self.absorbed: set[str] | None = None
         self.awaiting: set[str] | None = None
@@ -63,6 +64,7 @@ def open_entry(raw: bytes | None) -> Entry[S]:
     entry: Entry[S] = Entry()
     if raw is None:
         return entry
+    entry.size = len(raw)
     flag = raw[0]
     if flag == _MARKER:
         entry.winner = raw[1:].decode()

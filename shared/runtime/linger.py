@@ -5,7 +5,7 @@ A chunk costs about as much as fifty records, so streams wait for company; the f
 
 from typing import Final, NamedTuple
 
-LINGER_BYTES: Final = 4 * 1024 * 1024
+LINGER_BYTES: Final = 2 * 1024 * 1024
 """A stage that lingers is served at once when so much waits."""
 IDLE_WAIT_MS: Final = 500
 BUSY: Final = 4

@@ -69,8 +69,8 @@ class StateStore(Protocol):
         What is left of the meta is the owner, that the slot is rebuilding, and `generation`. Raises Fenced, RolledBack.
         """
 
-    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
-        """State blobs in the order of `keys`."""
+    async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        """State blobs in the order of `keys`: of the first at least, and no more once they have more than `limit` bytes together."""
 
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         """Second blobs in the order of `keys`."""
@@ -78,7 +78,7 @@ class StateStore(Protocol):
     async def commit(self, commit: Commit) -> None:
         """Raises Fenced if the owner is another, RolledBack if the owner or the sequence number is gone or older."""
 
-    async def due(self, until: int, limit: int) -> list[str]:
+    async def due(self, until: int, limit: int) -> Sequence[str]:
         """At most `limit` keys with a timer due at or before `until` (epoch ms), ordered by (due, key)."""
 
     async def first_due(self) -> int | None:

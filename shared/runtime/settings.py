@@ -21,7 +21,13 @@ class RuntimeSettings(KafkaSettings, RedisSettings):
     )
     session_timeout_s: float = Field(10.0, description="seconds without a heartbeat after which Kafka gives a worker's slots to others")
     chunk_records: int = Field(2000, description="most records fetched at once")
-    cached_states_per_slot: int = Field(1000, description="decoded states kept in memory per slot")
+    batch_bytes: int = Field(
+        4 << 20,
+        ge=1,
+        description="bytes of outputs and states at which a batch is committed, and loaded for it; what one record makes may exceed it",
+    )
+    cached_states_per_slot: int = Field(1000, description="decoded states kept in memory per slot, twice as many at most")
+    cached_bytes_per_slot: int = Field(4 << 20, description="bytes of memory that decoded states kept per slot take, about")
     stall_s: float = Field(
         60.0, description="seconds without progress, though records wait and servers answer, after which the worker exits"
     )

@@ -12,12 +12,13 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from shared.contracts.headers import KIND, KIND_MERGE, header
-from shared.runtime.batch import CLOCK_KEY, Batch, Failure, Poisoned, TimerFailed, Unstorable
+from shared.runtime.batch import Batch
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
 from shared.runtime.failpoints import failpoint
+from shared.runtime.failures import Failure, Poisoned, TimerFailed, Unstorable
 from shared.runtime.forgetting import open_slot, still_held
+from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
 from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox, passed_on
@@ -47,6 +48,8 @@ class Slot(Generic[S, R]):
         *,
         group: str,
         cache_size: int = 1000,
+        cache_bytes: int = 4 << 20,
+        batch_bytes: int = 4 << 20,
         halt_ratio: float = 0.5,
         fenced: bool = True,
         wanted: Callable[[], bool] = lambda: True,
@@ -68,7 +71,9 @@ class Slot(Generic[S, R]):
         self.position: dict[str, int] = {}
         self.delivered: dict[str, int] = {}
         self.append_ms: dict[str, int] = {}
-        self._cache: EntryCache[S] = EntryCache(cache_size)
+        self._batch_bytes = batch_bytes
+        self._cache: EntryCache[S] = EntryCache(cache_size, cache_bytes, stage.weight)
+        self._loading = Loading(store, self._cache, 2 * batch_bytes // stage.weight)
         self._targets: dict[str, int] = {}
         self._newest = Newest()
         self._scanned: dict[TopicPartition, int] = {}
@@ -271,7 +276,7 @@ class Slot(Generic[S, R]):
             await self._publish(turns, {})
 
     async def _apply(self, topic: str, records: Sequence[Record]) -> None:
-        """Fold and commit `records`, in as few commits as failures and timers allow."""
+        """Fold and commit `records`, in as few commits as failures, timers and the byte bound allow."""
         records = [record for record in records if record.offset >= self.position[topic]]
         poison: dict[int, Failure] = {}
         watched: frozenset[str] = frozenset()
@@ -279,11 +284,11 @@ class Slot(Generic[S, R]):
         if records:
             self._turns.to(topic, None if self._retracing else self.position)
         while index < len(records):
-            sides = await self._load(records[index:stop])
+            at_hand, sides = await self._loading.records(records, index, stop)
             before = self.meta.copy()
             batch = self._batch(topic, watched)
             try:
-                done = batch.fold(records, index, stop, poison, sides)
+                done = batch.fold(records, index, at_hand, poison, sides)
                 batch.close()
             except Poisoned as poisoned:
                 self._throw_away(before)
@@ -299,7 +304,7 @@ class Slot(Generic[S, R]):
                 self.position[topic] = records[done - 1].offset + 1
                 self.append_ms[topic] = records[done - 1].timestamp
                 await self._finish(batch, {record.offset: record.value for record in records[index:done]})
-            if done < stop:
+            if batch.due:
                 await self._fire(topic, records[done])
                 self.position[topic] = records[done].offset + 1
                 done += 1
@@ -307,7 +312,7 @@ class Slot(Generic[S, R]):
         await self._rebuilt()
 
     def _batch(self, topic: str, watched: frozenset[str] = frozenset()) -> Batch[S, R]:
-        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get)
+        batch = Batch(self.stage, topic, self.partition, self.meta, self._cache.get, self._batch_bytes)
         batch.watched = watched
         batch.earliest_timer = self._first_due
         return batch
@@ -315,24 +320,6 @@ class Slot(Generic[S, R]):
     def _throw_away(self, before: Meta) -> None:
         self.meta = before
         self._cache.clear()
-
-    async def _load(self, records: Sequence[Record]) -> dict[str, list[tuple[float, bytes]]]:
-        keys: dict[str, None] = {}
-        leaving: list[str] = []
-        for record in records:
-            if record.key is None or record.key.startswith(CLOCK_KEY):
-                continue
-            key = record.key.decode(errors="replace")
-            keys[key] = None
-            if header(record.headers, KIND) == KIND_MERGE:
-                leaving.append(key)
-        await self._load_keys(list(keys))
-        return dict(zip(leaving, await self.store.sides(leaving), strict=True)) if leaving else {}
-
-    async def _load_keys(self, keys: Sequence[str]) -> None:
-        missing = self._cache.missing(keys)
-        if missing:
-            self._cache.fill(missing, await self.store.load(missing))
 
     async def _fire(self, topic: str, clock: Record) -> None:
         """Wake every key whose timer is due at this clock record, a page a commit, then let the clock move."""
@@ -348,7 +335,7 @@ class Slot(Generic[S, R]):
             keys = await self.store.due(now, TIMER_PAGE)
             if not keys:
                 break
-            await self._load_keys(keys)
+            keys = await self._loading.timers(keys)
             fired = self.meta.fired[1] if self.meta.fired[0] == clock.offset else 0
             saved = self.meta.copy()
             batch = self._batch(topic, watched)
@@ -365,7 +352,7 @@ class Slot(Generic[S, R]):
                 continue
             self.meta.fired = (clock.offset, fired)
             await self._finish(batch, {clock.offset: clock.value})
-            self.observer.timers_fired(self.stage.name, len(keys), now)
+            self.observer.timers_fired(self.stage.name, batch.woken, now)
         self.meta.clocks, self.meta.fired = clocks, (-1, 0)
         self._first_due = await self.store.first_due()
 

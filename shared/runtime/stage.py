@@ -21,6 +21,14 @@ R = TypeVar("R")
 """What a stage decodes a record to."""
 
 MAX_OUTPUT_BYTES: Final = LARGE_RECORD_BYTES - 64 * 1024
+REPLACED: Final = ""
+"""Topic of an output that a later one of the same batch has replaced."""
+RECORD_OVERHEAD: Final = 200
+"""What an output weighs beside its value: topic, key, headers."""
+
+
+class OutputTooLarge(Exception):
+    """A value that no record can carry."""
 
 
 class Record(Protocol):
@@ -81,10 +89,11 @@ class Step:
 
     `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
     record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
-    that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored.
+    that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. `size`: what was put out so far weighs.
     """
 
     __slots__ = (
+        "_last",
         "at",
         "cause_prefix",
         "held",
@@ -98,6 +107,7 @@ class Step:
         "outputs",
         "partition",
         "sides",
+        "size",
         "topic",
         "unchanged",
     )
@@ -118,6 +128,8 @@ class Step:
         self.outputs: list[Output] = []
         self.ops: list[IndexOp] = []
         self.sides: list[tuple[str, float, bytes]] = []
+        self.size = 0
+        self._last: dict[tuple[str, str], Output] = {}
 
     @property
     def position(self) -> tuple[str, int, int]:
@@ -127,12 +139,14 @@ class Step:
     def emit(self, topic: str, key: str, value: bytes | None, *headers: tuple[str, bytes], partition: int | None = None) -> None:
         """Publish a record to `topic`, in the slot of `key` unless `partition` is given. `value` None passes this input's value on.
 
-        Raises OverflowError for a value that is too large to be published.
+        Raises OutputTooLarge for a value that is too large to be published.
         """
-        if value is not None and len(value) > MAX_OUTPUT_BYTES:
-            raise OverflowError(f"an output to {topic} has {len(value)} bytes, at most {MAX_OUTPUT_BYTES} can be published")
+        size = 0 if value is None else len(value)
+        if size > MAX_OUTPUT_BYTES:
+            raise OutputTooLarge(f"an output to {topic} has {size} bytes, at most {MAX_OUTPUT_BYTES} can be published")
         cause = ("cause", f"{self.cause_prefix}{self.offset}|{self.index}".encode())
         self.index += 1
+        self.size += size + RECORD_OVERHEAD
         self.outputs.append(
             Output(
                 topic,
@@ -144,15 +158,34 @@ class Step:
             )
         )
 
+    def emit_last(self, topic: str, key: str, value: bytes) -> None:
+        """Publish a record that says all about `key`: of those of one batch only the last is published, under its own cause.
+
+        Only for topics whose readers take the last word on a key (README.md, "One word a batch").
+        """
+        self.emit(topic, key, value)
+        before = self._last.get((topic, key))
+        if before is not None:
+            self.size -= len(before.value or b"") + RECORD_OVERHEAD
+            before.topic, before.value = REPLACED, None
+        self._last[topic, key] = self.outputs[-1]
+
+    def published(self) -> list[Output]:
+        """The outputs, without those that later ones have replaced."""
+        return [output for output in self.outputs if output.topic is not REPLACED] if self._last else self.outputs
+
     def index_add(self, index: str, member: str, score: float = 0.0) -> None:
         """Add `member` to the slot's sorted-set index (redis_keys.index_key), in the same commit as the state."""
+        self.size += RECORD_OVERHEAD
         self.ops.append(IndexOp(index, member, score))
 
     def index_remove(self, index: str, member: str) -> None:
+        self.size += RECORD_OVERHEAD
         self.ops.append(IndexOp(index, member, None))
 
     def side(self, score: float, member: bytes) -> None:
         """Add to this key's second blob, a sorted set capped at `Stage.side_cap` members with the highest scores."""
+        self.size += len(member) + RECORD_OVERHEAD
         self.sides.append((self.key, score, member))
 
 
@@ -161,7 +194,8 @@ class Stage(ABC, Generic[S, R]):
 
     `name`: as in redis_keys.TAGS. `inputs`: topics of equal partition count. `moved`: the stage's own topic for blobs of merged keys
     (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records of a stream may wait for company before
-    they are read; the first after a pause never wait.
+    they are read; the first after a pause never wait. `weight`: bytes of memory that a decoded state takes for a stored byte, where
+    states are large.
     """
 
     name: ClassVar[str]
@@ -169,6 +203,7 @@ class Stage(ABC, Generic[S, R]):
     moved: str | None = None
     side_cap: ClassVar[int] = 50
     linger_ms: ClassVar[int] = 0
+    weight: ClassVar[int] = 2
 
     def output_topics(self) -> list[str]:
         """Every topic that this stage may publish to: its tails are read before a slot folds. contracts/topics.py says which."""

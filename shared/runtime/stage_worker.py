@@ -24,7 +24,12 @@ from shared.runtime.settings import RuntimeSettings
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
 
+FETCHED_BYTES: Final = 1024 * 1024
+"""Of one partition at once; a single record may be larger (8 MB)."""
+BUFFERED_CHUNKS: Final = 4
+"""Within Faust, of all slots together."""
 QUEUED_CHUNKS: Final = 2
+"""For each slot, beside the one in hand."""
 _log = structlog.get_logger("runtime")
 
 
@@ -70,10 +75,10 @@ class StageWorker:
             topic_allow_declare=False,
             topic_disable_leader=True,
             stream_wait_empty=True,
-            stream_buffer_maxsize=16,
+            stream_buffer_maxsize=BUFFERED_CHUNKS,
             consumer_auto_offset_reset="earliest",
             broker_max_poll_records=settings.chunk_records,
-            consumer_max_fetch_size=4 * 1024 * 1024,
+            consumer_max_fetch_size=FETCHED_BYTES,
             broker_commit_interval=1.0,
             broker_session_timeout=settings.session_timeout_s,
             broker_heartbeat_interval=settings.session_timeout_s / 4,
@@ -130,6 +135,8 @@ class StageWorker:
             self._observer,
             group=self.group,
             cache_size=settings.cached_states_per_slot,
+            cache_bytes=settings.cached_bytes_per_slot,
+            batch_bytes=settings.batch_bytes,
             halt_ratio=settings.dead_letter_halt_ratio,
             fenced=not settings.unsafe_fence_off,
             wanted=lambda: self.slots.get(partition) is slot,

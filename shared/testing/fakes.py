@@ -169,8 +169,15 @@ class FakeStore:
             raise Fenced(owner)
         self._redis.slots[self._where] = _SlotData({"token": token, "rb": "1", "g": str(generation)})
 
-    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
-        return [self._data().states.get(key) for key in keys]
+    async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        out: list[bytes | None] = []
+        size = 0
+        for key in keys:
+            out.append(self._data().states.get(key))
+            size += len(out[-1] or b"")
+            if size > limit:
+                break
+        return out
 
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return [[(score, member) for member, score in self._data().sides.get(key, {}).items()] for key in keys]

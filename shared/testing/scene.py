@@ -38,11 +38,12 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Scene:
-    """Workers of `stages` that share a FakeLog and a FakeRedis."""
+    """Workers of `stages` that share a FakeLog and a FakeRedis. `batch_bytes`: the bound of those that start from now on."""
 
     def __init__(self, *stages: Stage[Any, Any]) -> None:
         self.log = FakeLog()
         self.redis = FakeRedis()
+        self.batch_bytes = 4 << 20
         self._stages = {stage.name: stage for stage in stages}
         self._slots: dict[tuple[str, int], Slot[Any, Any]] = {}
 
@@ -143,5 +144,7 @@ class Scene:
         slot = self._slots.get((stage, partition))
         if slot is None:
             store = self.redis.store(stage, partition)
-            slot = self._slots[stage, partition] = Slot(self._stages[stage], partition, store, self.log, Observer(), group=stage)
+            slot = self._slots[stage, partition] = Slot(
+                self._stages[stage], partition, store, self.log, Observer(), group=stage, batch_bytes=self.batch_bytes
+            )
         return slot

@@ -77,8 +77,8 @@ class FlakyStore:
     async def forget(self, token: str, generation: int) -> None:
         await self._asked().forget(token, generation)
 
-    async def load(self, keys: Sequence[str]) -> list[bytes | None]:
-        return await self._asked().load(keys)
+    async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
+        return await self._asked().load(keys, limit)
 
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return await self._asked().sides(keys)
@@ -90,7 +90,7 @@ class FlakyStore:
             self.lose_reply = False
             raise StoreAway("the reply of a commit was lost")
 
-    async def due(self, until: int, limit: int) -> list[str]:
+    async def due(self, until: int, limit: int) -> Sequence[str]:
         return await self._asked().due(until, limit)
 
     async def first_due(self) -> int | None:

@@ -56,13 +56,24 @@ async def test_a_commit_is_read_back_whole(store: StateStore) -> None:
     timers = {"b": 20, "a": 20, "c": 10}
     sides = [("a", 1.0, b"first"), ("a", 2.0, b"second"), ("a", 3.0, b"third")]
     await store.commit(commit("one", 1, states={"a": b"\x00A", "b": b"B"}, timers=timers, sides=sides, side_cap=2, outbox=b"out"))
-    assert await store.load(["a", "nobody", "b"]) == [b"\x00A", None, b"B"]
+    assert await store.load(["a", "nobody", "b"], 1 << 20) == [b"\x00A", None, b"B"]
     assert await store.due(20, 10) == ["c", "a", "b"]
     assert await store.due(20, 2) == ["c", "a"]
     assert await store.due(9, 10) == []
     assert await store.first_due() == 10
     assert await store.sides(["a", "b"]) == [[(2.0, b"second"), (3.0, b"third")], []]
     assert await store.take_over("two") == ({"seq": "1"}, b"out")
+
+
+async def test_a_load_ends_with_the_state_that_exceeds_its_limit(store: StateStore) -> None:
+    await store.take_over("one")
+    states = {f"k{n}": bytes([n]) * 1000 for n in range(40)}
+    await store.commit(Commit("one", 1, {"seq": "1"}, states))
+    keys = ["none", *states]
+    assert await store.load(keys, 1 << 20) == [None, *states.values()]
+    assert await store.load(keys, 2500) == [None, *list(states.values())[:3]]
+    assert await store.load(keys, 25_000) == [None, *list(states.values())[:26]]
+    assert await store.load(["k7", "k8"], 1) == [states["k7"]]
 
 
 async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(store: StateStore) -> None:
@@ -79,7 +90,7 @@ async def test_an_owner_that_was_overtaken_is_fenced_and_changes_nothing(store: 
     await store.take_over("two")
     with pytest.raises(Fenced):
         await store.commit(commit("one", 1, states={"a": b"A"}))
-    assert await store.load(["a"]) == [None]
+    assert await store.load(["a"], 1 << 20) == [None]
     await store.commit(commit("two", 1, states={"a": b"A"}))
 
 

@@ -47,7 +47,20 @@ def folded(events: Sequence[ReceivedEvent], step: Step | None = None) -> Profile
 
 
 def changes(step: Step) -> list[ProfileChanged]:
-    return [PROFILE_CHANGED_DECODER.decode(output.value or b"") for output in step.outputs if output.topic == PROFILE_CHANGED]
+    return [PROFILE_CHANGED_DECODER.decode(output.value or b"") for output in step.published() if output.topic == PROFILE_CHANGED]
+
+
+def said_by_each(events: Sequence[ReceivedEvent]) -> list[list[ProfileChanged]]:
+    """What each of these events makes the profile say, were each a batch of its own."""
+    state = STAGE.empty("u:ann")
+    said = []
+    for offset, one in enumerate(events):
+        step = Step("folder", EVENT_RESOLVED, 0)
+        step.key, step.offset = "u:ann", offset
+        record = FakeRecord(EVENT_RESOLVED, 0, offset, EPOCH, b"u:ann", encoded(one))
+        state = STAGE.fold(state, STAGE.decode(record), step)
+        said.append(changes(step))
+    return said
 
 
 def traits(profile: Profile) -> dict[str, bytes]:
@@ -246,14 +259,12 @@ def test_traits_have_an_end_in_number_and_size_and_the_order_does_not_show() -> 
 
 
 def test_a_change_is_said_when_somebody_becomes_known_or_buys_and_not_else() -> None:
-    step = Step("folder", EVENT_RESOLVED, 0)
     view = [event("track", f"v{n}", EPOCH + n, anonymous_id="d") for n in range(3)]
     named = event("identify", "i", EPOCH + 4, anonymous_id="d", user_id="ann", traits={"city": "Oslo"})
     same = event("identify", "j", EPOCH + 5, anonymous_id="d", user_id="ann", traits={"city": "Oslo"})
-    folded([*view, named, same, order(9, revenue=5, currency="EUR")], step)
-    said = changes(step)
-    assert [change.version for change in said] == [1, 4, 6]
-    last = said[-1]
+    said = said_by_each([*view, named, same, order(9, revenue=5, currency="EUR")])
+    assert [[change.version for change in each] for each in said] == [[1], [], [], [4], [], [6]]
+    (last,) = said[-1]
     assert (last.orders, last.revenue, last.currency, last.user_id) == (1, "5.0000", "EUR", "ann")
     assert {name: bytes(value) for name, value in last.traits.items()} == {"city": b'"Oslo"'}
 
@@ -271,10 +282,29 @@ def test_nothing_is_said_while_a_blob_is_on_its_way_and_all_of_it_once_it_is_in(
 def test_a_loser_says_into_whom_it_went() -> None:
     step = Step("folder", EVENT_RESOLVED, 0)
     state = folded([order(1, revenue=5)], step)
+    (first,) = changes(step)
     STAGE.leave(state, "u:zoe", step)
-    first, last = changes(step)
+    (last,) = changes(step)
     assert last.merged_into == "u:zoe"
     assert last.version > first.version
+
+
+def test_of_what_one_batch_changes_of_a_profile_only_the_last_is_said_under_its_own_cause() -> None:
+    step = Step("folder", EVENT_RESOLVED, 0)
+    folded([event("identify", f"m{n}", EPOCH + n, user_id="ann", traits={"city": str(n)}) for n in range(50)], step)
+    (last,) = step.published()
+    assert dict(last.headers)["cause"] == f"folder|{EVENT_RESOLVED}|0|49|0".encode()
+    assert (last.value or b"").count(b'"city":"49"') == 1
+    assert step.size < 2 * len(last.value or b"") + 50 * 500  # what was replaced weighs nothing: only its second blob's members do
+
+
+def test_a_trait_without_a_place_changes_nothing_and_one_that_takes_a_place_does() -> None:
+    full = event("identify", "m0", EPOCH, user_id="ann", traits={f"t{n}": n for n in range(300)})
+    kept = traits(folded([full]))
+    lost = next(f"t{n}" for n in range(300) if f"t{n}" not in kept)
+    again = [event("identify", f"m{n}", EPOCH + n, user_id="ann", traits={lost: f"other {n}"}) for n in (1, 2)]
+    reserved = event("identify", "m3", EPOCH + 3, user_id="ann", traits={"firstName": "Ann"})
+    assert [len(each) for each in said_by_each([full, *again, reserved, again[0]])] == [1, 0, 0, 1, 0]
 
 
 @given(

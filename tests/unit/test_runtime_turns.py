@@ -177,7 +177,8 @@ class Story:
             self.scene.work(self.random.choice(pending), self.random.randint(1, 4))
 
     def die(self) -> None:
-        """Somebody dies after so many published records, or after so many reads of a takeover."""
+        """Somebody dies after so many published records, or after so many reads of a takeover. The heir cuts its batches elsewhere."""
+        self.scene.batch_bytes = self.random.choice((1, 300, 1000, 4 << 20))
         if pending := self.scene.pending():
             self.scene.crash(self.random.choice(pending), self.random.randint(1, 4), self.random.randint(0, 3))
         self.scene.log.read_limit = self.random.randint(0, 12)

@@ -32,15 +32,20 @@ def _when(said: Said) -> tuple[int, str, str]:
 
 
 def say(all_said: list[Said], at: int, message_id: str, source_id: str, facts: Mapping[str, bytes]) -> bool:
-    """Take what one event says into `all_said` (oldest first). True if anything that stands is now another."""
+    """Take what one event says into `all_said` (oldest first). True if anything that stands is now another.
+
+    A trait that finds no place changes nothing; one that takes another's place does.
+    """
     holders = {name: said for said in all_said for name in said.facts}
     when = (at, message_id, source_id)
     won: dict[str, bytes] = {}
     changed = emptied = False
+    new: set[str] = set()
     for name, value in facts.items():
         holder = holders.get(name)
         if holder is None:
-            changed = changed or value != b"null"
+            if value != b"null":
+                new.add(name)
         else:
             before = holder.facts[name]
             if (_when(holder), before) >= (when, value):
@@ -56,11 +61,13 @@ def say(all_said: list[Said], at: int, message_id: str, source_id: str, facts: M
         else:
             same.facts.update(won)
         if len(holders) + len(won) > MAX_TRAITS:
-            _make_room(all_said)
+            lost = _make_room(all_said)
             emptied = True
+            changed = changed or any(name in holders and value != b"null" for name, value in lost.items())
+            new -= lost.keys()
     if emptied:
         all_said[:] = [said for said in all_said if said.facts]
-    return changed
+    return changed or bool(new)
 
 
 def say_all(all_said: list[Said], others: list[Said]) -> None:
@@ -69,13 +76,14 @@ def say_all(all_said: list[Said], others: list[Said]) -> None:
         say(all_said, said.at, said.message_id, said.source_id, said.facts)
 
 
-def _make_room(all_said: list[Said]) -> None:
-    """Keep the traits of the first MAX_TRAITS names: a name that has lost its place never finds it again, so no order shows."""
+def _make_room(all_said: list[Said]) -> dict[str, bytes]:
+    """Keep the traits of the first MAX_TRAITS names: a name that has lost its place never finds it again, so no order shows.
+
+    Answers what lost its place.
+    """
     names = sorted((name for said in all_said for name in said.facts if name.startswith(TRAIT)), key=lambda name: place(name, _RESERVED))
     out = set(names[MAX_TRAITS:])
-    for said in all_said:
-        for name in out & said.facts.keys():
-            del said.facts[name]
+    return {name: said.facts.pop(name) for said in all_said for name in out & said.facts.keys()}
 
 
 def of_traits(traits: msgspec.Raw) -> tuple[dict[str, bytes], int]:

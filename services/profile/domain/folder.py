@@ -76,4 +76,4 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
             traits={name: msgspec.Raw(value) for name, (value, _) in sorted(state.facts(TRAIT).items())},
             merged_into=merged_into,
         )
-        step.emit(PROFILE_CHANGED, step.key, CHANGE_ENCODER.encode(change))
+        step.emit_last(PROFILE_CHANGED, step.key, CHANGE_ENCODER.encode(change))

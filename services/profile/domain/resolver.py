@@ -45,6 +45,7 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
     name = "resolver"
     inputs = (EVENT_RECEIVED, RESOLVER_REPLAYED)
     linger_ms = 30
+    weight = 12
 
     def __init__(self, external_kinds: Sequence[str] = DEFAULT_EXTERNAL_KINDS) -> None:
         self._kinds = tuple(external_kinds)

@@ -23,11 +23,28 @@ MESSAGES: Final = Row(
             ),
         ),
         Chart(
-            "In hand",
+            "Waiting for a provider",
             "short",
-            "Requests that are not settled, slots that send nothing for now, and requests seen twice.",
+            "Requests without a place at their provider, in hand or still in the log, and messages put off for another try.",
             (
-                Query("sum(rapport_dispatcher_waiting)", "waiting"),
+                Query("sum by (class) (rapport_dispatcher_waiting) + sum by (class) (rapport_dispatcher_unread)", "{{class}}"),
+                Query("sum by (class) (rapport_dispatcher_put_off)", "{{class}} put off"),
+            ),
+        ),
+        Chart(
+            "Places at a provider",
+            "short",
+            "Messages on their way at once, and how many may be. All in use while messages wait: the provider is slower than the campaign.",
+            (
+                Query("sum by (provider) (rapport_provider_places_used)", "{{provider}} used"),
+                Query("sum by (provider) (rapport_provider_places)", "{{provider}}"),
+            ),
+        ),
+        Chart(
+            "Dispatcher",
+            "short",
+            "Slots that send nothing for now, requests seen twice, requests that cannot be read.",
+            (
                 Query("sum(rapport_dispatcher_gate_closed)", "slots held"),
                 Query(f"sum(increase(rapport_dispatcher_repeated_total[{RANGE}]))", "repeated"),
                 Query(f"sum(increase(rapport_dispatcher_undecodable_total[{RANGE}]))", "set aside"),

@@ -9,13 +9,18 @@ from services.messaging.adapters.caps import RedisCaps
 from services.messaging.adapters.gate import RedisGate
 from services.messaging.adapters.kafka_ledger import KafkaLedger
 from services.messaging.adapters.people import RedisPeople
+from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
 from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
 from services.messaging.dispatch.decide import Desk
-from services.messaging.dispatch.slot import DispatchSlot, Habits
+from services.messaging.dispatch.habits import Habits
+from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.outlet import Outlet
+from services.messaging.dispatch.places import Places
+from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.mail import Sender
-from services.messaging.domain.patience import Breaker, Patience
+from services.messaging.domain.patience import Breaker, Pace, Patience
 from services.messaging.metrics import Metrics
 from services.messaging.settings import Settings
 from shared.adapters.prometheus import Registry
@@ -61,9 +66,17 @@ class Dispatcher:
             settings.provider_retry_longest_seconds,
         )
         self._habits = Habits(
-            settings.dispatch_batch, settings.dispatch_lease_seconds, fenced_pause_s=settings.session_timeout_s, patience=patience
+            settings.dispatch_batch,
+            settings.dispatch_lease_seconds,
+            fenced_pause_s=settings.session_timeout_s,
+            patience=patience,
+            bounds=Bounds(put_off=settings.dispatch_put_off),
         )
-        self._breaker = Breaker(patience)
+        breaker = Breaker(patience)
+        kept = min(settings.smtp_kept_connections, settings.smtp_connections - 1)
+        places = Places(settings.smtp_connections, kept, breaker, Pace(settings.smtp_per_second))
+        self._outlet = Outlet(self._provider, places, breaker, SystemClock(), self._observer)
+        self._requests = KafkaRequestLog(settings.kafka, self._group)
         sender = Sender.parse(settings.mail_from)
         self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)
         self._gate = RedisGate(self._redis)
@@ -80,7 +93,16 @@ class Dispatcher:
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
         log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor)
         return DispatchSlot(
-            partition, log, self._desk, self._gate, self._provider, self._breaker, SystemClock(), self._observer, self._habits, wanted
+            partition,
+            log,
+            self._requests,
+            self._desk,
+            self._gate,
+            self._outlet,
+            SystemClock(),
+            self._observer,
+            self._habits,
+            wanted,
         )
 
     def readiness(self) -> dict[str, str | None]:
@@ -107,6 +129,7 @@ class Dispatcher:
             return
         self._feed.stop()
         await self._running
+        await self._requests.close()
         await self._provider.close()
         await self._redis.aclose()
         self._executor.shutdown(wait=False)

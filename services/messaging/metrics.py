@@ -15,10 +15,14 @@ METRICS: Final = (
     Metric("rapport_messages_deferred_total", C, ("channel", "reason"), "times a message had to wait"),
     Metric("rapport_dispatcher_repeated_total", C, (), "requests for a message that was settled or in hand already"),
     Metric("rapport_dispatcher_undecodable_total", C, (), "requests set aside because they cannot be read"),
-    Metric("rapport_dispatcher_waiting", G, ("slot",), "requests in hand of a slot that are not settled"),
+    Metric("rapport_dispatcher_waiting", G, ("slot", "class"), "requests in hand of a slot that wait for a place at their provider"),
+    Metric("rapport_dispatcher_unread", G, ("slot", "class"), "records of the log from which a slot reads on once its hands have room"),
+    Metric("rapport_dispatcher_put_off", G, ("slot", "class"), "messages that wait for another try, out of hand"),
     Metric("rapport_dispatcher_gate_closed", G, ("slot",), "1 while a slot sends nothing because a stage before it has yet to catch up"),
     Metric("rapport_dispatcher_takeovers_total", C, (), "slots of the dispatcher taken over"),
     Metric("rapport_provider_seconds", H, ("provider",), "one message handed to a provider, from connection to answer", SECONDS),
+    Metric("rapport_provider_places", G, ("provider",), "messages that may be on their way to a provider at once"),
+    Metric("rapport_provider_places_used", G, ("provider",), "messages that are on their way to a provider"),
     Metric("rapport_provider_away", G, ("provider",), "1 while a provider is left alone because it does not take messages"),
 )
 
@@ -46,12 +50,17 @@ class Metrics(Observer):
     def gate(self, partition: int, reason: str | None) -> None:
         self._registry.gauge("rapport_dispatcher_gate_closed").labels(str(partition)).set(reason is not None)
 
-    def waiting(self, partition: int, count: int) -> None:
-        self._registry.gauge("rapport_dispatcher_waiting").labels(str(partition)).set(count)
+    def waiting(self, partition: int, message_class: str, in_hand: int, unread: int, put_off: int) -> None:
+        for name, count in (("waiting", in_hand), ("unread", unread), ("put_off", put_off)):
+            self._registry.gauge(f"rapport_dispatcher_{name}").labels(str(partition), message_class).set(count)
 
     def provider(self, name: str, seconds: float, away: bool) -> None:
         self._registry.histogram("rapport_provider_seconds").labels(name).observe(seconds)
         self._registry.gauge("rapport_provider_away").labels(name).set(away)
+
+    def places(self, name: str, used: int, count: int) -> None:
+        self._registry.gauge("rapport_provider_places").labels(name).set(count)
+        self._registry.gauge("rapport_provider_places_used").labels(name).set(used)
 
     def taken_over(self, partition: int) -> None:
         self._registry.counter("rapport_dispatcher_takeovers_total").inc()

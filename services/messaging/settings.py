@@ -25,10 +25,18 @@ class Settings(RuntimeSettings):
     default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
     smtp_url: SecretStr = Field(SecretStr("smtp://127.0.0.1:8025"), description="smtp[s]://[user:password@]host[:port] that takes e-mail")
     smtp_connections: int = Field(4, ge=1, le=100, description="most connections to the SMTP server at once")
+    smtp_kept_connections: int = Field(1, ge=0, le=99, description="of these, kept for transactional e-mail (none if there is but one)")
+    smtp_per_second: float | None = Field(None, gt=0, description="most e-mails a second of this process; absent: no bound")
     smtp_connect_seconds: float = Field(10.0, gt=0, description="the SMTP server must take a connection within")
     smtp_reply_seconds: float = Field(30.0, gt=0, description="the SMTP server must answer a command, or the content, within")
     mail_from: str = Field("Rapport <rapport@localhost>", description="sender of e-mail: an address, with a name if wanted")
-    dispatch_batch: int = Field(32, ge=1, le=500, description="most messages of a slot under way at once")
+    dispatch_batch: int = Field(32, ge=1, le=500, description="most messages of a slot that are looked at at once")
+    dispatch_put_off: int = Field(
+        5_000,
+        ge=100,
+        le=100_000,
+        description="messages of a slot and class that wait for another try, out of hand (about 1 KB each); at so many no new one is begun",
+    )
     dispatch_lease_seconds: float = Field(5.0, gt=0, description="what is recorded as being sent must be begun within, or it waits again")
     retry_first_seconds: float = Field(30.0, gt=0, description="pause after a message was put off for the first time; it doubles")
     retry_longest_seconds: float = Field(900.0, gt=0, description="longest such pause")

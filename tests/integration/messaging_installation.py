@@ -140,6 +140,10 @@ class Installation:
         entries = (LEDGER_DECODER.decode(record.value()) for record in self.read(DISPATCH_RECORDED))
         return {entry.dispatch_id: entry for entry in entries if entry.dispatch_id in asked}
 
+    def records(self) -> Counter[str]:
+        """Dispatch id -> how many records the ledger has of it."""
+        return Counter(LEDGER_DECODER.decode(record.value()).dispatch_id for record in self.read(DISPATCH_RECORDED))
+
     def settled(self, wanted: Iterable[MessageRequested]) -> bool:
         wanted = list(wanted)
         ledger = self.ledger(wanted)

@@ -8,7 +8,9 @@ import pytest
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
+from shared.contracts.changes import MessageRequested
 from tests.integration.messaging_installation import Installation, request
+from tests.integration.slow_post import SlowPost
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -102,6 +104,39 @@ def test_a_mail_server_that_is_away_delays_and_doubles_nothing(house: Installati
         with house.mail:
             wait_until("all are sent when it is back", lambda: house.settled(wanted))
     assert house.balance(wanted) == {"sent": 20}
+
+
+def overtaken_by(house: Installation, post: SlowPost, one: MessageRequested) -> int:
+    """Ask for `one`; how many messages the server takes before it."""
+    before = len(post.taken)
+    house.ask([one])
+    wait_until("the transactional message leaves", lambda: one.dispatch_id in post.times())
+    return [taken.dispatch_id for taken in post.taken[before:]].index(one.dispatch_id)
+
+
+def test_a_slow_server_and_one_that_greylists_hold_up_neither_each_other_nor_what_is_urgent(house: Installation) -> None:
+    """200 ms a mail, a campaign that waits, and hundreds that are put off: few records a mail, transactional mail passes all of them."""
+    campaign = [request("slow", number) for number in range(300)]
+    grey = [request("slow-grey", number) for number in range(500)]
+    urgent = [request(f"slow-now{number}", number, message_class="transactional") for number in range(3)]
+    connections, seconds = 8, 0.2
+    in_two_seconds = int(2 / seconds * connections)
+    with SlowPost(seconds, lambda address: address.startswith("slow-grey-")) as post:
+        house.ask([*grey, *campaign])
+        with house.process(smtp_url=post.url, smtp_connections=str(connections), dispatch_lease_seconds="1", retry_first_seconds="5"):
+            for number, one in enumerate(urgent):
+                post.wait_for(60 * (number + 1))
+                assert overtaken_by(house, post, one) <= in_two_seconds
+            wait_until("the campaign is settled", lambda: house.settled([*campaign, *urgent]))
+            wait_until("every greylisted one has been tried", lambda: len(house.ledger(grey)) == len(grey))
+            assert sum(post.put_off.values()) >= len(grey)
+            post.greylists = lambda address: False
+            wait_until("all are settled once the server takes them", lambda: house.settled(grey), 120)
+    assert post.most_at_once <= connections
+    records = house.records()
+    assert max(records[one.dispatch_id] for one in [*campaign, *urgent]) <= 3
+    assert {entry.status.value for entry in house.ledger([*campaign, *grey, *urgent]).values()} == {"sent"}
+    assert sorted(taken.dispatch_id for taken in post.taken) == sorted(one.dispatch_id for one in [*campaign, *grey, *urgent])
 
 
 def test_after_redis_was_emptied_nobody_is_mailed_again(house: Installation) -> None:

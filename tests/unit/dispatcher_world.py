@@ -9,12 +9,16 @@ from pathlib import Path
 import msgspec
 
 from services.messaging.dispatch.decide import Desk
-from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Read
-from services.messaging.dispatch.slot import DispatchSlot, Habits
+from services.messaging.dispatch.habits import Habits
+from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.outlet import Outlet
+from services.messaging.dispatch.places import Places
+from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page, Read
+from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.mail import Sender
 from services.messaging.domain.outcome import Deferred, Outcome, Sent, Unknown
-from services.messaging.domain.patience import Breaker, Patience
+from services.messaging.domain.patience import Breaker, Pace, Patience
 from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import CHANGE_ENCODER, MessageChanged, MessageRequested
 from shared.contracts.failed import FailedRecord
@@ -110,7 +114,7 @@ class FakeLedger:
 
 @dataclass
 class FakeProvider:
-    """Answers by script: outcomes per dispatch id, used up one by one, else Sent."""
+    """Answers by script: outcomes per dispatch id, used up one by one, else Sent. Calls of `slow` ones hang until `release`."""
 
     name: str = "fake"
     got: list[str] = field(default_factory=list)
@@ -119,6 +123,8 @@ class FakeProvider:
     script: dict[str, list[Outcome]] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
     hold: asyncio.Event | None = None
+    slow: set[str] = field(default_factory=set)
+    release: asyncio.Event | None = None
 
     async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
         self.before()
@@ -126,6 +132,8 @@ class FakeProvider:
             await self.hold.wait()
         if not may_begin():
             return Deferred(Reason.HELD_UP, "late")
+        if mail.dispatch_id in self.slow and self.release is not None:
+            await self.release.wait()
         outcomes = self.script.get(mail.dispatch_id)
         outcome = outcomes.pop(0) if outcomes else Sent()
         if isinstance(outcome, Sent | Unknown):
@@ -133,6 +141,26 @@ class FakeProvider:
             self.content[mail.dispatch_id] = mail.content
             self.to.append(mail.to)
         return outcome
+
+
+@dataclass
+class FakeRequestLog:
+    """The records of the world's partition, `page` of them at a time; those before `start` are gone."""
+
+    records: list[FakeRecord]
+    page: int = 3
+    start: int = 0
+    away: int = 0
+    reads: int = 0
+
+    async def read(self, partition: int, start: int) -> Page:
+        await asyncio.sleep(0)
+        self.reads += 1
+        if self.away:
+            self.away -= 1
+            raise LogAway("Kafka is away")
+        found = [record for record in self.records if record.offset >= max(start, self.start)][: self.page]
+        return Page(found, found[-1].offset + 1 if found else len(self.records))
 
 
 @dataclass
@@ -186,11 +214,12 @@ class FakeGate:
 
 
 def write_templates(folder: Path) -> Templates:
-    """`hello` makes do without a name, `needs` cannot do without a plan."""
+    """`hello` makes do without a name, `needs` cannot do without a plan, `sums` fails for one that is no number."""
     subject = "\"Hi {{{{ person.firstName | default: 'you' }}}}\""
     head = f"---\ntemplate: {{}}\nchannel: email\nclass: marketing\nlocale: en\nsubject: {subject}\n---\n"
     (folder / "hello.en.liquid").write_text(head.format("hello") + "Hello {{ person.firstName | default: 'you' }}\n")
     (folder / "needs.en.liquid").write_text(head.format("needs") + "Your {{ person.plan }}\n")
+    (folder / "sums.en.liquid").write_text(head.format("sums") + "Your {{ person.plan | sum }}\n")
     return read_folder(folder).needed(TemplateHead).templates
 
 
@@ -207,7 +236,10 @@ class World:
         self.rules = Rules({})
         self.templates = templates
         self.records: list[FakeRecord] = []
+        self.log = FakeRequestLog(self.records)
         self.patience = Patience(10.0, 100.0, 1.0, 8.0, failures=3)
+        self.bounds = Bounds()
+        self.places, self.kept, self.pace = 4, 0, Pace()
         self.wanted: set[int] = set()
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -216,20 +248,26 @@ class World:
             value = one if isinstance(one, bytes) else CHANGE_ENCODER.encode(one)
             self.records.append(FakeRecord(MESSAGE_REQUESTED, 0, len(self.records), NOW, b"u:1", value))
 
-    def start(self, *, from_offset: int = 0) -> DispatchSlot:
+    def outlet(self) -> Outlet:
+        """The provider as a process of its own has it."""
+        breaker = Breaker(self.patience)
+        return Outlet(self.provider, Places(self.places, self.kept, breaker, self.pace), breaker, self.clock, Observer())
+
+    def start(self, *, from_offset: int = 0, outlet: Outlet | None = None) -> DispatchSlot:
         """A new process; its slot gets every record from its committed offset on."""
         desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
         number = len(self.tasks)
+        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience, bounds=self.bounds)
         slot = DispatchSlot(
             0,
             FakeLedger(self.ledger),
+            self.log,
             desk,
             self.gate,
-            self.provider,
-            Breaker(self.patience),
+            outlet or self.outlet(),
             self.clock,
             Observer(),
-            Habits(batch=4, lease_s=5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience),
+            habits,
             lambda: number in self.wanted,
         )
         slot.receive(self.records[from_offset:])
@@ -264,6 +302,7 @@ class World:
         self.wanted.clear()
         slot.stop()
         await asyncio.wait_for(asyncio.gather(*self.tasks), 10)
+        slot.close()
 
     def status(self, number: int) -> tuple[str, str | None]:
         entry = self.ledger.last()[f"{number:032x}"]

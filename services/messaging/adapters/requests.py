@@ -8,6 +8,7 @@ from typing import Any, Final
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from services.messaging.adapters.records import record_of
 from services.messaging.dispatch.slot import DispatchSlot
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import MESSAGE_REQUESTED
@@ -16,8 +17,6 @@ from shared.runtime.stage import ReadRecord
 
 POLL_S: Final = 0.5
 PAGE: Final = 500
-FULL: Final = 2_000
-"""Requests in hand of one slot at which no more are fetched for it; below half of it, they are again."""
 _log = structlog.get_logger("dispatcher")
 
 
@@ -131,17 +130,7 @@ class RequestFeed:
                 _log.warning("Kafka says", detail=error.str())
                 continue
             partition = message.partition()
-            records.setdefault(partition, []).append(
-                ReadRecord(
-                    MESSAGE_REQUESTED,
-                    partition,
-                    message.offset(),
-                    message.timestamp()[1],
-                    message.key(),
-                    message.value(),
-                    message.headers() or (),
-                )
-            )
+            records.setdefault(partition, []).append(record_of(message))
         for partition, found in records.items():
             slot = self._slots.running.get(partition)
             if slot is not None:
@@ -160,13 +149,13 @@ class RequestFeed:
             self._committed.update(ahead)
 
     def _steady(self) -> None:
-        """Fetch no more for a slot that has its hands full."""
+        """Fetch no more for a slot that has too much to set aside. Requests never stop it: what a slot has no room for it reads again."""
         for partition, slot in self._slots.running.items():
             where = [TopicPartition(MESSAGE_REQUESTED, partition)]
-            if len(slot.queue) >= FULL and partition not in self._paused:
+            if slot.queue.full and partition not in self._paused:
                 self._consumer.pause(where)
                 self._paused.add(partition)
-            elif len(slot.queue) < FULL // 2 and partition in self._paused:
+            elif not slot.queue.full and partition in self._paused:
                 self._consumer.resume(where)
                 self._paused.discard(partition)
 

@@ -10,6 +10,7 @@ from shared.contracts.changes import MessageChanged
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Person
 from shared.contracts.ledger import LedgerEntry
+from shared.runtime.stage import Record
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,21 @@ class Read:
 
     entries: Sequence[LedgerEntry]
     end: int
+
+
+@dataclass(frozen=True)
+class Page:
+    """Records of one partition in order: all that the log holds from where was asked to before offset `end`."""
+
+    records: Sequence[Record]
+    end: int
+
+
+class RequestLog(Protocol):
+    """Requests as they stand in the log."""
+
+    async def read(self, partition: int, start: int) -> Page:
+        """At least one record from offset `start` on, or an `end` beyond it. Raises LogAway."""
 
 
 class LedgerLog(Protocol):
@@ -104,7 +120,7 @@ class Provider(Protocol):
     def name(self) -> str: ...
 
     async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
-        """`may_begin` is asked at the last moment before anything is said to the provider; no: Deferred."""
+        """`may_begin` is asked at the last moment before anything is said to the provider; no: Deferred, reason HELD_UP."""
 
 
 class Clock(Protocol):
@@ -119,6 +135,7 @@ class Observer:
     def duplicate(self) -> None: ...
     def undecodable(self) -> None: ...
     def gate(self, partition: int, reason: str | None) -> None: ...
-    def waiting(self, partition: int, count: int) -> None: ...
+    def waiting(self, partition: int, message_class: str, in_hand: int, unread: int, put_off: int) -> None: ...
     def provider(self, name: str, seconds: float, away: bool) -> None: ...
+    def places(self, name: str, used: int, count: int) -> None: ...
     def taken_over(self, partition: int) -> None: ...

@@ -1,83 +1,172 @@
-"""What one slot has in hand: requests that wait for their turn, and how far the input is done with."""
+"""What one slot has in hand: a lane for each class, and how far the input is done with."""
 
-import heapq
-from collections import deque
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
 
-from shared.contracts.changes import MessageRequested, MessageStatus
+from services.messaging.dispatch.lanes import Bounds, Item, Lane
 
 
-@dataclass
-class Item:
-    """One request in hand. `not_before`: steady seconds; `recorded`: the state and reason that the ledger has of it."""
+class Class(IntEnum):
+    """Lanes, in the order in which they are served."""
 
-    request: MessageRequested
-    offset: int
-    profile_id: str
-    attempts: int = 0
-    not_before: float = 0.0
-    recorded: tuple[MessageStatus, str | None] | None = None
-    claimed: bool = field(default=False)
+    TRANSACTIONAL = 0
+    MARKETING = 1
+
+    @classmethod
+    def of(cls, message_class: str) -> "Class":
+        """Whatever is not transactional needs consent, and waits like marketing."""
+        return cls.TRANSACTIONAL if message_class == "transactional" else cls.MARKETING
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+LETTERS_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of requests that cannot be read, and are not yet set aside, at which nothing more is fetched."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What to read again: from `start` on. `offsets`: those that were put off and are due; None: whatever comes from there."""
+
+    lane: Class
+    start: int
+    offsets: frozenset[int] | None = None
 
 
 class Queue:
-    """Requests by turn. `position` is the offset below which everything is settled: what may be committed."""
+    """Requests by class and turn. `position` is the offset below which everything is settled: what may be committed."""
 
-    def __init__(self) -> None:
-        self._ready: deque[Item] = deque()
-        self._later: list[tuple[float, int, Item]] = []
-        self._in_hand: dict[str, int] = {}
-        self._unsettled: dict[int, None] = {}
+    def __init__(self, bounds: Bounds | None = None) -> None:
+        self.lanes = {one: Lane(bounds or Bounds()) for one in Class}
+        self._known: set[str] = set()
+        self._held: dict[int, int] = {}
         self._next = -1
 
     def __len__(self) -> int:
-        return len(self._in_hand)
+        """Messages in hand, under way or put off."""
+        return len(self._known)
 
     @property
     def position(self) -> int:
         """-1: nothing has been received."""
-        return next(iter(self._unsettled), self._next)
+        firsts = (next(iter(self._held), None), *(lane.first for lane in self.lanes.values()))
+        return min((first for first in firsts if first is not None), default=self._next)
+
+    @property
+    def full(self) -> bool:
+        """So much waits to be set aside that no more should be fetched. Requests never fill it: what does not fit is read again later."""
+        return sum(self._held.values()) >= LETTERS_BYTES
 
     def received(self, offset: int) -> bool:
         """Note that the record at `offset` has come; False if it has come before."""
         if offset < self._next:
             return False
         self._next = offset + 1
-        self._unsettled[offset] = None
         return True
+
+    def hold(self, offset: int, size: int) -> None:
+        """The record at `offset` is no request, and must not be committed before `let_go`."""
+        self._held[offset] = size
+
+    def let_go(self, offset: int) -> None:
+        self._held.pop(offset, None)
 
     def add(self, item: Item) -> bool:
-        """False if this message is in hand already: its other request settles it."""
-        if item.request.dispatch_id in self._in_hand:
+        """Take it in hand, or note where to read on if the hand is full. False if the message is known: its other request settles it."""
+        lane = self.lanes[Class.of(item.request.message_class)]
+        if lane.unread_from is not None:
+            return True
+        if lane.full:
+            lane.unread_from = item.offset
+            return True
+        return self._take_in(lane, item)
+
+    def _take_in(self, lane: Lane, item: Item) -> bool:
+        if item.request.dispatch_id in self._known:
             return False
-        self._in_hand[item.request.dispatch_id] = item.offset
-        self._ready.append(item)
+        self._known.add(item.request.dispatch_id)
+        lane.add(item)
         return True
 
-    def put_back(self, item: Item, not_before: float = 0.0) -> None:
-        """It has to wait until `not_before`."""
-        item.not_before = not_before
-        heapq.heappush(self._later, (not_before, item.offset, item))
+    def back(self, items: Sequence[Item], *, last: bool = False) -> None:
+        """They stay in hand, as the next ones of their lanes in this order, or as the last ones."""
+        for one, lane in self.lanes.items():
+            lane.back([item for item in items if Class.of(item.request.message_class) is one], last=last)
+
+    def put_off(self, item: Item, not_before: float) -> None:
+        """It leaves the hand until `not_before` (steady seconds), and is read again then."""
+        self._lane(item).put_off(item, not_before)
 
     def settled(self, item: Item) -> None:
-        self._in_hand.pop(item.request.dispatch_id, None)
-        self.skip(item.offset)
+        self._known.discard(item.request.dispatch_id)
+        self._lane(item).settled(item.offset)
 
-    def skip(self, offset: int) -> None:
-        """The record at `offset` needs nothing more."""
-        self._unsettled.pop(offset, None)
+    def wanted(self, now: float) -> Reading | None:
+        """What is to be read again now, if anything."""
+        for one, lane in self.lanes.items():
+            if due := lane.due(now):
+                return Reading(one, due[0], frozenset(due))
+            if lane.reads_on and lane.unread_from is not None:
+                return Reading(one, lane.unread_from)
+        return None
 
-    def next_turn(self, now: float) -> float | None:
-        """Seconds until something can be taken: 0 if now, None if nothing is there."""
-        if self._ready:
-            return 0.0
-        return max(0.0, self._later[0][0] - now) if self._later else None
+    def read_on(self, reading: Reading, items: Sequence[Item], end: int) -> int:
+        """`items`: all requests from `reading.start` to before `end`, in order. Answers how many are of messages known already."""
+        lane = self.lanes[reading.lane]
+        repeated = 0
+        for item in items:
+            if Class.of(item.request.message_class) is not reading.lane or item.offset >= self._next:
+                continue  # what has not been received yet comes by itself
+            if lane.full:
+                lane.unread_from = item.offset
+                return repeated
+            repeated += not self._take_in(lane, item)
+        lane.unread_from = end if end < self._next else None
+        return repeated
 
-    def take(self, most: int, now: float) -> list[Item]:
-        """Those whose turn it is, the ones that have waited first."""
+    def returned(self, reading: Reading, items: Sequence[Item], end: int) -> list[str]:
+        """`items`: all requests from `reading.start` to before `end`. Answers the messages whose request the log does not hold any more."""
+        offsets = reading.offsets or frozenset()
+        found = [item for item in items if item.offset in offsets]
+        gone = {offset for offset in offsets if offset < end} - {item.offset for item in found}
+        lost = self.lanes[reading.lane].returned(found, gone)
+        self._known.difference_update(lost)
+        return lost
+
+    def ready(self) -> dict[Class, int]:
+        """How many of each class can be taken now."""
+        return {one: lane.ready for one, lane in self.lanes.items()}
+
+    def next_due(self) -> float | None:
+        """When (steady seconds) the next of those put off has its turn."""
+        return min((lane.next_due for lane in self.lanes.values() if lane.next_due is not None), default=None)
+
+    def take(self, most: int) -> list[Item]:
+        """The next ones, lane by lane."""
         taken: list[Item] = []
-        while self._later and len(taken) < most and self._later[0][0] <= now:
-            taken.append(heapq.heappop(self._later)[2])
-        while self._ready and len(taken) < most:
-            taken.append(self._ready.popleft())
+        for lane in self.lanes.values():
+            taken += lane.take(most - len(taken))
         return taken
+
+    def waiting(self) -> Iterator[Item]:
+        """Those in hand, lane by lane."""
+        for lane in self.lanes.values():
+            yield from lane.waiting()
+
+    def remove(self, items: Sequence[Item]) -> None:
+        """These are no longer in hand, but in the caller's."""
+        if offsets := {item.offset for item in items}:
+            for lane in self.lanes.values():
+                lane.remove(offsets)
+
+    def unread(self, one: Class) -> int:
+        """Records of the log among which requests of this class may be that are not in hand yet."""
+        start = self.lanes[one].unread_from
+        return 0 if start is None else self._next - start
+
+    def _lane(self, item: Item) -> Lane:
+        return self.lanes[Class.of(item.request.message_class)]

@@ -1,49 +1,37 @@
 """One slot of the dispatcher: requests in, each settled once. README.md says what each kill leaves behind.
 
-take over (fence, read the ledger) -> take a batch -> decide -> record `sending` -> call the provider -> record what came of it -> only
-then is the request's offset free to be committed.
+take over (fence, read the ledger) -> get places at the provider -> decide -> record `sending` -> call the provider -> record what came of
+it -> only then is the request's offset free to be committed.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import msgspec
 import structlog
 
-from services.messaging.dispatch.decide import Decision, Desk, End, Go, Wait, claim
-from services.messaging.dispatch.ports import Change, Clock, Gate, LedgerLog, Observer, Provider
-from services.messaging.dispatch.queue import Item, Queue
-from services.messaging.dispatch.records import dead_letter, state_of, told
+from services.messaging.dispatch.book import Book
+from services.messaging.dispatch.calls import Calls, Ended
+from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim
+from services.messaging.dispatch.habits import LISTED, Habits
+from services.messaging.dispatch.intake import Intake
+from services.messaging.dispatch.lanes import Item
+from services.messaging.dispatch.outlet import Outlet
+from services.messaging.dispatch.places import Grant, Seat
+from services.messaging.dispatch.ports import Change, Clock, Gate, LedgerLog, Observer, RequestLog
+from services.messaging.dispatch.queue import Class, Queue
+from services.messaging.dispatch.records import state_of, told
 from services.messaging.domain.ledger import CAP_MEMORY_MS, Ledger, entry_of
-from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
-from services.messaging.domain.patience import Breaker, Patience
+from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
-from shared.contracts.changes import MESSAGE_REQUESTED_DECODER, MessageStatus
-from shared.contracts.failed import FailedRecord
+from shared.contracts.changes import MessageStatus
 from shared.contracts.ledger import LedgerEntry
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
 
 _log = structlog.get_logger("dispatcher")
-
-
-@dataclass(frozen=True)
-class Habits:
-    """`batch`: most messages under way at once in a slot. `lease_s`: a provider call must begin so soon after `sending` went to the ledger.
-
-    `fenced_pause_s`: who was overtaken waits so long before it takes over in turn; Kafka's group will have told it by then if the slot
-    is another's now.
-    """
-
-    batch: int = 32
-    lease_s: float = 5.0
-    gate_pause_s: float = 0.5
-    fenced_pause_s: float = 10.0
-    gather_s: float = 0.02
-    patience: Patience = field(default_factory=Patience)
 
 
 class DispatchSlot:
@@ -53,49 +41,42 @@ class DispatchSlot:
         self,
         partition: int,
         log: LedgerLog,
+        requests: RequestLog,
         desk: Desk,
         gate: Gate,
-        provider: Provider,
-        breaker: Breaker,
+        outlet: Outlet,
         clock: Clock,
         observer: Observer,
         habits: Habits,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.partition = partition
-        self.queue = Queue()
-        self.ledger = Ledger()
+        self.queue = Queue(habits.bounds)
         self.ready = False
         self.shut: str | None = None
         self.waits_for: str | None = None
-        self._log, self._desk, self._gate, self._provider = log, desk, gate, provider
-        self._breaker, self._clock, self._observer, self._habits = breaker, clock, observer, habits
+        self._log, self._desk, self._gate, self._outlet = log, desk, gate, outlet
+        self._book = Book(partition, log, clock, observer, wanted)
+        self._clock, self._observer, self._habits = clock, observer, habits
         self._wanted = wanted
         self._news = asyncio.Event()
         self._leaving = asyncio.Event()
+        self._intake = Intake(partition, self.queue, requests, clock, observer, self.wake)
+        self._seat = Seat(self.wake)
+        self._calls = Calls(outlet, self.wake)
+
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of the slot's messages."""
+        return self._book.ledger
 
     def receive(self, records: Sequence[Record]) -> None:
         """Records of the slot's partition, in order."""
-        undecodable = []
-        for record in records:
-            if not self.queue.received(record.offset):
-                continue
-            try:
-                request = MESSAGE_REQUESTED_DECODER.decode(record.value or b"")
-                bytes.fromhex(request.dispatch_id)
-            except (msgspec.DecodeError, ValueError) as error:
-                undecodable.append(dead_letter(record, error, self._clock.wall_ms()))
-                continue
-            if not self.queue.add(Item(request, record.offset, request.profile_id)):
-                self._observer.duplicate()
-                self.queue.skip(record.offset)
-        self._dead = [*self._dead, *undecodable]
+        self._intake.receive(records)
         self.wake()
 
-    _dead: Sequence[FailedRecord] = ()
-
     async def run(self) -> None:
-        """Until it is no longer wanted. What is under way is finished first."""
+        """Until it is no longer wanted; what is under way is finished first. Any exception out of here is a fault of the program."""
         delay = 0.05
         while self._wanted():
             try:
@@ -106,14 +87,15 @@ class DispatchSlot:
                 delay, self.waits_for = 0.05, None
             except Fenced:
                 _log.warning("slot taken by another process", slot=self.partition)
-                self.ready = False
+                await self._overtaken()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._leaving.wait(), self._habits.fenced_pause_s)
             except (StoreAway, LogAway) as away:
                 self.waits_for = str(away)
                 _log.warning("waiting for a server", slot=self.partition, detail=self.waits_for)
-                await asyncio.sleep(delay)
+                await self._calls.wait(delay)
                 delay = min(delay * 2, 2.0)
+        await self._finish()
 
     def wake(self) -> None:
         """Let `run` look at what it has, and whether it is wanted."""
@@ -125,7 +107,8 @@ class DispatchSlot:
         self.wake()
 
     def close(self) -> None:
-        """Let go of the ledger."""
+        """Let go of the ledger, and read nothing more."""
+        self._intake.close()
         self._log.close()
 
     async def _take_over(self) -> None:
@@ -133,51 +116,128 @@ class DispatchSlot:
         ledger = Ledger()
         for entry in read.entries:
             ledger.apply(entry)
-        self.ledger = ledger
+        self._book.ledger = ledger
         now = self._clock.wall_ms()
         lost = [
             msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.CRASHED, at=now) for entry in ledger.in_sending()
         ]
         if lost:
-            await self._record([Change(entry, told(entry)) for entry in lost])
+            await self._book.record([Change(entry, told(entry)) for entry in lost])
             _log.error("messages whose outcome nobody knows", slot=self.partition, count=len(lost))
         self.ready = True
         _log.info("ledger read", slot=self.partition, messages=len(ledger))
         self._observer.taken_over(self.partition)
 
-    async def _round(self) -> None:
-        if self._dead:
-            await self._bury()
-        batch = self._without_settled(await self._next_batch())
-        if not batch:
-            return
+    async def _overtaken(self) -> None:
+        """Another owner calls what was under way unknown, and settles the rest; what is on the wire is let through."""
+        self.ready = False
+        self.queue.back(await self._calls.let_through())
+        for item in self.queue.waiting():
+            item.recorded = None
+
+    async def _finish(self) -> None:
         try:
-            if await self._held_shut():
-                self._put_back(batch)
-                await asyncio.sleep(self._habits.gate_pause_s)
-                return
-            decisions = await self._decide(batch)
+            while self._calls:
+                await self._calls.wait()
+                await self._settle_ended()
+        except Fenced:
+            await self._overtaken()
+        self._observe()
+
+    async def _round(self) -> None:
+        """Record what has ended, read again what is due or has room, and begin as many messages as there are places."""
+        await self._settle_ended()
+        if self._intake.letters:
+            await self._bury()
+        self._intake.read_again()
+        if self._intake.lost:
+            await self._give_up_lost()
+        self._observe()
+        grant = await self._grant()
+        try:
+            if grant:
+                await self._begin(grant)
+        finally:
+            grant.give_back(self._clock.steady_s())
+
+    def _observe(self) -> None:
+        for one, lane in self.queue.lanes.items():
+            counts = (lane.in_hand, self.queue.unread(one), lane.put_off_count) if self._wanted() else (0, 0, 0)
+            self._observer.waiting(self.partition, one.label, *counts)
+
+    async def _bury(self) -> None:
+        letters = list(self._intake.letters)
+        await self._book.insist([], letters)
+        self._intake.buried(letters)  # only now: whoever is fenced here must find them again
+
+    async def _give_up_lost(self) -> None:
+        lost = list(self._intake.lost)
+        entries = [entry for dispatch_id in lost if (entry := self.ledger.of(dispatch_id)) is not None]
+        now = self._clock.wall_ms()
+        ended = [msgspec.structs.replace(one, status=MessageStatus.EXPIRED, reason=Reason.TOO_LATE, at=now) for one in entries]
+        await self._book.record([Change(entry, told(entry)) for entry in ended])
+        self._intake.lost = self._intake.lost[len(lost) :]
+        _log.error("requests left the log before their messages were settled", slot=self.partition, count=len(lost))
+
+    async def _grant(self) -> Grant:
+        """Places at the provider, once there are some; none if there is something else to do first."""
+        now, places = self._clock.steady_s(), self._outlet.places
+        self._news.clear()
+        if not self._wanted() or self._intake.letters or self._calls.any_ended:
+            return Grant(places)
+        if self._outlet.breaker.wait(now) > 0 and await self._list_waiting():
+            return Grant(places)
+        ready = self.queue.ready()
+        places.ask(self._seat, {one: min(number, self._habits.batch) for one, number in ready.items()}, now)
+        try:
+            if not self._seat.granted:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), self._until_next(now, any(ready.values())))
+        except BaseException:
+            places.leave(self._seat).give_back(self._clock.steady_s())
+            raise
+        return places.leave(self._seat)
+
+    def _until_next(self, now: float, has_ready: bool) -> float | None:
+        """Seconds after which it is worth looking without news; None: never."""
+        due = None if self._intake.is_reading else self.queue.next_due()
+        waits = [] if due is None else [max(0.0, due - now)]
+        if has_ready and (shut := self._outlet.places.wait(now)) > 0:
+            waits.append(shut)
+        return min(waits, default=None)
+
+    async def _list_waiting(self) -> bool:
+        """While the provider is away: list those in hand as waiting for it, each once, and end those whose time is over."""
+        now = self._clock.wall_ms()
+        new = [item for item in self.queue.waiting() if not self.ledger.is_settled(item.request.dispatch_id)]
+        over = [item for item in new if now >= item.request.expires_at][:LISTED]
+        listed = [item for item in new if self._recall(item) is None and now < item.request.expires_at][:LISTED]
+        self.queue.remove(over)
+        entries = [self._entry(item, MessageStatus.EXPIRED, Reason.TOO_LATE) for item in over]
+        entries += [self._entry(item, MessageStatus.CLAIMED, Reason.PROVIDER_AWAY) for item in listed]
+        try:
+            await self._book.record([Change(entry, told(entry)) for entry in entries])
+        except Fenced:
+            self._put_back(over)
+            raise
+        for item in over:
+            self.queue.settled(item)
+        await self._release([item for item in over if item.claimed or item.attempts])
+        return bool(entries)
+
+    async def _begin(self, grant: Grant) -> None:
+        """Start as many messages as `grant` has places for; what is not used of it stays there."""
+        if await self._held_shut():
+            grant.give_back(self._clock.steady_s())
+            await self._calls.wait(self._habits.gate_pause_s)
+            return
+        batch = self._without_settled(self.queue.take(self._habits.batch))
+        try:
+            decisions = await self._decide(batch, grant)
         except StoreAway:
             self._put_back(batch)
             raise
-        await self._carry_out(batch, decisions)
-        self._observer.waiting(self.partition, len(self.queue))
-
-    async def _bury(self) -> None:
-        dead = self._dead
-        await self._insist([], dead)
-        self._dead = self._dead[len(dead) :]  # only now: whoever is fenced here must find them again
-        for letter in dead:
-            self._observer.undecodable()
-            self.queue.skip(letter.offset)
-
-    async def _next_batch(self) -> list[Item]:
-        wait = self.queue.next_turn(self._clock.steady_s())
-        if wait != 0.0:
-            self._news.clear()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), wait)
-        return self.queue.take(self._habits.batch, self._clock.steady_s()) if self._wanted() else []
+        await self._carry_out(decisions, grant)
 
     def _without_settled(self, batch: list[Item]) -> list[Item]:
         left = []
@@ -186,11 +246,16 @@ class DispatchSlot:
                 self._observer.duplicate()
                 self.queue.settled(item)
                 continue
-            known = self.ledger.of(item.request.dispatch_id)
-            if known is not None and item.recorded is None:
-                item.attempts, item.recorded = known.attempts, (known.status, known.reason)
+            self._recall(item)
             left.append(item)
         return left
+
+    def _recall(self, item: Item) -> tuple[MessageStatus, str | None] | None:
+        """What the ledger has of it."""
+        known = self.ledger.of(item.request.dispatch_id)
+        if known is not None and item.recorded is None:
+            item.attempts, item.recorded = known.attempts, (known.status, known.reason)
+        return item.recorded
 
     async def _held_shut(self) -> bool:
         reason = await self._gate.closed()
@@ -201,25 +266,37 @@ class DispatchSlot:
             await self._desk.caps.restore(self.partition, self.ledger.counted_since(since))
         return reason is not None
 
-    async def _decide(self, batch: list[Item]) -> list[Decision]:
-        """While the provider is away nothing goes out but one message that tries whether it is back."""
-        decisions = await self._desk.decide(batch, self._clock.wall_ms())
-        steady = self._clock.steady_s()
-        for number, decision in enumerate(decisions):
-            if isinstance(decision, Go) and self._breaker.open and not self._breaker.allow(steady):
-                decisions[number] = Wait(Reason.PROVIDER_AWAY, max(self._breaker.wait(steady), 0.05))
-        return decisions
+    async def _decide(self, batch: list[Item], grant: Grant) -> list[tuple[Item, Decision, Class | None]]:
+        """What becomes of each, with its place if it goes. Those that would go and find no place are back in hand."""
+        now = self._clock.wall_ms()
+        decided: list[tuple[Item, Decision, Class | None]] = []
+        fit: list[tuple[Item, Fit]] = []
+        places: list[Class] = []
+        left: list[Item] = []
+        for item, found in zip(batch, await self._desk.look_at(batch, now), strict=True):
+            if not isinstance(found, Fit):
+                decided.append((item, found, None))
+            elif (place := grant.pledge(Class.of(item.request.message_class))) is not None:
+                fit.append((item, found))
+                places.append(place)
+            else:
+                left.append(item)
+        prepared = await self._desk.prepare(fit, now)
+        decided += [(item, made, place) for (item, _), made, place in zip(fit, prepared, places, strict=True)]
+        self.queue.back(left)
+        return decided
 
-    async def _carry_out(self, batch: list[Item], decisions: list[Decision]) -> None:
-        going: list[tuple[Item, Go]] = []
+    async def _carry_out(self, decided: Sequence[tuple[Item, Decision, Class | None]], grant: Grant) -> None:
+        going: list[tuple[Item, Go, Class]] = []
         waiting: list[tuple[Item, float]] = []
         ended: list[Item] = []
         changes: list[Change] = []
-        for item, decision in zip(batch, decisions, strict=True):
+        for item, decision, place in decided:
             match decision:
                 case Go():
+                    assert place is not None
                     item.attempts += 1
-                    going.append((item, decision))
+                    going.append((item, decision, place))
                     changes.append(Change(self._entry(item, MessageStatus.SENDING, None)))
                 case Wait(reason=reason, seconds=seconds):
                     waiting.append((item, seconds))
@@ -234,85 +311,59 @@ class DispatchSlot:
                         _log.info("not sent", journey=item.request.journey, reason=reason.value, detail=detail)
         failpoint("dispatcher.before_sending")
         try:
-            owned = await self._record(changes)
+            owned = await self._book.record(changes)
         except Fenced:
-            self._put_back(batch)
+            self._put_back([item for item, _, _ in decided])
             raise
         failpoint("dispatcher.after_sending")
+        for item, go, place in going:
+            grant.hand_over(place)
+            self._calls.begin(item, go, place, owned + self._habits.lease_s)
         for item, seconds in waiting:
-            self.queue.put_back(item, self._clock.steady_s() + seconds)
+            self._put_off(item, seconds)
         for item in ended:
             self.queue.settled(item)
         await self._release([item for item in ended if item.claimed or item.attempts])
-        await self._send_all(going, owned + self._habits.lease_s)
 
-    async def _send_all(self, going: list[tuple[Item, Go]], last_begin: float) -> None:
-        """Hand over side by side; record outcomes as they come, so that a slow one keeps no other open."""
-        tasks = {asyncio.create_task(self._send(go, last_begin)): (item, go) for item, go in going}
-        try:
-            while tasks:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                if any(not task.done() for task in tasks):
-                    await asyncio.wait(tasks, timeout=self._habits.gather_s)
-                done = [task for task in tasks if task.done()]
-                failpoint("dispatcher.after_provider")
-                settled = [(*tasks.pop(task), task.result()) for task in done]
-                await self._settle(settled)
-                failpoint("dispatcher.after_settled")
-        except Fenced:
-            # Another owner calls what was under way unknown, and settles the rest; what is on the wire is let through.
-            left = [item for item, _ in tasks.values()]
-            if tasks:
-                await asyncio.wait(tasks)
-            self._put_back(left)
-            raise
+    async def _settle_ended(self) -> None:
+        ended = await self._calls.ended(self._habits.gather_s)
+        if ended:
+            failpoint("dispatcher.after_provider")
+            await self._settle(ended)
+            failpoint("dispatcher.after_settled")
 
-    async def _send(self, go: Go, last_begin: float) -> Outcome:
-        begun = self._clock.steady_s()
-        outcome = await self._provider.send(go.mail, lambda: self._clock.steady_s() < last_begin)
-        now = self._clock.steady_s()
-        match outcome:
-            case Unknown() | Deferred(away=True):  # a provider that swallows messages is as bad as one that is not there
-                self._breaker.failed(now)
-            case Deferred(reason=Reason.HELD_UP):
-                pass
-            case Sent() | Failed() | Deferred():
-                self._breaker.went_well()
-        self._observer.provider(self._provider.name, now - begun, self._breaker.open)
-        return outcome
-
-    async def _settle(self, outcomes: list[tuple[Item, Go, Outcome]]) -> None:
+    async def _settle(self, calls: Sequence[Ended]) -> None:
         changes: list[Change] = []
-        again: list[tuple[Item, float]] = []
-        ended: list[Item] = []
-        freed: list[Item] = []
-        for item, go, outcome in outcomes:
+        for call in calls:
+            item, outcome = call.item, call.outcome
             status, reason, provider_id = state_of(outcome)
+            if reason is Reason.HELD_UP:
+                item.attempts -= 1  # the call was not begun
             entry = self._entry(item, status, reason, provider_id)
-            changes.append(Change(entry, told(entry, go.to_masked)))
-            if isinstance(outcome, Deferred):
-                again.append((item, self._pause(item, outcome)))
-            else:
-                ended.append(item)
-            if isinstance(outcome, Failed):
-                freed.append(item)
-            if not isinstance(outcome, Sent):
+            changes.append(Change(entry, told(entry, call.go.to_masked)))
+            if not isinstance(outcome, Sent | Deferred):
                 _log.warning("not sent", status=status.value, reason=reason, detail=outcome.detail, dispatch_id=entry.dispatch_id)
         try:
-            await self._record(changes)
+            await self._book.record(changes)
         except Fenced:
-            self._put_back([item for item, _, _ in outcomes])
+            self._put_back([call.item for call in calls])
             raise
-        for item, seconds in again:
-            self.queue.put_back(item, self._clock.steady_s() + seconds)
-        for item in ended:
-            self.queue.settled(item)
-        await self._release(freed)
+        for call in calls:
+            match call.outcome:
+                case Deferred(reason=Reason.HELD_UP):
+                    self.queue.back([call.item])
+                case Deferred(away=True):  # another may try whether the provider is back
+                    self.queue.back([call.item], last=True)
+                case Deferred():
+                    self._put_off(call.item, self._habits.patience.after(call.item.attempts))
+                case _:
+                    self.queue.settled(call.item)
+        await self._release([call.item for call in calls if isinstance(call.outcome, Failed)])
 
-    def _pause(self, item: Item, outcome: Deferred) -> float:
-        if outcome.away:
-            return max(self._breaker.wait(self._clock.steady_s()), self._habits.patience.provider_first)
-        return 0.0 if outcome.reason is Reason.HELD_UP else self._habits.patience.after(item.attempts)
+    def _put_off(self, item: Item, seconds: float) -> None:
+        """For so long, or until its time is over."""
+        left = (item.request.expires_at - self._clock.wall_ms()) / 1000
+        self.queue.put_off(item, self._clock.steady_s() + max(0.0, min(seconds, left)))
 
     async def _release(self, items: list[Item]) -> None:
         try:
@@ -321,34 +372,6 @@ class DispatchSlot:
         except StoreAway as away:  # a place too many is taken until the window has passed
             _log.warning("places under caps not given back", count=len(items), detail=str(away))
 
-    async def _record(self, changes: Sequence[Change]) -> float:
-        """A moment (steady seconds) after which the slot was this process's for certain."""
-        owned = await self._insist(changes, ()) if changes else self._clock.steady_s()
-        for change in changes:
-            self.ledger.apply(change.entry)
-            if change.told is not None:
-                self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
-        return owned
-
-    async def _insist(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> float:
-        """Record however long Kafka is away: what has been sent must not be forgotten. Raises Fenced.
-
-        Answers when (steady seconds) the call that went well began: Kafka took it later than that, so the slot was this process's then.
-        When its answer comes says nothing: who sleeps before it may wake up overtaken.
-        """
-        delay = 0.05
-        while True:
-            begun = self._clock.steady_s()
-            try:
-                await self._log.record(changes, failed)
-                return begun
-            except LogAway as away:
-                if not self._wanted():
-                    raise Fenced("the slot went elsewhere while Kafka was away") from away
-                _log.warning("Kafka does not answer, waiting", slot=self.partition, detail=str(away))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
-
     def _entry(self, item: Item, status: MessageStatus, reason: Reason | None, provider_id: str | None = None) -> LedgerEntry:
         entry = entry_of(item.request, item.offset, status, self._clock.wall_ms(), item.profile_id, item.attempts)
         item.recorded = (status, reason)
@@ -356,11 +379,11 @@ class DispatchSlot:
         return msgspec.structs.replace(
             entry,
             reason=None if reason is None else reason.value,
-            provider=self._provider.name if called else None,
+            provider=self._outlet.provider.name if called else None,
             provider_message_id=provider_id,
         )
 
     def _put_back(self, items: Sequence[Item]) -> None:
         for item in items:
             item.recorded = None
-            self.queue.put_back(item)
+        self.queue.back(items)

@@ -1,6 +1,10 @@
-"""How long to wait: per message after a deferral, per provider while it is away. Pure; `now` is any steady clock, in seconds."""
+"""How long to wait: per message after a deferral, per provider while it is away or by agreement. Pure.
+
+`now` is any steady clock, in seconds.
+"""
 
 from dataclasses import dataclass
+from typing import Final
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class Breaker:
             self._probing_until = now + self._patience.provider_longest
         return True
 
+    def not_tried(self) -> None:
+        """Who was told yes made no call: another may."""
+        self._probing_until = 0.0
+
     def went_well(self) -> None:
         self._failures = self._rounds = 0
         self._probing_until = 0.0
@@ -60,3 +68,26 @@ class Breaker:
         if self.open and (probing or not was_open):
             self._until = now + min(self._patience.provider_longest, self._patience.provider_first * 2.0 ** min(self._rounds, 30))
             self._rounds += 1
+
+
+BURST_S: Final = 0.1
+"""A pace may be exceeded by what it allows in so short a time: nobody wakes up to the millisecond."""
+
+
+class Pace:
+    """At most `per_second` calls a second; None: no bound."""
+
+    def __init__(self, per_second: float | None = None) -> None:
+        self._interval = 0.0 if per_second is None else 1.0 / per_second
+        self._next = float("-inf")
+
+    def wait(self, now: float) -> float:
+        """Seconds until a call may be made."""
+        return max(0.0, self._next - now - BURST_S) if self._interval else 0.0
+
+    def used(self, now: float) -> None:
+        self._next = max(now, self._next) + self._interval
+
+    def not_used(self) -> None:
+        """A call that was counted is not made."""
+        self._next -= self._interval

@@ -1,16 +1,22 @@
-"""A template and a person to a subject and bodies. Pure: the instant that `now` stands for is handed in."""
+"""A template and a person to a subject and bodies. Pure: the instant that `now` stands for is handed in, and so is what measures work."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from liquid.exceptions import LiquidError, UndefinedError
 
 from services.messaging.domain.reasons import Reason
+from shared.definitions.liquid_limits import Bounds, OutOfBoundsError, render_within
 from shared.definitions.template import Template
+
+MOST_SECONDS: Final = 0.05
+MOST_BYTES: Final = 200_000
+"""Of one message: subject, text and HTML together."""
+MOST_DIGITS: Final = 40
 
 
 @dataclass(frozen=True)
@@ -30,33 +36,54 @@ class NotRendered:
     detail: str
 
 
-def render(template: Template, person: Mapping[str, msgspec.Raw], segment: str | None, now_ms: int) -> Rendered | NotRendered:
-    """What the person is sent; a value that is missing and has no default makes no message."""
+def render(
+    template: Template, person: Mapping[str, msgspec.Raw], segment: str | None, now_ms: int, cpu_s: Callable[[], float]
+) -> Rendered | NotRendered:
+    """What the person is sent; a value that is missing and has no default makes no message. `cpu_s`: seconds of work, which have a bound.
+
+    Whatever Liquid raises of a template and the values of a person concerns this message alone.
+    """
+    try:
+        return _render(template, person, segment, now_ms, Bounds(MOST_SECONDS, MOST_BYTES, cpu_s))
+    except UndefinedError as missing:
+        return NotRendered(Reason.MISSING_VALUE, f"{template.file}: {_first_line(missing)}")
+    except OutOfBoundsError as error:
+        return NotRendered(Reason.TEMPLATE_FAILED, f"{template.file}: {error}")
+    except Exception as error:  # filters raise what they like: TypeError, decimal's errors, RecursionError
+        return NotRendered(Reason.TEMPLATE_FAILED, f"{template.file}: {type(error).__name__}")
+
+
+def _render(
+    template: Template, person: Mapping[str, msgspec.Raw], segment: str | None, now_ms: int, bounds: Bounds
+) -> Rendered | NotRendered:
     values: dict[str, Any] = {
         "person": {name: value for name, raw in person.items() if (value := _plain(raw)) is not None},
         "now": datetime.fromtimestamp(now_ms / 1000, UTC),
     }
     if segment is not None:
         values["segment"] = segment
-    try:
-        subject = one_line(template.subject.render(**values))
-        text = template.text.render(**values)
-        html = None if template.html is None else template.html.render(**values)
-    except UndefinedError as missing:
-        return NotRendered(Reason.MISSING_VALUE, f"{template.file}: {_first_line(missing)}")
-    except LiquidError as error:
-        return NotRendered(Reason.TEMPLATE_FAILED, f"{template.file}: {type(error).__name__}")
+    subject = one_line(render_within(template.subject, values, bounds))
+    text = render_within(template.text, values, bounds)
+    html = None if template.html is None else render_within(template.html, values, bounds)
     if not subject:
         return NotRendered(Reason.MISSING_VALUE, f"{template.file}: the subject is empty")
     return Rendered(subject, text, html)
 
 
 def _plain(raw: msgspec.Raw) -> Any:
-    """A trait as Liquid may use it; numbers stay exact."""
+    """A trait as Liquid may use it; numbers stay exact. None: a value that cannot be read, or with an exponent that is no quantity."""
     try:
-        return msgspec.json.Decoder(float_hook=Decimal).decode(raw)
-    except msgspec.DecodeError:
+        return msgspec.json.Decoder(float_hook=_number).decode(raw)
+    except (msgspec.DecodeError, ArithmeticError, RecursionError):
         return None
+
+
+def _number(text: str) -> Decimal:
+    """Raises OverflowError: 1e999999999 is short to write, and takes minutes to round."""
+    number = Decimal(text)
+    if abs(number.adjusted()) > MOST_DIGITS:
+        raise OverflowError
+    return number
 
 
 def _first_line(error: LiquidError) -> str:

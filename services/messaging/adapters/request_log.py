@@ -1,0 +1,74 @@
+"""Requests read again from the log by their offset: what a slot passed over because its hands were full, or put off."""
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from services.messaging.adapters.records import record_of
+from services.messaging.dispatch.ports import Page
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.contracts.topics import MESSAGE_REQUESTED
+from shared.runtime.ports import LogAway
+from shared.runtime.stage import ReadRecord
+
+CALL_S: Final = 10.0
+PAGE: Final = 500
+PAGE_BYTES: Final = 1024 * 1024
+
+
+class KafkaRequestLog:
+    """One reader for all slots of the process, in a thread of its own. It belongs to no group and commits nothing."""
+
+    def __init__(self, kafka: KafkaConnection, group: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log")
+        self._consumer = kafka.consumer(
+            {
+                "client.id": f"{group}-again",
+                "group.id": f"{group}-again",  # demanded, never used: partitions are assigned by hand
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "earliest",
+                "fetch.message.max.bytes": PAGE_BYTES,
+                "queued.max.messages.kbytes": 2 * PAGE_BYTES // 1024,
+                "reconnect.backoff.max.ms": 500,
+                "log_level": 2,
+            }
+        )
+
+    async def read(self, partition: int, start: int) -> Page:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, partition, start)
+
+    def _read(self, partition: int, start: int) -> Page:
+        found: list[ReadRecord] = []
+        end, size = start, 0
+        deadline = time.monotonic() + CALL_S
+        try:
+            self._consumer.assign([TopicPartition(MESSAGE_REQUESTED, partition, start)])
+            while size < PAGE_BYTES and len(found) < PAGE:
+                message = self._consumer.poll(0 if found else max(0.0, deadline - time.monotonic()))
+                if message is None:
+                    break
+                error = message.error()
+                if error is None:
+                    found.append(record_of(message))
+                    end = message.offset() + 1
+                    size += len(message.value() or b"")
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    end = max(end, message.offset())
+                    break
+                elif time.monotonic() > deadline:
+                    raise KafkaException(error)
+        except KafkaException as error:
+            raise LogAway(f"cannot read requests of slot {partition} again: {error}") from error
+        finally:
+            self._consumer.unassign()
+        if end == start:
+            raise LogAway(f"cannot read requests of slot {partition} again: nothing came from offset {start} in {CALL_S:g} s")
+        return Page(found, end)
+
+    async def close(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
+        self._thread.shutdown(wait=False)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import definitions, key_commands, local_commands
+from deploy.cli import definitions, key_commands, local_commands, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,7 +16,7 @@ app.add_typer(key_commands.app, name="keys")
 app.command("run")(local_commands.run)
 app.command("up")(local_commands.up)
 app.command("reset")(local_commands.reset)
-app.command("status")(local_commands.status)
+app.command("status")(status.status)
 app.command("logs")(local_commands.logs)
 app.command("check")(definitions.check)
 app.command("test")(definitions.run_tests)

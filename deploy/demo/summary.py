@@ -1,17 +1,19 @@
 """What came of the demo, read the way anybody would: from ClickHouse, the query API and the processes' metrics."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.error import URLError
-from urllib.parse import quote
+from urllib.parse import quote, unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from rich.table import Table
 
+from deploy.local.servers import STARTED_HERE, VARIABLES, masked
 from deploy.local.settings import Home
 
 REQUEST_SECONDS = 10
@@ -87,7 +89,12 @@ def _segments(env: dict[str, str]) -> dict[str, int] | None:
 
 
 def _rows(url: str, sql: str) -> list[dict[str, Any]] | None:
-    page = _json(Request(f"{url}/?default_format=JSON&query={quote(sql)}"))
+    parts = urlsplit(url)
+    request = Request(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}/?default_format=JSON&query={quote(sql)}")
+    if parts.username is not None:  # urllib takes none from the URL
+        pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", f"Basic {b64encode(pair.encode()).decode()}")
+    page = _json(request)
     return None if page is None else list(page["data"])
 
 
@@ -111,11 +118,14 @@ def table(summary: Summary, env: dict[str, str], home: Home) -> Table:
         made.add_row(f"segment {key}", f"{size:,}")
     for status, number in sorted((summary.messages or {}).items()):
         made.add_row(f"messages {status}", f"{number:,}")
-    made.add_row("e-mails in the local mailbox", f"{sum(1 for _ in home.mail.glob('*.eml')):,} in {home.mail}")
+    if f"{VARIABLES['mail']}=" in env.get(STARTED_HERE, ""):
+        made.add_row("e-mails in the local mailbox", f"{sum(1 for _ in home.mail.glob('*.eml')):,} in {home.mail}")
+    else:
+        made.add_row("e-mails went out by", masked(env[VARIABLES["mail"]]))
     for stage, seconds in summary.delay.items():
         made.add_row(f"delay in {stage}, 99 of 100", f"under {seconds * 1000:,.0f} ms")
     for title, name in (("send events to", "INGEST"), ("ask", "QUERY"), ("ClickHouse", "CLICKHOUSE")):
-        made.add_row(title, env[f"RAPPORT_{name}_URL"])
+        made.add_row(title, masked(env[f"RAPPORT_{name}_URL"]))
     made.add_row("keys and URLs for a shell", f"source {home.env}")
     return made
 

@@ -18,11 +18,16 @@ from deploy.local.ports import HOST
 from deploy.local.process import Process
 from deploy.local.prometheus import Prometheus
 from deploy.local.redis import Redis
+from deploy.local.servers import STARTED_HERE, VARIABLES, Servers
 from deploy.local.settings import PROJECT, Home
 
 HTTP_SERVICES = ("ingest", "query")
 WORKERS = ("profile", "segmentation", "messaging", "warehouse")
 DEMO_MAX_EVENT_BYTES = 262_144  # invoices of the whole set reach 140 KB as an event
+
+
+ALL_HERE = Servers()
+"""No server is elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +44,12 @@ class Step:
     drains: int | None = None
 
 
-def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
-    """RAPPORT_ variables that say where every part is: for the services, the CLI, and .rapport/env."""
-    return {
+def urls(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> dict[str, str]:
+    """RAPPORT_ variables that say where every part that runs here is: for the services, the CLI, and .rapport/env.
+
+    Servers elsewhere are not among them: services inherit those variables from our own environment, and a file needs no password.
+    """
+    found = {
         "RAPPORT_INGEST_URL": f"http://{HOST}:{ports['ingest']}",
         "RAPPORT_QUERY_URL": f"http://{HOST}:{ports['query']}",
         "RAPPORT_KAFKA_BOOTSTRAP": f"{HOST}:{ports['kafka']}",
@@ -50,17 +58,21 @@ def urls(ports: Mapping[str, int], home: Home) -> dict[str, str]:
         "RAPPORT_SMTP_URL": f"smtp://{HOST}:{ports['smtp']}",
         "RAPPORT_MAIL_DIR": str(home.mail.resolve()),
     }
+    here = {name: value for name, value in found.items() if name not in servers.variables}
+    started = " ".join(f"{name}={here[name]}" for name in VARIABLES.values() if name in here)
+    return here | {STARTED_HERE: started}
 
 
-def common(ports: Mapping[str, int], home: Home) -> dict[str, str]:
+def common(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> dict[str, str]:
     """What every service is given over our own environment: where the others are, and the one default that the demo cannot keep."""
+    unused = dict.fromkeys(servers.ignored, "")  # an empty variable is an absent one
     largest = os.environ.get("RAPPORT_MAX_EVENT_BYTES", str(DEMO_MAX_EVENT_BYTES))
-    return urls(ports, home) | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": largest}
+    return urls(ports, home, servers) | unused | {"RAPPORT_HOST": HOST, "RAPPORT_MAX_EVENT_BYTES": largest}
 
 
-def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
-    """Every part of the system, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
-    shared = common(ports, home)
+def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> list[Step]:
+    """Every part that is to run here, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
+    shared = common(ports, home, servers)
     between_services = secrets.token_urlsafe(32)  # query replays rejected events at ingest with it; new at each start
 
     def log(name: str) -> Path:
@@ -95,4 +107,4 @@ def steps(ports: Mapping[str, int], home: Home) -> list[Step]:
         targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)} | {"ingest": ports["ingest-health"]}
         data = home.data / "prometheus"
         found.append(Step("prometheus", 3, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
-    return found
+    return [step for step in found if step.name not in servers.elsewhere]

@@ -6,11 +6,12 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
@@ -18,13 +19,17 @@ from deploy.cli import keys
 from deploy.local import env_file
 from deploy.local.parts import steps, urls
 from deploy.local.ports import USUAL, choose
+from deploy.local.servers import Servers, named
 from deploy.local.settings import BadSettingError, Home, LocalSettings, read_settings
 from deploy.local.supervisor import StartError, Supervisor, first
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_settings import KafkaSecurity
 from shared.contracts.control import KeyKind, key_hash
 
 Demo = Callable[[Home, dict[str, str], Console], Awaitable[None]]
 KEYS = {"RAPPORT_WRITE_KEY": KeyKind.WRITE, "RAPPORT_QUERY_KEY": KeyKind.QUERY}
+PART_OF = {"smtp": "mail"}
+"""Ports that are called differently from their part."""
 DISK_CHECK_SECONDS = 30
 MEGABYTE = 1024 * 1024
 
@@ -75,23 +80,33 @@ def check_disk(home: Home, min_free_mb: int) -> None:
         raise RefusedError(f"too little room on the disk of {home.root}: {free} MB are free, at least {min_free_mb} MB are needed")
 
 
-def choose_ports(base: int | None, say: Callable[[str], None]) -> dict[str, int]:
-    """A free port for each part; says which are not the usual ones. Raises RefusedError."""
+def choose_ports(base: int | None, say: Callable[[str], None], elsewhere: Container[str] = ()) -> dict[str, int]:
+    """A free port for each part; says which are not the usual ones, of the parts that are not elsewhere. Raises RefusedError."""
     try:
         ports = choose(base)
     except OSError as error:
         raise RefusedError(str(error)) from None
     wanted = USUAL if base is None else {name: base + place for place, name in enumerate(USUAL)}
     for name, port in ports.items():
-        if port != wanted[name]:
+        if port != wanted[name] and PART_OF.get(name, name) not in elsewhere:
             say(f"port {wanted[name]} is taken: {name} gets {port}")
     return ports
 
 
-def prepare_keys(home: Home, variables: dict[str, str]) -> None:
+def kafka_of(servers: Servers, variables: Mapping[str, str]) -> KafkaConnection:
+    """Kafka as the services reach it. Raises StartError where the settings of one elsewhere do not fit together."""
+    if "kafka" not in servers.elsewhere:
+        return KafkaConnection(variables["RAPPORT_KAFKA_BOOTSTRAP"])
+    try:
+        return KafkaSecurity().kafka_at(servers.elsewhere["kafka"])
+    except ValidationError as error:
+        raise StartError("; ".join(one["msg"] for one in error.errors(include_input=False, include_url=False))) from None
+
+
+def prepare_keys(home: Home, variables: dict[str, str], servers: Servers) -> None:
     """Make a write key and a query key at the first start, keep them later; write .rapport/env. Raises StartError."""
     secrets = env_file.read(home.env)
-    kafka = KafkaConnection(variables["RAPPORT_KAFKA_BOOTSTRAP"])
+    kafka = kafka_of(servers, variables)
     try:
         known = {record.hash for record in keys.read_all(kafka)}
         for name, kind in KEYS.items():
@@ -119,10 +134,13 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
     def say(text: str) -> None:
         console.print(f"[dim]{datetime.now().astimezone():%H:%M:%S}[/dim] {escape(text)}", highlight=False, soft_wrap=True)
 
-    ports = choose_ports(settings.port_base, say)
-    variables = urls(ports, home)
-    supervisor = Supervisor(steps(ports, home), say, home.parts, settings.start_seconds, settings.stop_seconds)
-    supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables))
+    servers = named(os.environ, home)
+    for line in servers.told(home, demo=demo is not None):
+        say(line)
+    ports = choose_ports(settings.port_base, say, servers.elsewhere)
+    variables = urls(ports, home, servers)
+    supervisor = Supervisor(steps(ports, home, servers), say, home.parts, settings.start_seconds, settings.stop_seconds)
+    supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables, servers))
     stop = _stop_on_signals(supervisor, say)
 
     starting = asyncio.create_task(supervisor.start())
@@ -131,7 +149,7 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
         await asyncio.shield(starting)  # a stop lets each part that is just being started finish that, and then stops it
         say(f"everything is ready; keys and URLs: source {home.env}")
         if demo is not None:
-            await demo(home, env_file.read(home.env), console)
+            await demo(home, servers.variables | env_file.read(home.env), console)
         await watch_disk(home, settings.min_free_mb, say)
 
     try:

@@ -31,7 +31,7 @@ import sys
 from deploy.local import run
 from deploy.local.parts import steps
 kept = ("kafka", "topics", "mail")
-run.steps = lambda ports, home: [step for step in steps(ports, home) if step.name in kept]
+run.steps = lambda ports, home, servers: [step for step in steps(ports, home, servers) if step.name in kept]
 sys.exit(run.run())
 """
 
@@ -138,8 +138,8 @@ def _rapport(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=90, check=False)
 
 
-def _up(home: Path) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "RAPPORT_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+def _up(home: Path, **variables: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "RAPPORT_HOME": str(home), "PYTHONUNBUFFERED": "1", **variables}
     return subprocess.Popen(
         [sys.executable, "-c", TINY_SYSTEM],
         cwd=PROJECT,
@@ -155,6 +155,35 @@ def _stop(system: "subprocess.Popen[str]") -> str:
     told, _ = system.communicate(timeout=60)
     assert system.returncode == 0, told
     return told
+
+
+@pytest.mark.real
+def test_a_run_uses_the_servers_that_its_environment_names_and_keeps_their_passwords_to_itself(kafka: Kafka, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    smtp = "smtp://app:s3cret@mail.example.com:587"
+    said: list[str] = []
+    system = _up(home, RAPPORT_KAFKA_BOOTSTRAP=kafka.bootstrap, RAPPORT_SMTP_URL=smtp)
+    try:
+        assert system.stdout is not None
+        for line in system.stdout:
+            said.append(line)
+            if "everything is ready" in line:
+                break
+        env = env_file.read(home / "env")
+        hashes = {record.hash for record in keys.read_all(KafkaConnection(kafka.bootstrap))}
+    finally:
+        said.append(_stop(system))
+    told = "".join(said)
+    assert key_hash(env["RAPPORT_WRITE_KEY"]) in hashes
+    assert f"kafka is {kafka.bootstrap}, as RAPPORT_KAFKA_BOOTSTRAP says: none is started here" in told
+    assert "e-mail goes out for real, by smtp://***@mail.example.com:587" in told
+    assert "mail ready" not in told
+    assert "kafka ready" not in told
+    assert not (home / "logs" / "mail.log").exists()
+    assert not env.keys() & {"RAPPORT_SMTP_URL", "RAPPORT_KAFKA_BOOTSTRAP"}
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert not any(b"s3cret" in path.read_bytes() for path in files)
+    assert "s3cret" not in told
 
 
 @pytest.mark.real

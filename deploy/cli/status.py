@@ -45,9 +45,8 @@ class Look:
             return "no run is alive"
         missing = {name: reason for name, reason in self.reasons.items() if reason}
         if not missing:
-            return (
-                f"{len(self.parts)} parts are ready, others have yet to start" if self.parts else "the run has begun, no part is ready yet"
-            )
+            ready = ", ".join(self.reasons)
+            return f"parts that have yet to start; ready: {ready}" if ready else "the run has begun, no part is ready yet"
         shown = "; ".join(f"{name}: {reason}" for name, reason in list(missing.items())[:PARTS_SHOWN])
         return shown + (f"; and {len(missing) - PARTS_SHOWN} more" if len(missing) > PARTS_SHOWN else "")
 

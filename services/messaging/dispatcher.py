@@ -57,7 +57,9 @@ class Dispatcher:
         self._executor = ThreadPoolExecutor(partition_count() + OTHER_CALLS, thread_name_prefix="dispatcher")
         self._redis = connect(settings.redis)
         self._observer = Metrics(registry)
-        server = SmtpServer.parse(settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds)
+        server = SmtpServer.parse(
+            settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds, settings.smtp_trust
+        )
         self._provider = SmtpProvider(server, settings.smtp_connections)
         patience = Patience(
             settings.retry_first_seconds,
@@ -121,7 +123,7 @@ class Dispatcher:
         if self._running is None:
             return {}
         reasons = (slot.waits_for or slot.shut for slot in self._slots.running.values())
-        why = next((reason for reason in reasons if reason is not None), None)
+        why = next((reason for reason in reasons if reason is not None), self._outlet.trouble)
         return {} if why is None else {"sending": why}
 
     async def stop(self) -> None:

@@ -8,6 +8,8 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.messaging.adapters.smtp import SmtpServer
 from services.messaging.domain.mail import Sender
+from shared.adapters.store_settings import OptionalFile
+from shared.adapters.tls import Tls
 from shared.runtime.settings import RuntimeSettings
 
 Part = Literal["journeys", "dispatcher"]
@@ -23,7 +25,13 @@ class Settings(RuntimeSettings):
     )
     definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of journeys, templates and the consent file")
     default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
-    smtp_url: SecretStr = Field(SecretStr("smtp://127.0.0.1:8025"), description="smtp[s]://[user:password@]host[:port] that takes e-mail")
+    smtp_url: SecretStr = Field(
+        SecretStr("smtp://127.0.0.1:8025"),
+        description="smtp[s]://[user:password@]host[:port] that takes e-mail; smtp:// demands STARTTLS if there is a password",
+    )
+    smtp_ca_file: OptionalFile = Field(
+        None, description="PEM file of who may have signed the SMTP server's certificate; without it, whom the system trusts"
+    )
     smtp_connections: int = Field(4, ge=1, le=100, description="most connections to the SMTP server at once")
     smtp_kept_connections: int = Field(1, ge=0, le=99, description="of these, kept for transactional e-mail (none if there is but one)")
     smtp_per_second: float | None = Field(None, gt=0, description="most e-mails a second of this process; absent: no bound")
@@ -48,6 +56,16 @@ class Settings(RuntimeSettings):
         if self.dispatch_lease_seconds >= self.session_timeout_s:
             raise ValueError("RAPPORT_DISPATCH_LEASE_SECONDS must be less than RAPPORT_SESSION_TIMEOUT_S")
         return self
+
+    @model_validator(mode="after")
+    def _smtp_certificates_can_be_read(self) -> Self:
+        self.smtp_trust.checked("RAPPORT_SMTP_")
+        return self
+
+    @property
+    def smtp_trust(self) -> Tls:
+        """What TLS checks of the SMTP server."""
+        return Tls(self.smtp_ca_file)
 
     @field_validator("messaging_parts", mode="before")
     @classmethod

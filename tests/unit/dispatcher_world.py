@@ -253,23 +253,17 @@ class World:
         breaker = Breaker(self.patience)
         return Outlet(self.provider, Places(self.places, self.kept, breaker, self.pace), breaker, self.clock, Observer())
 
+    def slot(self, wanted: Callable[[], bool], outlet: Outlet | None = None) -> DispatchSlot:
+        """Of a new process; nothing has been received."""
+        desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
+        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience, bounds=self.bounds)
+        ledger, outlet = FakeLedger(self.ledger), outlet or self.outlet()
+        return DispatchSlot(0, ledger, self.log, desk, self.gate, outlet, self.clock, Observer(), habits, wanted)
+
     def start(self, *, from_offset: int = 0, outlet: Outlet | None = None) -> DispatchSlot:
         """A new process; its slot gets every record from its committed offset on."""
-        desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
         number = len(self.tasks)
-        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience, bounds=self.bounds)
-        slot = DispatchSlot(
-            0,
-            FakeLedger(self.ledger),
-            self.log,
-            desk,
-            self.gate,
-            outlet or self.outlet(),
-            self.clock,
-            Observer(),
-            habits,
-            lambda: number in self.wanted,
-        )
+        slot = self.slot(lambda: number in self.wanted, outlet)
         slot.receive(self.records[from_offset:])
         self.wanted.add(number)
         self.tasks.append(asyncio.create_task(slot.run()))

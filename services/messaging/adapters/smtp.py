@@ -5,6 +5,7 @@ knows, and SMTP has no way to ask.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,14 +17,23 @@ from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPSenderRef
 from services.messaging.dispatch.ports import Outgoing
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.reasons import Reason
+from shared.adapters.tls import Tls
 
+NO_FILES: Final = Tls()
+NO_STARTTLS: Final = (
+    "{}:{} offers no STARTTLS, and the password of RAPPORT_SMTP_URL must not go in clear: "
+    "use smtps://, or a server that offers STARTTLS, or take user and password out"
+)
 NOT_THE_MESSAGE: Final = frozenset({421, 530, 534, 535, 538})
 """The service goes away, or wants a login: said of us, not of one message."""
 
 
 @dataclass(frozen=True)
 class SmtpServer:
-    """Where to hand mail over. `smtp://` takes STARTTLS where it is offered, `smtps://` is TLS from the start. Seconds."""
+    """Where to hand mail over. `smtps://` is TLS from the start; `smtp://` takes STARTTLS if it is offered, and demands it for a password.
+
+    Seconds. `trust`: what TLS checks of the server.
+    """
 
     host: str
     port: int
@@ -32,9 +42,10 @@ class SmtpServer:
     password: str | None = field(repr=False)
     connect_s: float = 10.0
     reply_s: float = 30.0
+    trust: Tls = field(default_factory=Tls)
 
     @classmethod
-    def parse(cls, url: str, connect_s: float = 10.0, reply_s: float = 30.0) -> "SmtpServer":
+    def parse(cls, url: str, connect_s: float = 10.0, reply_s: float = 30.0, trust: Tls = NO_FILES) -> "SmtpServer":
         """`smtp[s]://[user:password@]host[:port]`. Raises ValueError."""
         parts = urlsplit(url)
         if parts.scheme not in ("smtp", "smtps") or not parts.hostname:
@@ -42,7 +53,9 @@ class SmtpServer:
         tls = parts.scheme == "smtps"
         user = None if parts.username is None else unquote(parts.username)
         password = None if parts.password is None else unquote(parts.password)
-        return cls(parts.hostname, parts.port or (465 if tls else 587), tls, user, password, connect_s, reply_s)
+        if (user is None) != (password is None):
+            raise ValueError("expected a user with a password, or neither")
+        return cls(parts.hostname, parts.port or (465 if tls else 587), tls, user, password, connect_s, reply_s, trust)
 
 
 class SmtpProvider:
@@ -54,6 +67,7 @@ class SmtpProvider:
         self._server = server
         self._places = asyncio.Semaphore(connections)
         self._idle: list[SMTP] = []
+        self._trust: ssl.SSLContext | None = None
 
     async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
         async with self._places:
@@ -84,21 +98,29 @@ class SmtpProvider:
             else:
                 return client
         server = self._server
-        client = SMTP(
-            hostname=server.host,
-            port=server.port,
-            use_tls=server.tls,
-            username=server.user,
-            password=server.password,
-            timeout=server.reply_s,
-        )
+        client = SMTP(hostname=server.host, port=server.port, use_tls=server.tls, start_tls=False, timeout=server.reply_s)
         try:
-            await client.connect(timeout=server.connect_s)
-            await client.ehlo()
+            await self._open(client)
         except (SMTPException, OSError, TimeoutError) as error:  # a wrong password too is the installation's trouble, not the message's
             client.close()
             return Deferred(Reason.PROVIDER_AWAY, _said(error), away=True)
         return client
+
+    async def _open(self, client: SMTP) -> None:
+        """Connect, with TLS before any password is said."""
+        server = self._server
+        if self._trust is None:
+            self._trust = server.trust.context()
+        await client.connect(timeout=server.connect_s, tls_context=self._trust if server.tls else None)
+        await client.ehlo()
+        if not server.tls:
+            if client.supports_extension("starttls"):
+                await client.starttls(tls_context=self._trust)
+                await client.ehlo()
+            elif server.password is not None:  # whoever is on the way may have taken the offer out
+                raise SMTPException(NO_STARTTLS.format(server.host, server.port))
+        if server.user is not None and server.password is not None:
+            await client.login(server.user, server.password)
 
 
 async def _hand_over(client: SMTP, mail: Outgoing) -> Outcome:

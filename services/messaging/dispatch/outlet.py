@@ -41,6 +41,13 @@ class Outlet:
         task.add_done_callback(self._calls.discard)
         return task
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing is sent by it now. Its own words are in the log alone: they may name a person."""
+        return (
+            f"provider {self.provider.name} is away, one message at a time tries it; the log has its words" if self.breaker.open else None
+        )
+
     async def _send(self, mail: Outgoing, place: Class, last_begin: float) -> Outcome:
         begun: float | None = None
 

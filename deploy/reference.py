@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode
 from shared.adapters.kafka_settings import KafkaSecurity
 from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
 from shared.contracts.metrics import METRICS, Metric
-from shared.contracts.topics import TOPICS
+from shared.contracts.topics import DAY_MS, TOPICS
 
 PROJECT: Final = Path(__file__).parents[1]
 PATH: Final = PROJECT / "deploy" / "REFERENCE.md"
@@ -103,7 +103,8 @@ def _topic_rows() -> Iterator[Sequence[str]]:
     for topic in TOPICS:
         if not (topic.content and topic.key and topic.writers and topic.readers):
             raise UndescribedError(f"topic {topic.name}: content, key, writers and readers must be told")
-        kept = "compacted" if topic.compacted else "deleted by age"
+        days = int(topic.config.get("retention.ms", 0)) // DAY_MS
+        kept = ("compacted" if topic.compacted else "deleted by age") + (f", {days} days" if days else "")
         yield f"`{topic.name}`", ", ".join(topic.writers), ", ".join(topic.readers), topic.key, topic.content, kept
 
 

@@ -52,6 +52,19 @@ MESSAGES: Final = Row(
             ),
         ),
         Chart(
+            "The ledger",
+            "short",
+            "Messages that the dispatcher knows: settled until a day after they expire, or under way. Dropped: seen again later.",
+            (
+                Query("sum(rapport_dispatcher_ledger_messages)", "messages"),
+                Query("sum(rapport_dispatcher_ledger_bytes)", "bytes of ids"),
+                Query(
+                    "time() - min(max by (slot) (rapport_dispatcher_checkpoint_timestamp_seconds))", "seconds since the oldest checkpoint"
+                ),
+                Query(f"sum(increase(rapport_dispatcher_dropped_repeats_total[{RANGE}]))", "dropped"),
+            ),
+        ),
+        Chart(
             "Handing over to a provider",
             "s",
             "From connection to answer.",

@@ -12,6 +12,7 @@ from services.messaging.adapters.people import RedisPeople
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
 from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
+from services.messaging.dispatch.book import Keeping
 from services.messaging.dispatch.decide import Desk
 from services.messaging.dispatch.habits import Habits
 from services.messaging.dispatch.lanes import Bounds
@@ -73,6 +74,7 @@ class Dispatcher:
             fenced_pause_s=settings.session_timeout_s,
             patience=patience,
             bounds=Bounds(put_off=settings.dispatch_put_off),
+            keeping=Keeping(settings.dispatch_checkpoint_seconds),
         )
         breaker = Breaker(patience)
         kept = min(settings.smtp_kept_connections, settings.smtp_connections - 1)

@@ -20,6 +20,17 @@ METRICS: Final = (
     Metric("rapport_dispatcher_put_off", G, ("slot", "class"), "messages that wait for another try, out of hand"),
     Metric("rapport_dispatcher_gate_closed", G, ("slot",), "1 while a slot sends nothing because a stage before it has yet to catch up"),
     Metric("rapport_dispatcher_takeovers_total", C, (), "slots of the dispatcher taken over"),
+    Metric(
+        "rapport_dispatcher_dropped_repeats_total", C, (), "expired requests dropped: they were settled so long ago that their ids are gone"
+    ),
+    Metric("rapport_dispatcher_ledger_messages", G, ("slot",), "messages that the ledger of a slot knows: settled or under way"),
+    Metric("rapport_dispatcher_ledger_bytes", G, ("slot",), "memory of the ids of a slot's settled messages, about"),
+    Metric(
+        "rapport_dispatcher_checkpoint_timestamp_seconds",
+        G,
+        ("slot",),
+        "when (seconds since 1970) checkpoints last held every settled message of a slot",
+    ),
     Metric("rapport_provider_seconds", H, ("provider",), "one message handed to a provider, from connection to answer", SECONDS),
     Metric("rapport_provider_places", G, ("provider",), "messages that may be on their way to a provider at once"),
     Metric("rapport_provider_places_used", G, ("provider",), "messages that are on their way to a provider"),
@@ -61,6 +72,16 @@ class Metrics(Observer):
     def places(self, name: str, used: int, count: int) -> None:
         self._registry.gauge("rapport_provider_places").labels(name).set(count)
         self._registry.gauge("rapport_provider_places_used").labels(name).set(used)
+
+    def forgotten(self) -> None:
+        self._registry.counter("rapport_dispatcher_dropped_repeats_total").inc()
+
+    def ledger(self, partition: int, messages: int, size: int) -> None:
+        self._registry.gauge("rapport_dispatcher_ledger_messages").labels(str(partition)).set(messages)
+        self._registry.gauge("rapport_dispatcher_ledger_bytes").labels(str(partition)).set(size)
+
+    def checkpointed(self, partition: int) -> None:
+        self._registry.gauge("rapport_dispatcher_checkpoint_timestamp_seconds").labels(str(partition)).set_to_current_time()
 
     def taken_over(self, partition: int) -> None:
         self._registry.counter("rapport_dispatcher_takeovers_total").inc()

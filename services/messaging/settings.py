@@ -46,6 +46,12 @@ class Settings(RuntimeSettings):
         description="messages of a slot and class that wait for another try, out of hand (about 1 KB each); at so many no new one is begun",
     )
     dispatch_lease_seconds: float = Field(5.0, gt=0, description="what is recorded as being sent must be begun within, or it waits again")
+    dispatch_checkpoint_seconds: float = Field(
+        600.0,
+        gt=0,
+        le=3000,
+        description="ids of settled messages are written to a checkpoint so long after the last: a takeover reads less",
+    )
     retry_first_seconds: float = Field(30.0, gt=0, description="pause after a message was put off for the first time; it doubles")
     retry_longest_seconds: float = Field(900.0, gt=0, description="longest such pause")
     provider_retry_first_seconds: float = Field(1.0, gt=0, description="pause after a provider was found to be away; it doubles")

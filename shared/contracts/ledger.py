@@ -1,7 +1,7 @@
-"""The ledger of messages: compacted topic dispatch.recorded, keyed by dispatch id, in the partition of the request.
+"""The ledger of messages: topic dispatch.recorded, keyed by dispatch id, in the partition of the request; and checkpoints of it.
 
 claimed -> sending -> sent | failed | unknown | suppressed | expired; a message that has to wait goes back to claimed. No address, no
-text: what the ledger holds may be kept for ever.
+text. dispatch.recorded keeps the last entry of each message for LEDGER_MS; the long memory of messages is ClickHouse.
 """
 
 from typing import Final
@@ -12,12 +12,25 @@ from shared.contracts.changes import MessageStatus
 
 OPEN: Final = frozenset({MessageStatus.CLAIMED, MessageStatus.SENDING})
 """States from which a message goes on; the others are final."""
+COUNTED: Final = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.SENDING})
+"""States that take a place under a cap."""
+LONGEST_EXPIRY_MS: Final = 31 * 24 * 3600 * 1000
+"""No message is sent later than so long after it was asked for."""
+LEDGER_MS: Final = 65 * 24 * 3600 * 1000
+"""How long entries and checkpoints stay in the log: a message may wait LONGEST_EXPIRY_MS behind one that waits as long."""
+CHECKPOINT_BYTES: Final = 900_000
+"""Most bytes of ids in one checkpoint: a record must stay below the 1 MB that a broker takes by default."""
+
+CHECKPOINT_VERSION: Final = 1
+Place = tuple[int, int]
+"""(offset, nth) of a cause (headers.py); within a lane it only grows."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The last state of one message. `at`: when it was reached, epoch ms. `attempts`: calls of the provider that were begun.
 
-    `position`: offset of the request in message.requested. `profile_id`: the person at the time (a merge may have come since).
+    `position`: offset of the request in message.requested; `cause`: its cause header. `profile_id`: the person at the time (a merge may
+    have come since). `expires_at`: the request's, epoch ms; entries of earlier releases have none.
     """
 
     dispatch_id: str
@@ -35,7 +48,58 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     reason: str | None = None
     provider: str | None = None
     provider_message_id: str | None = None
+    expires_at: int | None = None
+    cause: str | None = None
+
+    @property
+    def useful_until(self) -> int:
+        """Epoch ms after which the message is not sent any more."""
+        latest = self.at + LONGEST_EXPIRY_MS
+        return latest if self.expires_at is None else min(self.expires_at, latest)
+
+
+class SavedIds(msgspec.Struct, frozen=True, array_like=True):
+    """Settled messages that expire on `day` (days since 1970): dispatch ids of 16 bytes, one behind the other.
+
+    `last`: the highest offset in message.requested of a request that expires on this day.
+    """
+
+    day: int
+    last: int
+    ids: bytes
+
+
+class Passed(msgspec.Struct, frozen=True, array_like=True):
+    """How far a slot has come: everything in message.requested below `settled_to` is settled, and `seen` are the highest causes there.
+
+    `ahead`: the same for what is settled behind it, up to offset `last`, in blocks of `length` offsets (block -> lane -> cause).
+    """
+
+    settled_to: int = 0
+    seen: dict[str, Place] = {}
+    last: int = -1
+    length: int = 0
+    ahead: dict[int, dict[str, Place]] = {}
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """What came to a slot's settled messages since checkpoint `number - 1`. All from number `since` on together hold what is settled.
+
+    `upto`: the ledger's offset from which a reader goes on. `live`: day of expiry -> how many ids all checkpoints since `since` hold; days
+    that are not named are forgotten. A reader that finds other numbers believes none of them.
+    """
+
+    number: int
+    since: int
+    at: int
+    upto: int
+    new: list[SavedIds]
+    live: dict[int, int]
+    passed: Passed
+    version: int = CHECKPOINT_VERSION
 
 
 LEDGER_DECODER: Final = msgspec.json.Decoder(LedgerEntry)
 LEDGER_ENCODER: Final = msgspec.json.Encoder()
+CHECKPOINT_DECODER: Final = msgspec.msgpack.Decoder(Checkpoint)
+CHECKPOINT_ENCODER: Final = msgspec.msgpack.Encoder()

@@ -6,6 +6,8 @@ Created explicitly by `deploy/local/topics.py`; nothing relies on auto-creation.
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.contracts.ledger import LEDGER_MS
+
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
 DAY_MS: Final = 24 * 3600 * 1000
 RETENTION_MS: Final = 28 * DAY_MS
@@ -28,11 +30,12 @@ class Topic:
     config: dict[str, str] = field(default_factory=dict)
 
     def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:
-        """Broker settings of this topic: log-append time always; compacted for ever, or gone `retention_ms` and a segment later."""
+        """Broker settings: log-append time; compacted (`config` may end it by age too), or gone `retention_ms` and a segment later."""
         aged = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "segment.ms": str(SEGMENT_MS)}
         return {"message.timestamp.type": "LogAppendTime", **({"cleanup.policy": "compact"} if self.compacted else aged), **self.config}
 
 
+_LEDGER = {"cleanup.policy": "compact,delete", "retention.ms": str(LEDGER_MS), "segment.ms": str(SEGMENT_MS)}
 _LARGE = {"max.message.bytes": str(LARGE_RECORD_BYTES)}
 
 EVENT_RECEIVED: Final = "rapport.event.received.v1"
@@ -47,6 +50,7 @@ MESSAGE_REQUESTED: Final = "rapport.message.requested.v1"
 MESSAGE_CHANGED: Final = "rapport.message.changed.v1"
 JOURNEY_MOVED: Final = "rapport.journey.moved.v1"
 DISPATCH_RECORDED: Final = "rapport.dispatch.recorded.v1"
+DISPATCH_CHECKPOINTED: Final = "rapport.dispatch.checkpointed.v1"
 RECORD_FAILED: Final = "rapport.record.failed.v1"
 TURN_RECORDED: Final = "rapport.turn.recorded.v1"
 RESOLVER_REPLAYED: Final = "rapport.resolver.replayed.v1"
@@ -110,6 +114,16 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "dispatch id",
         "LedgerEntry JSON: the last state of one message, in the partition of its request (ledger.py)",
         compacted=True,
+        config=_LEDGER,
+    ),
+    Topic(
+        DISPATCH_CHECKPOINTED,
+        ("dispatcher",),
+        ("dispatcher",),
+        "number of the checkpoint",
+        "Checkpoint msgpack: ids of settled messages that no checkpoint before held, packed (ledger.py)",
+        compacted=True,
+        config=_LEDGER,
     ),
     Topic(
         RECORD_FAILED,

@@ -6,10 +6,11 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import msgspec
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -21,13 +22,14 @@ from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings, ensure
 from services.messaging.adapters.gate import REBUILDING, UPSTREAM
+from services.messaging.domain.ledger import entry_of
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_CHANGED_DECODER, MessageChanged, MessageRequested, MessageStatus
 from shared.contracts.headers import CAUSE, Cause, header
 from shared.contracts.journey_blob import Consent, Fact, Person, encode_person
-from shared.contracts.ledger import LEDGER_DECODER, OPEN, LedgerEntry
+from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, LEDGER_ENCODER, OPEN, LedgerEntry
 from shared.contracts.redis_keys import meta_key, state_key
 from shared.contracts.slots import partition_count, slot
-from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
+from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, EVENT_RESOLVED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry
 from tests.integration.topic import messages
 
@@ -53,6 +55,13 @@ def request(name: str, number: int, **changes: Any) -> MessageRequested:
         expires_at=now + 3600_000,
     )
     return msgspec.structs.replace(base, **changes)
+
+
+def process_metric(process: Process, name: str) -> float:
+    """The sum over all labels of a metric of a running process; 0 if it has none."""
+    assert process.check is not None
+    text = httpx.get(process.check.replace("/readyz", "/metrics"), timeout=10).text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if re.match(rf"{name}[ {{]", line))
 
 
 def hash_of(name: str) -> int:
@@ -122,6 +131,47 @@ class Installation:
             self.know(one.profile_id, f"{one.profile_id.partition(':')[2]}@example.com")
             self._producer.produce(MESSAGE_REQUESTED, CHANGE_ENCODER.encode(one), one.profile_id.encode(), slot(one.profile_id))
         assert self._producer.flush(30) == 0
+
+    def ask_with_ends(self, requests: Sequence[MessageRequested], status: MessageStatus, ago_ms: int) -> dict[str, LedgerEntry]:
+        """As `ask`, and put the ends of these messages where a dispatcher of `ago_ms` ago recorded them; answers those."""
+        found = {}
+        places = Counter(self.ends_of_requests())
+        for number, one in enumerate(requests):
+            partition, cause = slot(one.profile_id), Cause("journeys", EVENT_RESOLVED, slot(one.profile_id), number, 0).encode()
+            entry = entry_of(one, places[partition], status, one.requested_at - ago_ms, one.profile_id, 1, cause.decode())
+            places[partition] += 1
+            self.know(one.profile_id, "old@example.com")
+            self.produce(MESSAGE_REQUESTED, one.profile_id, CHANGE_ENCODER.encode(one), [(CAUSE, cause)])
+            self.produce(DISPATCH_RECORDED, one.dispatch_id, LEDGER_ENCODER.encode(entry), [], partition)
+            found[one.dispatch_id] = entry
+        self.flush()
+        return found
+
+    def slots_of(self, requests: Iterable[MessageRequested]) -> set[int]:
+        return {slot(one.profile_id) for one in requests}
+
+    def checkpointed(self, requests: Iterable[MessageRequested]) -> bool:
+        """Whether the ids of these messages stand in checkpoints."""
+        saved = {
+            part.ids[at : at + 16].hex()
+            for record in self.read(DISPATCH_CHECKPOINTED)
+            for part in CHECKPOINT_DECODER.decode(record.value()).new
+            for at in range(0, len(part.ids), 16)
+        }
+        return {one.dispatch_id for one in requests} <= saved
+
+    def ends_of_requests(self) -> dict[int, int]:
+        """Partition -> offset behind the last request."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ends", "log_level": 2})
+        found = {p: consumer.get_watermark_offsets(TopicPartition(MESSAGE_REQUESTED, p), timeout=10)[1] for p in range(partition_count())}
+        consumer.close()
+        return found
+
+    def read_again_from_the_beginning(self) -> None:
+        """Set the dispatcher's offsets back to 0; no process of it may run."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"{PREFIX}-dispatcher", "log_level": 2})
+        consumer.commit(offsets=[TopicPartition(MESSAGE_REQUESTED, p, 0) for p in range(partition_count())], asynchronous=False)
+        consumer.close()
 
     def produce(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], partition: int | None = None) -> None:
         """Put one record where it belongs; it is there after `flush`."""

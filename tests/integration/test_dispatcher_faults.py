@@ -1,15 +1,23 @@
 """The dispatcher on real Kafka, Redis and SMTP, killed, paused and cut off: nobody is mailed twice, nobody is forgotten."""
 
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
-from shared.contracts.changes import MessageRequested
-from tests.integration.messaging_installation import Installation, request
+from services.messaging.adapters.ledger_reader import LedgerReader
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.contracts.changes import MessageRequested, MessageStatus
+from shared.contracts.slots import slot
+from shared.contracts.topics import DISPATCH_CHECKPOINTED
+from shared.definitions.durations import DAY_MS
+from tests.integration.messaging_installation import Installation, process_metric, request
 from tests.integration.slow_post import SlowPost
 from tests.waiting import wait_until
 
@@ -154,6 +162,40 @@ def test_after_redis_was_emptied_nobody_is_mailed_again(house: Installation) -> 
         wait_until("the counts for caps are back", lambda: house.redis.hlen("{dis:0}:m") == 1)
     assert house.balance(wanted) == {"sent": 20}
     assert house.balance(fresh) == {"sent": 5}
+
+
+def test_requests_read_again_from_the_beginning_after_they_were_forgotten_call_nobody_and_end_no_second_time(house: Installation) -> None:
+    """Mail of ten days ago, as the ledger of then has it; it expired nine days ago."""
+    old = [msgspec.structs.replace(one, expires_at=one.expires_at - 9 * DAY_MS) for one in (request("old", n) for n in range(80))]
+    ends = house.ask_with_ends(old, MessageStatus.SENT, ago_ms=10 * DAY_MS)
+    fresh = [request("new", number) for number in range(20)]
+    house.ask(fresh)
+    with house.process(dispatch_checkpoint_seconds="0.5"):
+        wait_until("what is new is settled", lambda: house.settled(fresh))
+        wait_until(
+            "each slot has a checkpoint",
+            lambda: {record.partition() for record in house.read(DISPATCH_CHECKPOINTED)} >= house.slots_of(fresh),
+        )
+        for number in range(20, 40):  # a checkpoint without the old ones
+            fresh.append(request("new", number))
+            house.ask(fresh[-1:])
+        wait_until("what came then is settled", lambda: house.settled(fresh))
+        wait_until("that is in checkpoints", lambda: house.checkpointed(fresh))
+    for partition in house.slots_of(fresh):
+        with closing(LedgerReader(KafkaConnection(house.bootstrap), "test", partition)) as reader:
+            read = reader.read()
+        assert (read.believed, read.entries) == (True, 0), "whoever takes over reads checkpoints alone"
+        assert all(read.ledger.is_settled(one.dispatch_id) for one in fresh if slot(one.profile_id) == partition)
+    for _ in range(2):
+        house.read_again_from_the_beginning()
+        with house.process(dispatch_checkpoint_seconds="0.5") as process:
+            wait_until("all of it was passed", lambda: house.committed() == house.ends_of_requests())
+            dropped = process_metric(process, "rapport_dispatcher_dropped_repeats_total")
+        assert dropped > 0
+    assert house.told(old) == []
+    assert house.ledger(old) == ends
+    assert house.mails() == Counter(one.dispatch_id for one in fresh)
+    assert house.balance(fresh) == {"sent": 40}
 
 
 def test_two_processes_share_the_slots_and_one_leaving_hands_over(house: Installation) -> None:

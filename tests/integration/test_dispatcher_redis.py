@@ -89,6 +89,11 @@ async def test_markers_that_point_in_a_circle_end(client: redis.Redis) -> None:
     assert await RedisPeople(client).read(["a:1"]) == {"a:1": None}
 
 
+async def pages(*found: list[LedgerEntry]) -> AsyncIterator[list[LedgerEntry]]:
+    for page in found:
+        yield page
+
+
 def claim(number: int, at: int, limit: int = 2, profile: str = "u:1", message_class: str = "marketing") -> Claim:
     return Claim(profile, message_class, f"{number:032x}", at, limit, HOUR)
 
@@ -118,7 +123,7 @@ async def test_counts_are_put_back_from_the_ledger_and_age_out(client: redis.Red
         dispatch_id=f"{1:032x}", entry_id="e", journey="j", step="s", profile_id="u:1", channel="email", template="t",
         message_class="marketing", status=MessageStatus.SENT, at=NOW, position=0,
     )  # fmt: skip
-    await caps.restore(3, [entry])
+    await caps.restore(3, pages([entry]))
     assert await caps.kept(3)
     assert not await caps.kept(4)
     assert await caps.claim([claim(2, NOW + 1, 1)]) == [False]

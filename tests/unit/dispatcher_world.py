@@ -1,7 +1,7 @@
 """A partition of requests, a ledger, a provider, and processes that come and go, in memory: for tests of the dispatcher's slot."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from pathlib import Path
@@ -13,9 +13,10 @@ from services.messaging.dispatch.habits import Habits
 from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Places
-from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page, Read
+from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page
 from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.admission import Rules
+from services.messaging.domain.ledger import Ledger, resume
 from services.messaging.domain.mail import Sender
 from services.messaging.domain.outcome import Deferred, Outcome, Sent, Unknown
 from services.messaging.domain.patience import Breaker, Pace, Patience
@@ -23,7 +24,7 @@ from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import CHANGE_ENCODER, MessageChanged, MessageRequested
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Consent, Fact, Person
-from shared.contracts.ledger import LedgerEntry
+from shared.contracts.ledger import COUNTED, Checkpoint, LedgerEntry
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.definitions.folder import read_folder
 from shared.definitions.template import TemplateHead, Templates
@@ -74,12 +75,23 @@ class SharedLedger:
     """The log behind all owners: the last to take over is the one who may write."""
 
     entries: list[LedgerEntry] = field(default_factory=list)
+    checkpoints: list[Checkpoint] = field(default_factory=list)
+    read: int = 0
     told: list[MessageChanged] = field(default_factory=list)
     letters: list[FailedRecord] = field(default_factory=list)
     owner: int = 0
     away: int = 0
     transactions: int = 0
     answered: Callable[[], None] = lambda: None
+
+    def folded(self) -> Ledger:
+        """As adapters/ledger_reader.py reads it; `read`: entries that had to be read."""
+        resumed = resume(self.checkpoints[-1] if self.checkpoints else None, self.checkpoints)
+        tail = self.entries[resumed.upto :]
+        for entry in tail:
+            resumed.ledger.apply(entry)
+        self.read = len(tail)
+        return resumed.ledger
 
     def last(self) -> dict[str, LedgerEntry]:
         return {entry.dispatch_id: entry for entry in self.entries}
@@ -90,18 +102,33 @@ class FakeLedger:
         self.shared = shared
         self.me = -1
 
-    async def take_over(self) -> Read:
+    @property
+    def end(self) -> int:
+        return len(self.shared.entries)
+
+    async def take_over(self) -> Ledger:
         self.shared.owner += 1
         self.me = self.shared.owner
-        return Read(list(self.shared.entries), len(self.shared.entries))
+        return self.shared.folded()
 
-    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
+    async def checkpoint(self, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
+        await self._may_write()
+        self.shared.checkpoints.append(checkpoint)
+        self.shared.entries += again
+
+    async def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+        yield [entry for entry in self.shared.entries[position:] if entry.at >= since_ms]
+
+    async def _may_write(self) -> None:
         await asyncio.sleep(0)
         if self.shared.owner != self.me:
             raise Fenced("another")
         if self.shared.away:
             self.shared.away -= 1
             raise LogAway("Kafka is away")
+
+    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
+        await self._may_write()
         self.shared.transactions += 1
         self.shared.entries += [change.entry for change in changes]
         self.shared.told += [change.told for change in changes if change.told is not None]
@@ -182,9 +209,13 @@ class FakeCaps:
     async def kept(self, partition: int) -> bool:
         return partition in self.marks
 
-    async def restore(self, partition: int, entries: Iterable[LedgerEntry]) -> None:
-        for entry in entries:
-            self.places.setdefault((entry.profile_id, entry.message_class), {})[entry.dispatch_id] = entry.at
+    async def restore(self, partition: int, pages: AsyncIterator[Sequence[LedgerEntry]]) -> None:
+        async for page in pages:
+            for entry in page:
+                places = self.places.setdefault((entry.profile_id, entry.message_class), {})
+                places.pop(entry.dispatch_id, None)
+                if entry.status in COUNTED:
+                    places[entry.dispatch_id] = entry.at
         self.marks.add(partition)
 
     async def claim(self, wanted: Sequence[Claim]) -> list[bool]:
@@ -234,6 +265,7 @@ class World:
         self.caps = FakeCaps()
         self.gate = FakeGate()
         self.rules = Rules({})
+        self.observer = Observer()
         self.templates = templates
         self.records: list[FakeRecord] = []
         self.log = FakeRequestLog(self.records)
@@ -258,7 +290,7 @@ class World:
         desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
         habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience, bounds=self.bounds)
         ledger, outlet = FakeLedger(self.ledger), outlet or self.outlet()
-        return DispatchSlot(0, ledger, self.log, desk, self.gate, outlet, self.clock, Observer(), habits, wanted)
+        return DispatchSlot(0, ledger, self.log, desk, self.gate, outlet, self.clock, self.observer, habits, wanted)
 
     def start(self, *, from_offset: int = 0, outlet: Outlet | None = None) -> DispatchSlot:
         """A new process; its slot gets every record from its committed offset on."""

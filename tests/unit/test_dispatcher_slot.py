@@ -54,10 +54,12 @@ async def test_sending_is_recorded_before_the_provider_is_called(world: World) -
 
 
 async def test_what_was_under_way_when_its_process_died_is_unknown_and_never_sent_again(world: World) -> None:
+    begun: list[None] = []
+    world.provider.before = lambda: begun.append(None)
     world.ask(request(1), request(2))
     world.provider.hold = asyncio.Event()
     world.start()
-    await world.until(lambda: len(world.ledger.entries) == 2)
+    await world.until(lambda: len(begun) == 2)
     world.provider.hold = None
     successor = world.start()
     await world.settle(successor)

@@ -1,9 +1,10 @@
 -- Takes a place for one message among those a person got (contracts/redis_keys.py, cap_key), or answers 0 if the cap leaves none.
--- KEYS: the person's messages of one class (sorted set, by ms). ARGV: dispatch id, now, limit (0: none), window ms, memory ms.
-local now, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
-if redis.call('ZSCORE', KEYS[1], ARGV[1]) then return 1 end
-redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[5]))
-if limit > 0 and redis.call('ZCOUNT', KEYS[1], '(' .. (now - tonumber(ARGV[4])), '+inf') >= limit then return 0 end
+-- KEYS: the person's messages of one class (sorted set, by ms). ARGV: dispatch id, raw and as earlier releases wrote it (hexadecimal),
+-- now, limit (0: none), window ms, memory ms.
+local now, limit = tonumber(ARGV[3]), tonumber(ARGV[4])
+if redis.call('ZSCORE', KEYS[1], ARGV[1]) or redis.call('ZSCORE', KEYS[1], ARGV[2]) then return 1 end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - tonumber(ARGV[6]))
+if limit > 0 and redis.call('ZCOUNT', KEYS[1], '(' .. (now - tonumber(ARGV[5])), '+inf') >= limit then return 0 end
 redis.call('ZADD', KEYS[1], now, ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[5])
+redis.call('PEXPIRE', KEYS[1], ARGV[6])
 return 1

@@ -1,29 +1,32 @@
 """The ledger of one slot in Kafka: a transactional producer that is the slot, and a reader that reads it to its end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Executor
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Producer, TopicPartition
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from services.messaging.dispatch.ports import Change, Read
+from services.messaging.adapters.ledger_reader import CALL_S, LedgerReader
+from services.messaging.dispatch.ports import Change
+from services.messaging.domain.ledger import Ledger
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import CHANGE_ENCODER
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord
 from shared.contracts.headers import CAUSE, Cause
-from shared.contracts.ledger import LEDGER_DECODER, LEDGER_ENCODER, LedgerEntry
+from shared.contracts.ledger import CHECKPOINT_ENCODER, LEDGER_ENCODER, Checkpoint, LedgerEntry
 from shared.contracts.slots import slot
-from shared.contracts.topics import DISPATCH_RECORDED, LARGE_RECORD_BYTES, MESSAGE_CHANGED, RECORD_FAILED
+from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, LARGE_RECORD_BYTES, MESSAGE_CHANGED, RECORD_FAILED
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway
 
 STAGE: Final = "dispatcher"
-CALL_S: Final = 10.0
 TRANSACTION_S: Final = 60.0
-READ_PAGE: Final = 2000
 
 T = TypeVar("T")
+_log = structlog.get_logger("dispatcher")
 
 
 class KafkaLedger:
@@ -40,15 +43,27 @@ class KafkaLedger:
         self._producer: Producer | None = None
         self._in_doubt = False
         self._next_cause = 0
+        self.end = 0
 
-    async def take_over(self) -> Read:
-        read = await self._call(self._take_over)
-        self._next_cause = read.end
-        return read
+    async def take_over(self) -> Ledger:
+        return await self._call(self._take_over)
 
     async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
         """After LogAway the same must be recorded again: if the last commit was in doubt, it is only brought to its end."""
-        await self._call(lambda: self._record(changes, failed))
+        await self._call(lambda: self._transaction(lambda producer: self._produce(producer, changes, failed)))
+
+    async def checkpoint(self, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
+        """As `record`: in one transaction, so that a reader finds all of it or nothing."""
+        await self._call(lambda: self._transaction(lambda producer: self._produce_checkpoint(producer, checkpoint, again)))
+
+    async def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+        reader = await self._call(lambda: LedgerReader(self._kafka, self._name, self._partition))
+        try:
+            pages = reader.pages(since_ms, position)
+            while page := await self._call(lambda: next(pages, None)):
+                yield page
+        finally:
+            await self._call(reader.close)
 
     def close(self) -> None:
         """Forget the producer; an open transaction is left for the next owner to end."""
@@ -57,7 +72,7 @@ class KafkaLedger:
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
-    def _take_over(self) -> Read:
+    def _take_over(self) -> Ledger:
         self._in_doubt = False
         self._producer = _producer(self._kafka, self._name)
         try:
@@ -65,16 +80,27 @@ class KafkaLedger:
         except KafkaException as error:
             self._producer = None
             raise LogAway(f"cannot take the ledger of slot {self._partition} over: {error}") from error
-        return _read_ledger(self._kafka, self._name, self._partition)
+        reader = LedgerReader(self._kafka, self._name, self._partition)
+        try:
+            began = time.monotonic()
+            read = reader.read()
+        finally:
+            reader.close()
+        self._next_cause = self.end = read.end
+        _log.info(
+            "ledger read", slot=self._partition, messages=len(read.ledger), checkpoints=read.checkpoints, entries=read.entries,
+            seconds=round(time.monotonic() - began, 3),
+        )  # fmt: skip
+        return read.ledger
 
-    def _record(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
+    def _transaction(self, produce: Callable[[Producer], None]) -> None:
         producer = self._producer
         if producer is None:
             raise Fenced("the ledger has not been taken over")
         try:
             if not self._in_doubt:
                 producer.begin_transaction()
-                self._produce(producer, changes, failed)
+                produce(producer)
                 failpoint("dispatcher.in_transaction")
                 self._in_doubt = True
             producer.commit_transaction(CALL_S)
@@ -102,11 +128,27 @@ class KafkaLedger:
             self._producer = None
             raise Fenced(f"slot {self._partition}: cannot give a transaction up: {error}") from error
 
+    def _produce_entry(self, producer: Producer, entry: LedgerEntry) -> None:
+        producer.produce(
+            DISPATCH_RECORDED, LEDGER_ENCODER.encode(entry), entry.dispatch_id.encode(), self._partition, on_delivery=self._delivered
+        )
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        """Called while a commit waits: all that it covers has been delivered before it succeeds."""
+        if error is None:
+            self.end = max(self.end, message.offset() + 1)
+
+    def _produce_checkpoint(self, producer: Producer, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
+        value = CHECKPOINT_ENCODER.encode(checkpoint)
+        producer.produce(DISPATCH_CHECKPOINTED, value, str(checkpoint.number).encode(), self._partition)
+        for entry in again:
+            self._produce_entry(producer, entry)
+
     def _produce(self, producer: Producer, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
         """Causes count the ledger's records: they only grow, also from owner to owner, as the log's end is behind all that were written."""
         for change in changes:
             entry = change.entry
-            producer.produce(DISPATCH_RECORDED, LEDGER_ENCODER.encode(entry), entry.dispatch_id.encode(), self._partition)
+            self._produce_entry(producer, entry)
             cause = Cause(STAGE, DISPATCH_RECORDED, self._partition, self._next_cause, 0)
             self._next_cause += 1
             if change.told is not None:
@@ -132,42 +174,3 @@ def _producer(kafka: KafkaConnection, name: str) -> Producer:
             "log_level": 2,
         }
     )
-
-
-def _read_ledger(kafka: KafkaConnection, name: str, partition: int) -> Read:
-    """Every committed entry, to the end that the log has now. Nobody else writes: what was open has been ended by the takeover."""
-    settings: dict[str, Any] = {
-        "client.id": f"{name}-reader",
-        "group.id": f"{name}-reader",  # demanded, never used: the partition is assigned by hand and nothing is committed
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        "isolation.level": "read_committed",
-        "auto.offset.reset": "earliest",
-        "log_level": 2,
-    }
-    consumer = kafka.consumer(settings)
-    entries: list[LedgerEntry] = []
-    try:
-        where = TopicPartition(DISPATCH_RECORDED, partition, OFFSET_BEGINNING)
-        _, end = consumer.get_watermark_offsets(where, timeout=CALL_S, cached=False)
-        consumer.assign([where])
-        position = 0
-        while position < end:
-            first = consumer.poll(CALL_S)  # consume() alone would wait for a whole page
-            if first is None:
-                raise LogAway(f"cannot read the ledger of slot {partition}: no answer in {CALL_S:g} s")
-            for message in (first, *consumer.consume(READ_PAGE, timeout=0)):
-                error = message.error()
-                if error is None:
-                    if message.value() is not None:
-                        entries.append(LEDGER_DECODER.decode(message.value()))
-                    position = message.offset() + 1
-                elif error.code() == KafkaError._PARTITION_EOF:
-                    position = message.offset()
-                else:
-                    raise KafkaException(error)
-    except KafkaException as error:
-        raise LogAway(f"cannot read the ledger of slot {partition}: {error}") from error
-    finally:
-        consumer.close()
-    return Read(entries, end)

@@ -1,49 +1,99 @@
-"""Where a slot writes down what becomes of its messages: in the log first, then in memory."""
+"""A slot's ledger, in memory and in the log, kept as one: what is written is applied, and from time to time a checkpoint is made."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
 from services.messaging.dispatch.ports import Change, Clock, LedgerLog, Observer
-from services.messaging.domain.ledger import Ledger
+from services.messaging.domain.ledger import MOST_SAVED, Ledger
 from shared.contracts.failed import FailedRecord
 from shared.runtime.ports import Fenced, LogAway
 
+FIRST_PAUSE_S: Final = 0.05
+LONGEST_PAUSE_S: Final = 2.0
 _log = structlog.get_logger("dispatcher")
 
 
+@dataclass(frozen=True)
+class Keeping:
+    """`checkpoint_s`: a checkpoint is made so long after the last at the latest; MOST_SAVED ends that wait for one earlier."""
+
+    checkpoint_s: float = 600.0
+
+
 class Book:
-    """The ledger of one slot. `wanted` says whether Kafka still gives the slot to this process."""
+    """Writes one after the other. `wanted` says whether Kafka still gives the slot to this process."""
 
-    def __init__(self, partition: int, log: LedgerLog, clock: Clock, observer: Observer, wanted: Callable[[], bool]) -> None:
+    def __init__(
+        self, partition: int, log: LedgerLog, clock: Clock, observer: Observer, wanted: Callable[[], bool], keeping: Keeping
+    ) -> None:
         self.ledger = Ledger()
-        self._partition, self._log, self._clock, self._observer, self._wanted = partition, log, clock, observer, wanted
+        self._partition, self._log, self._clock, self._observer = partition, log, clock, observer
+        self._wanted, self._keeping = wanted, keeping
+        self._writing = asyncio.Lock()
+        self._next_checkpoint = 0.0
+        self._told = -10.0
 
-    async def record(self, changes: Sequence[Change]) -> float:
+    async def take_over(self) -> Ledger:
+        self.ledger = await self._log.take_over()
+        pause = 0.0 if self.ledger.unsaved else self._keeping.checkpoint_s  # what was just read need not be read again
+        self._next_checkpoint = self._clock.steady_s() + pause
+        return self.ledger
+
+    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> float:
         """A moment (steady seconds) after which the slot was this process's for certain. Raises Fenced."""
-        owned = await self.insist(changes, ()) if changes else self._clock.steady_s()
-        for change in changes:
-            self.ledger.apply(change.entry)
-            if change.told is not None:
-                self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
-        return owned
+        if not changes and not failed:
+            return self._clock.steady_s()
+        async with self._writing:
+            begun = await self._insist(lambda: self._log.record(changes, failed))
+            for change in changes:
+                self.ledger.apply(change.entry)
+                if change.told is not None:
+                    self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
+        return begun
 
-    async def insist(self, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> float:
-        """Record however long Kafka is away: what has been sent must not be forgotten. Raises Fenced.
+    async def keep(self, settled_to: int) -> None:
+        """Forget what nobody can ask for any more, and make a checkpoint if it is time. Everything below `settled_to` is settled."""
+        now = self._clock.steady_s()
+        if self._told < now - 1.0:
+            self._told = now
+            self.ledger.forget(self._clock.wall_ms(), settled_to)
+            if not self.ledger.unsaved:
+                self._observer.checkpointed(self._partition)
+            self._observer.ledger(self._partition, len(self.ledger), self.ledger.size)
+        due = now >= self._next_checkpoint and self.ledger.unsaved
+        if due or self.ledger.unsaved >= MOST_SAVED:
+            await self._checkpoint()
+            self._next_checkpoint = self._clock.steady_s() + self._keeping.checkpoint_s
+
+    async def _checkpoint(self) -> None:
+        """Everything that is new, and again the entries of what is under way, so that a reader need not go back behind this place."""
+        async with self._writing:
+            while self.ledger.unsaved:
+                checkpoint = self.ledger.checkpoint(self._clock.wall_ms(), self._log.end)
+                again = [] if self.ledger.unsaved else self.ledger.under_way()
+                await self._insist(lambda: self._log.checkpoint(checkpoint, again))  # noqa: B023 - awaited before the next round
+        self._observer.checkpointed(self._partition)
+
+    async def _insist(self, write: Callable[[], Awaitable[None]]) -> float:
+        """However long Kafka is away: what has been sent must not be forgotten. Raises Fenced.
 
         Answers when (steady seconds) the call that went well began: Kafka took it later than that, so the slot was this process's then.
         When its answer comes says nothing: who sleeps before it may wake up overtaken.
         """
-        delay = 0.05
+        delay = FIRST_PAUSE_S
         while True:
             begun = self._clock.steady_s()
             try:
-                await self._log.record(changes, failed)
-                return begun
+                await write()
             except LogAway as away:
                 if not self._wanted():
                     raise Fenced("the slot went elsewhere while Kafka was away") from away
                 _log.warning("Kafka does not answer, waiting", slot=self._partition, detail=str(away))
                 await asyncio.sleep(delay)
-                delay = min(delay * 2, 2.0)
+                delay = min(delay * 2, LONGEST_PAUSE_S)
+            else:
+                return begun

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from services.messaging.dispatch.book import Keeping
 from services.messaging.dispatch.lanes import Bounds
 from services.messaging.domain.patience import Patience
 
@@ -25,3 +26,4 @@ class Habits:
     gather_s: float = 0.005
     patience: Patience = field(default_factory=Patience)
     bounds: Bounds = field(default_factory=Bounds)
+    keeping: Keeping = field(default_factory=Keeping)

@@ -11,8 +11,10 @@ from services.messaging.dispatch.lanes import Item
 from services.messaging.dispatch.ports import Clock, Observer, RequestLog
 from services.messaging.dispatch.queue import Queue, Reading
 from services.messaging.dispatch.records import dead_letter
+from services.messaging.domain.ledger import bounded
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
 from shared.contracts.failed import FailedRecord
+from shared.contracts.headers import CAUSE, Cause, header
 from shared.runtime.ports import LogAway
 from shared.runtime.stage import Record
 
@@ -96,10 +98,12 @@ class Intake:
 
 def _item(record: Record) -> Item:
     """Raises msgspec.DecodeError or ValueError if the record is no request."""
-    request = MESSAGE_REQUESTED_DECODER.decode(record.value or b"")
+    request = bounded(MESSAGE_REQUESTED_DECODER.decode(record.value or b""))
     if len(bytes.fromhex(request.dispatch_id)) == 0:
         raise ValueError("the dispatch id is empty")
-    return Item(request, record.offset, request.profile_id, len(record.value or b""))
+    raw = header(record.headers, CAUSE)
+    cause = None if raw is None else Cause.decode(raw).encode().decode()
+    return Item(request, record.offset, request.profile_id, len(record.value or b""), cause)
 
 
 def _readable(record: Record) -> Item | None:

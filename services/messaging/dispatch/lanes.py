@@ -22,12 +22,16 @@ class Bounds:
 
 @dataclass
 class Item:
-    """One request in hand. `recorded`: the state and reason that the ledger has of it. `size`: bytes of the request in the log."""
+    """One request in hand. `recorded`: the state and reason that the ledger has of it. `size`: bytes of the request in the log.
+
+    `cause`: what it was made from, as its header names it.
+    """
 
     request: MessageRequested
     offset: int
     profile_id: str
     size: int = 0
+    cause: str | None = None
     attempts: int = 0
     recorded: tuple[MessageStatus, str | None] | None = None
     claimed: bool = field(default=False)

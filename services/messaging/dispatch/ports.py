@@ -1,15 +1,16 @@
 """What dispatching needs from outside. Real ones stand in adapters, in-memory ones in the tests."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Protocol
 
+from services.messaging.domain.ledger import Ledger
 from services.messaging.domain.outcome import Outcome
 from shared.contracts.changes import MessageChanged
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Person
-from shared.contracts.ledger import LedgerEntry
+from shared.contracts.ledger import Checkpoint, LedgerEntry
 from shared.runtime.stage import Record
 
 
@@ -19,14 +20,6 @@ class Change:
 
     entry: LedgerEntry
     told: MessageChanged | None = None
-
-
-@dataclass(frozen=True)
-class Read:
-    """A ledger as it was found: entries in order, and the log offset behind the last."""
-
-    entries: Sequence[LedgerEntry]
-    end: int
 
 
 @dataclass(frozen=True)
@@ -49,11 +42,21 @@ class LedgerLog(Protocol):
     not answer (whether the last call took effect is then unknown, and it may be repeated).
     """
 
-    async def take_over(self) -> Read:
+    @property
+    def end(self) -> int:
+        """The ledger's offset behind the last entry that was read or recorded."""
+
+    async def take_over(self) -> Ledger:
         """Fence every other owner, then read the ledger to its end."""
 
     async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
         """All of it in one transaction: when this returns it is durable, and this process was the owner."""
+
+    async def checkpoint(self, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
+        """A checkpoint, and entries of messages under way once more, in one transaction."""
+
+    def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+        """Entries from `position` on that are of `since_ms` and later, in order, in pages. Raises LogAway."""
 
     def close(self) -> None: ...
 
@@ -77,8 +80,8 @@ class Caps(Protocol):
     async def kept(self, partition: int) -> bool:
         """Whether the counts that this slot has put there are still there."""
 
-    async def restore(self, partition: int, entries: Iterable[LedgerEntry]) -> None:
-        """Put back what the ledger says, and note that it is there."""
+    async def restore(self, partition: int, pages: AsyncIterator[Sequence[LedgerEntry]]) -> None:
+        """Put back what the ledger says, in its order, and note that it is there."""
 
     async def claim(self, wanted: Sequence["Claim"]) -> list[bool]:
         """Take a place for each, in order, unless the cap leaves none. A place already taken is granted again."""
@@ -139,3 +142,6 @@ class Observer:
     def provider(self, name: str, seconds: float, away: bool) -> None: ...
     def places(self, name: str, used: int, count: int) -> None: ...
     def taken_over(self, partition: int) -> None: ...
+    def forgotten(self) -> None: ...
+    def ledger(self, partition: int, messages: int, size: int) -> None: ...
+    def checkpointed(self, partition: int) -> None: ...

@@ -7,6 +7,7 @@ it -> only then is the request's offset free to be committed.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 import structlog
@@ -22,15 +23,18 @@ from services.messaging.dispatch.places import Grant, Seat
 from services.messaging.dispatch.ports import Change, Clock, Gate, LedgerLog, Observer, RequestLog
 from services.messaging.dispatch.queue import Class, Queue
 from services.messaging.dispatch.records import state_of, told
-from services.messaging.domain.ledger import CAP_MEMORY_MS, Ledger, entry_of
+from services.messaging.domain.ledger import Ledger, entry_of
 from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import MessageStatus
 from shared.contracts.ledger import LedgerEntry
+from shared.definitions.journey import LONGEST_CAP
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
 
+IDLE_S: Final = 1.0
+"""A slot without work looks so often whether its books are to be kept."""
 _log = structlog.get_logger("dispatcher")
 
 
@@ -56,7 +60,7 @@ class DispatchSlot:
         self.shut: str | None = None
         self.waits_for: str | None = None
         self._log, self._desk, self._gate, self._outlet = log, desk, gate, outlet
-        self._book = Book(partition, log, clock, observer, wanted)
+        self._book = Book(partition, log, clock, observer, wanted, habits.keeping)
         self._clock, self._observer, self._habits = clock, observer, habits
         self._wanted = wanted
         self._news = asyncio.Event()
@@ -112,11 +116,7 @@ class DispatchSlot:
         self._log.close()
 
     async def _take_over(self) -> None:
-        read = await self._log.take_over()
-        ledger = Ledger()
-        for entry in read.entries:
-            ledger.apply(entry)
-        self._book.ledger = ledger
+        ledger = await self._book.take_over()
         now = self._clock.wall_ms()
         lost = [
             msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.CRASHED, at=now) for entry in ledger.in_sending()
@@ -125,7 +125,6 @@ class DispatchSlot:
             await self._book.record([Change(entry, told(entry)) for entry in lost])
             _log.error("messages whose outcome nobody knows", slot=self.partition, count=len(lost))
         self.ready = True
-        _log.info("ledger read", slot=self.partition, messages=len(ledger))
         self._observer.taken_over(self.partition)
 
     async def _overtaken(self) -> None:
@@ -152,6 +151,7 @@ class DispatchSlot:
         self._intake.read_again()
         if self._intake.lost:
             await self._give_up_lost()
+        await self._book.keep(self.queue.position)
         self._observe()
         grant = await self._grant()
         try:
@@ -167,7 +167,7 @@ class DispatchSlot:
 
     async def _bury(self) -> None:
         letters = list(self._intake.letters)
-        await self._book.insist([], letters)
+        await self._book.record([], letters)
         self._intake.buried(letters)  # only now: whoever is fenced here must find them again
 
     async def _give_up_lost(self) -> None:
@@ -198,18 +198,18 @@ class DispatchSlot:
             raise
         return places.leave(self._seat)
 
-    def _until_next(self, now: float, has_ready: bool) -> float | None:
-        """Seconds after which it is worth looking without news; None: never."""
+    def _until_next(self, now: float, has_ready: bool) -> float:
+        """Seconds after which it is worth looking without news."""
         due = None if self._intake.is_reading else self.queue.next_due()
-        waits = [] if due is None else [max(0.0, due - now)]
+        waits = [IDLE_S] if due is None else [IDLE_S, max(0.0, due - now)]
         if has_ready and (shut := self._outlet.places.wait(now)) > 0:
             waits.append(shut)
-        return min(waits, default=None)
+        return min(waits)
 
     async def _list_waiting(self) -> bool:
         """While the provider is away: list those in hand as waiting for it, each once, and end those whose time is over."""
         now = self._clock.wall_ms()
-        new = [item for item in self.queue.waiting() if not self.ledger.is_settled(item.request.dispatch_id)]
+        new = [one for one in self.queue.waiting() if not (self.ledger.is_settled(one.request.dispatch_id) or self._is_forgotten(one))]
         over = [item for item in new if now >= item.request.expires_at][:LISTED]
         listed = [item for item in new if self._recall(item) is None and now < item.request.expires_at][:LISTED]
         self.queue.remove(over)
@@ -246,9 +246,16 @@ class DispatchSlot:
                 self._observer.duplicate()
                 self.queue.settled(item)
                 continue
-            self._recall(item)
+            if self._recall(item) is None and self._is_forgotten(item):
+                self._observer.forgotten()
+                self.queue.settled(item)
+                continue
             left.append(item)
         return left
+
+    def _is_forgotten(self, item: Item) -> bool:
+        """Whether it has ended and been told before, so long ago that its id is gone."""
+        return item.request.expires_at <= self._clock.wall_ms() and self.ledger.was_settled(item.cause)
 
     def _recall(self, item: Item) -> tuple[MessageStatus, str | None] | None:
         """What the ledger has of it."""
@@ -262,8 +269,8 @@ class DispatchSlot:
         self.shut = reason
         self._observer.gate(self.partition, reason)
         if reason is None and not await self._desk.caps.kept(self.partition):
-            since = self._clock.wall_ms() - CAP_MEMORY_MS
-            await self._desk.caps.restore(self.partition, self.ledger.counted_since(since))
+            since = self._clock.wall_ms() - LONGEST_CAP.ms
+            await self._desk.caps.restore(self.partition, self._log.counted(since, 0))
         return reason is not None
 
     async def _decide(self, batch: list[Item], grant: Grant) -> list[tuple[Item, Decision, Class | None]]:
@@ -373,7 +380,7 @@ class DispatchSlot:
             _log.warning("places under caps not given back", count=len(items), detail=str(away))
 
     def _entry(self, item: Item, status: MessageStatus, reason: Reason | None, provider_id: str | None = None) -> LedgerEntry:
-        entry = entry_of(item.request, item.offset, status, self._clock.wall_ms(), item.profile_id, item.attempts)
+        entry = entry_of(item.request, item.offset, status, self._clock.wall_ms(), item.profile_id, item.attempts, item.cause)
         item.recorded = (status, reason)
         called = item.attempts > 0
         return msgspec.structs.replace(

@@ -1,0 +1,141 @@
+"""Reads one slot's ledger out of Kafka: the checkpoints, then only what came after them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+
+from services.messaging.domain.ledger import Ledger, resume
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, Checkpoint, LedgerEntry
+from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED
+from shared.runtime.ports import LogAway
+
+CALL_S: Final = 10.0
+PAGE: Final = 2000
+LOOK_BACK: Final = 16
+"""Records before the log's end among which the last checkpoint is looked for first."""
+_log = structlog.get_logger("dispatcher")
+
+
+@dataclass(frozen=True)
+class ReadLedger:
+    """`end`: offset behind the last entry. `checkpoints` and `entries`: records read. `believed`: the checkpoints were whole."""
+
+    ledger: Ledger
+    end: int
+    checkpoints: int
+    entries: int
+    believed: bool
+
+
+class LedgerReader:
+    """Nobody else writes meanwhile: what was open has been ended by the takeover. Close it. Raises LogAway."""
+
+    def __init__(self, kafka: KafkaConnection, name: str, partition: int) -> None:
+        self._partition = partition
+        self._consumer = kafka.consumer(_settings(name))
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def read(self) -> ReadLedger:
+        """The checkpoints and what came after them, folded while it is read; the whole ledger if the checkpoints are not whole."""
+        last = self._last_checkpoint()
+        start, behind = self._bounds(DISPATCH_CHECKPOINTED)
+        resumed = resume(last, self._checkpoints(start, behind) if last else ())
+        if not resumed.whole:
+            _log.error("checkpoints of the ledger are not whole: reading all of it", slot=self._partition, number=last and last.number)
+        low, end = self._bounds(DISPATCH_RECORDED)
+        entries = 0
+        for entry in self._entries(max(low, resumed.upto), end):
+            resumed.ledger.apply(entry)
+            entries += 1
+        return ReadLedger(resumed.ledger, end, resumed.read, entries, resumed.whole)
+
+    def pages(self, since_ms: int, position: int) -> Iterator[Sequence[LedgerEntry]]:
+        """Entries from offset `position` on, but none that were written before `since_ms`."""
+        low, end = self._bounds(DISPATCH_RECORDED)
+        asked = [TopicPartition(DISPATCH_RECORDED, self._partition, since_ms)]
+        try:
+            found = self._consumer.offsets_for_times(asked, timeout=CALL_S)[0]
+        except KafkaException as error:
+            raise self._away(error) from error
+        since = found.offset if found.offset >= 0 else end
+        page: list[LedgerEntry] = []
+        for entry in self._entries(max(low, since, position), end):
+            page.append(entry)
+            if len(page) >= PAGE:
+                yield page
+                page = []
+        if page:
+            yield page
+
+    def _last_checkpoint(self) -> Checkpoint | None:
+        low, end = self._bounds(DISPATCH_CHECKPOINTED)
+        back = LOOK_BACK
+        while True:
+            start = max(low, end - back)
+            found = None
+            for found in self._checkpoints(start, end):  # noqa: B007 - the last is wanted
+                pass
+            if found is not None or start == low:
+                return found
+            back *= LOOK_BACK
+
+    def _checkpoints(self, start: int, end: int) -> Iterator[Checkpoint]:
+        for message in self._records(DISPATCH_CHECKPOINTED, start, end):
+            yield CHECKPOINT_DECODER.decode(message.value())
+
+    def _entries(self, start: int, end: int) -> Iterator[LedgerEntry]:
+        for message in self._records(DISPATCH_RECORDED, start, end):
+            if message.value() is not None:
+                yield LEDGER_DECODER.decode(message.value())
+
+    def _bounds(self, topic: str) -> tuple[int, int]:
+        try:
+            low, end = self._consumer.get_watermark_offsets(TopicPartition(topic, self._partition), timeout=CALL_S, cached=False)
+        except KafkaException as error:
+            raise self._away(error) from error
+        return low, end
+
+    def _records(self, topic: str, start: int, end: int) -> Iterator[Message]:
+        """Every committed record from `start` on that lies below `end`."""
+        position = start
+        try:
+            if position < end:
+                self._consumer.assign([TopicPartition(topic, self._partition, start)])
+            while position < end:
+                first = self._consumer.poll(CALL_S)  # consume() alone would wait for a whole page
+                if first is None:
+                    raise LogAway(f"cannot read the ledger of slot {self._partition}: no answer in {CALL_S:g} s")
+                for message in (first, *self._consumer.consume(PAGE, timeout=0)):
+                    error = message.error()
+                    if error is None:
+                        position = message.offset() + 1
+                        if position <= end:
+                            yield message
+                    elif error.code() == KafkaError._PARTITION_EOF:
+                        position = message.offset()
+                    else:
+                        raise KafkaException(error)
+        except KafkaException as error:
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> LogAway:
+        return LogAway(f"cannot read the ledger of slot {self._partition}: {error}")
+
+
+def _settings(name: str) -> dict[str, Any]:
+    return {
+        "client.id": f"{name}-reader",
+        "group.id": f"{name}-reader",  # demanded, never used: partitions are assigned by hand and nothing is committed
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "earliest",
+        "queued.max.messages.kbytes": 8 * 1024,
+        "log_level": 2,
+    }

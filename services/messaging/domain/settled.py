@@ -1,0 +1,99 @@
+"""Ids of settled messages in one bucket a day of expiry: what is forgotten is forgotten by the day, and what is new can be saved."""
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from services.messaging.domain.packed import ID_BYTES, PackedIds
+from shared.contracts.ledger import SavedIds
+from shared.definitions.durations import DAY_MS
+
+REMEMBERED_DAYS: Final = 1
+"""Whole days after its day of expiry that a bucket is still kept: hosts' clocks differ, and a request may be read again late."""
+
+
+class _Bucket:
+    __slots__ = ("ids", "last", "unsaved")
+
+    def __init__(self, expected: int = 0) -> None:
+        self.ids = PackedIds(expected)
+        self.last = -1
+        self.unsaved = bytearray()
+
+    @property
+    def saved(self) -> int:
+        return len(self.ids) - len(self.unsaved) // ID_BYTES
+
+
+def day_of(expires_at: int) -> int:
+    """The day (UTC, counted from 1970) on which a message expires."""
+    return expires_at // DAY_MS
+
+
+class Settled:
+    """`expected`: day -> how many ids a checkpoint says that it holds; `loaded` brings them in."""
+
+    def __init__(self, expected: Mapping[int, int] | None = None) -> None:
+        self._buckets = {day: _Bucket(count) for day, count in (expected or {}).items()}
+        self.unsaved = 0
+
+    def __len__(self) -> int:
+        return sum(len(bucket.ids) for bucket in self._buckets.values())
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory, about."""
+        return sum(bucket.ids.size for bucket in self._buckets.values()) + self.unsaved * ID_BYTES
+
+    def add(self, day: int, one: bytes, position: int) -> None:
+        """`position`: offset of the request. An id that is there already changes nothing."""
+        bucket = self._buckets.get(day)
+        if bucket is None:
+            bucket = self._buckets[day] = _Bucket()
+        bucket.last = max(bucket.last, position)
+        if bucket.ids.add(one):
+            bucket.unsaved += one
+            self.unsaved += 1
+
+    def has(self, day: int, one: bytes) -> bool:
+        bucket = self._buckets.get(day)
+        return bucket is not None and one in bucket.ids
+
+    def anywhere(self, one: bytes) -> bool:
+        """Whether it is there, whatever day it was said to expire."""
+        return any(one in bucket.ids for bucket in self._buckets.values())
+
+    def forget(self, today: int, settled_to: int) -> int:
+        """Drop the buckets whose day is over, and the day after it; answers how many ids went.
+
+        A bucket with a request at `settled_to` or above stays: until all before it is settled, nothing else tells that it has been here.
+        """
+        gone = [day for day, bucket in self._buckets.items() if day + REMEMBERED_DAYS < today and bucket.last < settled_to]
+        before = len(self)
+        for day in gone:
+            self.unsaved -= len(self._buckets.pop(day).unsaved) // ID_BYTES
+        return before - len(self)
+
+    def save(self, most: int) -> list[SavedIds]:
+        """At most `most` ids that no checkpoint holds yet; from now on they count as saved."""
+        found: list[SavedIds] = []
+        left = most * ID_BYTES
+        for day, bucket in sorted(self._buckets.items()):
+            taken = bytes(bucket.unsaved[:left])
+            if taken:
+                left -= len(taken)
+                del bucket.unsaved[: len(taken)]
+                self.unsaved -= len(taken) // ID_BYTES
+                found.append(SavedIds(day, bucket.last, taken))
+        return found
+
+    def saved(self) -> dict[int, int]:
+        """Day -> how many ids all checkpoints together hold; days that are forgotten are not named."""
+        return {day: bucket.saved for day, bucket in self._buckets.items() if bucket.saved}
+
+    def load(self, parts: Iterable[SavedIds]) -> None:
+        """Take in what a checkpoint holds, for days that are still remembered."""
+        for part in parts:
+            bucket = self._buckets.get(part.day)
+            if bucket is not None:
+                bucket.ids.extend(part.ids)
+                bucket.last = max(bucket.last, part.last)

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode
 
+from deploy.bounds import BOUNDS, Bound
 from shared.adapters.kafka_settings import KafkaSecurity
 from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
 from shared.contracts.metrics import METRICS, Metric
@@ -108,6 +109,12 @@ def _topic_rows() -> Iterator[Sequence[str]]:
         yield f"`{topic.name}`", ", ".join(topic.writers), ", ".join(topic.readers), topic.key, topic.content, kept
 
 
+def _bound_rows(bounds: Sequence[Bound]) -> Iterator[Sequence[str]]:
+    for bound in bounds:
+        setting = f"`RAPPORT_{bound.setting}`" if bound.setting else ""
+        yield bound.what, bound.most, setting, f"`{bound.metric}`" if bound.metric else "", bound.beyond
+
+
 def _metric_rows(table: Sequence[Metric]) -> Iterator[Sequence[str]]:
     for metric in table:
         if not metric.meaning:
@@ -120,6 +127,9 @@ def build() -> str:
     parts = [HEAD, "\n## Settings\n\nRead from the environment at the start; a wrong or missing one ends the process, by name.\n"]
     for name, model in (CONNECTIONS | settings()).items():
         parts += [f"\n### {name}\n\n", _table(("variable", "meaning", "default"), _setting_rows(model))]
+    parts.append("\n## Bounds\n\nEverything that can grow ends somewhere. Without a setting the bound is a part of a promise.\n")
+    for name, bounds in BOUNDS.items():
+        parts += [f"\n### Of {name}\n\n", _table(("what", "at most", "setting", "metric", "beyond it"), _bound_rows(bounds))]
     parts += ["\n## Topics\n\n", _table(("topic", "written by", "read by", "key", "content", "kept"), _topic_rows())]
     parts.append("\n## Metrics\n\nAt `/metrics` of each process; what to do when they look wrong: [runbook](prometheus/RUNBOOK.md).\n")
     for name, table in metrics().items():

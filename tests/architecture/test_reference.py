@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from deploy.bounds import BOUNDS
 from deploy.local.settings import PROJECT
 from deploy.reference import PATH, SERVICES, build, metrics, settings
 from shared.contracts.metrics import Metric, MetricKind
@@ -61,3 +62,23 @@ def test_no_code_names_a_topic_or_a_metric_that_no_table_has() -> None:
     assert [(path, value) for path, value in strings if TOPIC.fullmatch(value) and value not in topics] == []
     metric = re.compile(r"rapport_[a-z_]+_(total|seconds|bytes|records|owned|rebuilding)")
     assert [(path, value) for path, value in strings if metric.fullmatch(value) and value not in known] == []
+
+
+def test_a_bound_names_a_setting_and_a_metric_that_exist() -> None:
+    known = {name.upper() for model in settings().values() for name in model.model_fields}
+    bounds = [bound for group in BOUNDS.values() for bound in group]
+    assert [bound.what for bound in bounds if bound.setting and bound.setting not in known] == []
+    assert [bound.what for bound in bounds if bound.metric and bound.metric not in all_metrics()] == []
+
+
+def test_a_setting_that_is_a_bound_stands_among_the_bounds() -> None:
+    """A bound is told by its words: `largest`, `most`, `at most`, `beyond`."""
+    told = {bound.setting for group in BOUNDS.values() for bound in group}
+    bounding = re.compile(r"\b(largest|most|at most|beyond)\b")
+    found = {
+        name.upper()
+        for model in settings().values()
+        for name, field in model.model_fields.items()
+        if field.description and bounding.search(field.description)
+    }
+    assert found - told == set()

@@ -1,0 +1,100 @@
+"""Everything that can grow, and where it ends: the part "Bounds" of REFERENCE.md. Figures come out of the code that keeps them."""
+
+from typing import Final, NamedTuple
+
+from services.messaging.domain.facts import MAX_TRAIT_BYTES
+from services.messaging.domain.passages import MOST_KEPT
+from services.messaging.domain.rendering import MOST_BYTES
+from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
+from services.profile.domain.dedup import MAX_SEEN
+from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
+from services.profile.domain.node import MAX_ASKED
+from services.query.adapters.http.envelope import MAX_BODY
+from services.query.adapters.http.failures import MAX_REPLAYS
+from services.query.adapters.http.shapes import MAX_FAILURES, MAX_LIMIT
+from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
+from services.segmentation.domain.series import MAX_SUMMAND
+from shared.contracts.slots import MOST_PARTITIONS
+from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES
+from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT, MAX_STEPS
+from shared.definitions.rules import MAX_LEAVES
+from shared.runtime.stage import MAX_OUTPUT_BYTES
+from shared.runtime.stage_worker import QUEUED_CHUNKS
+
+CONSTANT: Final = ""
+"""In place of a setting: the bound is a part of a promise, so it is the same everywhere."""
+DAY_MS: Final = 24 * 3600 * 1000
+
+
+class Bound(NamedTuple):
+    """`setting`: the name behind RAPPORT_, or CONSTANT. `metric`: where it shows; empty where an answer or a state says so."""
+
+    what: str
+    most: str
+    setting: str
+    metric: str
+    beyond: str
+
+
+def _mb(size: int) -> str:
+    return f"{size / (1024 * 1024):g} MB"
+
+
+INGEST: Final = (
+    Bound("connections of one process", "10,000", "MAX_CONNECTIONS", "rapport_ingest_connections", "the one that waits longest is closed"),
+    Bound("a head of a request", "64 KB, within 10 s", "MAX_HEAD_BYTES", "rapport_ingest_hung_up_total", "400, closed"),
+    Bound("a body, and what it inflates to", "4 MB, within 15 s", "MAX_BODY_BYTES", "rapport_ingest_requests_refused_total", "400"),
+    Bound("an event", "32 KB", "MAX_EVENT_BYTES", "rapport_ingest_events_rejected_total", "rejected, kept whole"),
+    Bound("events of a batch", "2,500", "MAX_BATCH_EVENTS", "rapport_ingest_requests_refused_total", "400, kept whole"),
+    Bound("events a second of one write key", "100,000", "RATE_PER_KEY", "rapport_ingest_requests_refused_total", "429"),
+    Bound("what waits for Kafka", "64 MB", "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
+)
+RUNTIME: Final = (
+    Bound("outputs and states of one batch", "4 MB and one record", "BATCH_BYTES", "", "the rest of the chunk is the next batch"),
+    Bound("records of one fetch", "2,000", "CHUNK_RECORDS", "rapport_consumer_lag_records", "the rest comes with the next"),
+    Bound("decoded states of a slot", "1,000, twice as many at most", "CACHED_STATES_PER_SLOT", "", "read again from Redis"),
+    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "", "read again from Redis"),
+    Bound("chunks of a slot in hand", str(QUEUED_CHUNKS + 1), CONSTANT, "", "Faust fetches no more"),
+    Bound("an output", _mb(MAX_OUTPUT_BYTES), CONSTANT, "rapport_dead_letters_total", "the record is a dead letter"),
+    Bound("partitions of an installation", str(MOST_PARTITIONS), "PARTITIONS", "", "the topics are not made"),
+    Bound("records in the log", "28 days", "RETENTION_DAYS", "rapport_lost_to_retention_total", "gone from the log, kept in ClickHouse"),
+)
+PEOPLE: Final = (
+    Bound("traits of a person", f"{MAX_TRAITS} of {MAX_VALUE_BYTES} bytes", CONSTANT, "", "the first names by order keep their place"),
+    Bound("ids of a kind, devices", str(MAX_IDS), CONSTANT, "", "the last seen are kept"),
+    Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
+    Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
+    Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
+    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "", "counts as absent"),
+)
+MESSAGING: Final = (
+    Bound("passages of a person in a journey", str(MOST_KEPT), CONSTANT, "", "the earliest that have ended go"),
+    Bound("a trait that templates speak of", f"{MAX_TRAIT_BYTES} bytes", CONSTANT, "", "not kept"),
+    Bound("how long a message may wait", f"{LONGEST_EXPIRY.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
+    Bound("how long a wait may take", f"{LONGEST_WAIT.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
+    Bound("how far a cap looks back", f"{LONGEST_CAP.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
+    Bound("messages of a slot looked at at once", "32", "DISPATCH_BATCH", "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("messages on their way to the mail server", "4", "SMTP_CONNECTIONS", "rapport_provider_places_used", "no further one is begun"),
+    Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
+    Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
+)
+QUERY: Final = (
+    Bound("a body", _mb(MAX_BODY), CONSTANT, "", "413"),
+    Bound("items of a page; of a page of failures", f"{MAX_LIMIT}; {MAX_FAILURES}", CONSTANT, "", "400"),
+    Bound("replays of one request", str(MAX_REPLAYS), CONSTANT, "", "400"),
+    Bound("buckets and points of a time series", f"{MOST_BUCKETS:,}; {MOST_POINTS:,}", CONSTANT, "", "400 `query_too_large`"),
+    Bound("a question to ClickHouse", "10 s", "QUERY_SECONDS", "", "503"),
+)
+DEFINITIONS: Final = (
+    Bound("a file; a folder", f"{_mb(MAX_FILE_BYTES)}; {_mb(MAX_FOLDER_BYTES)}, {MAX_FILES:,} files", CONSTANT, "", "refused by name"),
+    Bound("leaves of a segment", str(MAX_LEAVES), CONSTANT, "", "refused, with file and line"),
+    Bound("steps of a journey", str(MAX_STEPS), CONSTANT, "", "refused, with file and line"),
+)
+BOUNDS: Final = {
+    "ingest": INGEST,
+    "every worker": RUNTIME,
+    "a person": PEOPLE,
+    "messaging": MESSAGING,
+    "query": QUERY,
+    "definitions": DEFINITIONS,
+}

@@ -1,5 +1,6 @@
 """Waits for what will come true, with a deadline."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -14,3 +15,11 @@ def wait_until(what: str | Callable[[], str], holds: Callable[[], T | None], dea
         assert time.monotonic() < end, f"not within {deadline_s:g} s: {what if isinstance(what, str) else what()}"
         time.sleep(0.05)
     return answer
+
+
+async def wait_for(what: str, holds: Callable[[], object], deadline_s: float = 60.0) -> None:
+    """As `wait_until`, while other tasks of the loop go on."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what}"
+        await asyncio.sleep(0.01)

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from shared.contracts.versions import opened, stamped
+
 
 class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """A trait's last value as JSON text. The greatest `said` holds, as in the profile."""
@@ -96,18 +98,20 @@ class Person(msgspec.Struct, array_like=True):
         return not (self.email or self.traits or self.consents or self.entries)
 
 
+VERSION: Final = 1
+"""Written and read (versions.py). Any change of the fields above is a new version."""
 _decoder: Final = msgspec.msgpack.Decoder(Person)
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode_person(person: Person) -> bytes:
     """Equal states give equal bytes; a blank state gives none."""
-    return b"" if person.blank else _encoder.encode(person)
+    return b"" if person.blank else stamped(_encoder.encode(person), VERSION)
 
 
 def decode_person(raw: bytes) -> Person:
-    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state."""
-    return _decoder.decode(raw) if raw else Person()
+    """Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state that can be read."""
+    return _decoder.decode(opened(raw, VERSION, "the state of a person's journeys")[1]) if raw else Person()
 
 
 def canonical_person(raw: bytes) -> bytes:

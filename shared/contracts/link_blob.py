@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from shared.contracts.versions import opened, stamped
+
 HASH_BYTES: Final = 8
 """Length of each hash in `asked` and `seen`."""
 
@@ -26,15 +28,17 @@ class Links(msgspec.Struct, array_like=True, gc=False):
     duplicates: int = 0
 
 
+VERSION: Final = 1
+"""Written and read (versions.py). Any change of the fields above is a new version."""
 _decoder: Final = msgspec.msgpack.Decoder(Links)
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
 def encode_links(links: Links) -> bytes:
     """Equal values give equal bytes."""
-    return _encoder.encode(links)
+    return stamped(_encoder.encode(links), VERSION)
 
 
 def decode_links(raw: bytes) -> Links:
-    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state; no bytes are the state of an unknown id."""
-    return _decoder.decode(raw) if raw else Links()
+    """No bytes are the state of an unknown id. Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if it cannot be read."""
+    return _decoder.decode(opened(raw, VERSION, "the state of an id")[1]) if raw else Links()

@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from shared.contracts.versions import opened, stamped
+
 Value = str | int | bool | None
 """A property or trait as rules compare it: text, a number in ten-thousandths, a truth value, or nothing."""
 
@@ -46,6 +48,8 @@ class Membership(msgspec.Struct, array_like=True):
         return not (self.version or self.due or self.series or self.traits or self.members or self.left)
 
 
+VERSION: Final = 1
+"""Written and read (versions.py). Any change of the fields above is a new version."""
 _decoder: Final = msgspec.msgpack.Decoder(Membership)
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
@@ -60,12 +64,12 @@ def members_index(segment: str) -> str:
 
 def encode_membership(state: Membership) -> bytes:
     """Equal states give equal bytes; a blank state gives none."""
-    return b"" if state.blank else _encoder.encode(state)
+    return b"" if state.blank else stamped(_encoder.encode(state), VERSION)
 
 
 def decode_membership(raw: bytes) -> Membership:
-    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no membership."""
-    return _decoder.decode(raw) if raw else Membership()
+    """Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` is no membership that can be read."""
+    return _decoder.decode(opened(raw, VERSION, "the state of a person's segments")[1]) if raw else Membership()
 
 
 def canonical_membership(raw: bytes) -> bytes:

@@ -10,6 +10,8 @@ from uuid import UUID
 
 import msgspec
 
+from shared.contracts.versions import newer, opened, stamped
+
 TRAIT, CONTACT, CONSENT, SHOWN_USER = ".", "@", "?", "="
 """First letter of a fact's name: a trait, a contact point by kind, a consent by channel; `=` alone is the user id last aliased to."""
 
@@ -115,18 +117,20 @@ class Profile(msgspec.Struct, array_like=True):
         return min(self.money, key=lambda code: (-self.money[code].orders, code), default=None)
 
 
+VERSION: Final = 1
+"""Written and read (versions.py). Any change of the fields above is a new version."""
 _decoder: Final = msgspec.msgpack.Decoder(Profile)
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode_profile(profile: Profile) -> bytes:
     """Equal profiles give equal bytes; that of nobody gives none."""
-    return _encoder.encode(profile) if profile.events else b""
+    return stamped(_encoder.encode(profile), VERSION) if profile.events else b""
 
 
 def decode_profile(raw: bytes) -> Profile:
-    """Raises msgspec.DecodeError or msgspec.ValidationError if `raw` is no profile; no bytes are nobody's."""
-    return _decoder.decode(raw) if raw else Profile()
+    """No bytes are nobody's. Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` cannot be read."""
+    return _decoder.decode(opened(raw, VERSION, "the state of a profile")[1]) if raw else Profile()
 
 
 class RecentEvent(NamedTuple):
@@ -147,7 +151,7 @@ _encode_plain: Final = msgspec.msgpack.Encoder().encode
 NAME_CHARS: Final = 32
 """Longer names are cut: Redis keeps small sorted sets tight only while no member is longer than 64 bytes."""
 _SHORTENED: Final = 8
-"""Added to the type's number where the message id is a UUID, kept as its 16 bytes."""
+"""Added to the type's number where the message id is a UUID, kept as its 16 bytes. 16 and more are left to later versions."""
 
 
 def encode_recent(message_id: str, type_: str, name: str, partition: int, offset: int) -> bytes:
@@ -177,8 +181,10 @@ def _uuid_bytes(text: str) -> bytes | None:
 
 
 def decode_recent(raw: bytes) -> RecentEvent:
-    """Raises ValueError (msgspec's errors are such) or IndexError if `raw` is no such member."""
+    """Raises ValueError (msgspec's errors are such) or IndexError if `raw` is no such member, NewerVersion if a newer release wrote it."""
     packed, number, name, partition, offset = _recent_decoder.decode(raw)
+    if number >= 2 * _SHORTENED:
+        raise newer("one of the last events", 1 + number // (2 * _SHORTENED), VERSION)
     message_id = str(UUID(bytes=packed)) if number >= _SHORTENED else packed.decode()
     return RecentEvent(message_id, _TYPES[number % _SHORTENED], name, partition, offset)
 

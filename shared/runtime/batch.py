@@ -8,9 +8,11 @@ from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
+from shared.contracts.versions import NewerVersion
 from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable
 from shared.runtime.meta import CAUSE_BITS, Meta
+from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
 
 S = TypeVar("S")
@@ -64,7 +66,7 @@ class Batch(Generic[S, R]):
     ) -> int:
         """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due, or fullness, ends a batch.
 
-        Raises Poisoned; the batch and its entries are then good for nothing.
+        Raises Poisoned, NewerRelease; the batch and its entries are then good for nothing.
         """
         for index in range(start, stop):
             record = records[index]
@@ -82,6 +84,8 @@ class Batch(Generic[S, R]):
                     self._record(record, sides)
                     if self.watched:
                         self._watch()
+            except NewerVersion as newer:
+                raise NewerRelease(str(newer)) from newer
             except Undecodable as error:
                 raise Poisoned(index, record.offset, Failure(FailureReason.UNDECODABLE, str(error))) from error
             except OutputTooLarge as error:
@@ -287,7 +291,7 @@ class Batch(Generic[S, R]):
         """Fire the timers of `keys` at record `clock`, at which `fired` outputs were made before. Answers the new number.
 
         `woken`: how many of `keys` it came to before it was full.
-        Raises TimerFailed; the batch and its entries are then good for nothing.
+        Raises TimerFailed, NewerRelease; the batch and its entries are then good for nothing.
         """
         step = self.step
         self.clocks_only = False
@@ -314,6 +318,8 @@ class Batch(Generic[S, R]):
                 self._touched(key, entry)
                 if self.watched:
                     self._watch()
+            except NewerVersion as newer:
+                raise NewerRelease(str(newer)) from newer
             except Exception as error:
                 raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
             if 0 < entry.due <= now:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
 from shared.runtime.envelope import Entry, open_entry
+from shared.runtime.ports import waiting_for_update
 
 S = TypeVar("S")
 
@@ -46,8 +47,10 @@ class EntryCache(Generic[S]):
         return out
 
     def fill(self, keys: Sequence[str], blobs: Sequence[bytes | None]) -> None:
-        for key, blob in zip(keys, blobs, strict=True):
-            self._young[key] = open_entry(blob)
+        """Raises NewerRelease."""
+        with waiting_for_update():
+            for key, blob in zip(keys, blobs, strict=True):
+                self._young[key] = open_entry(blob)
 
     def rotate(self) -> None:
         """Forget the older generation once the younger is full. Call between batches only."""

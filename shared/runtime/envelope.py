@@ -3,12 +3,16 @@
 0 | due (8 bytes) | blob                         an ordinary state
 1 | winner (UTF-8)                               a marker: the state has moved
 2 | due | msgpack [absorbed, awaiting, blob]     a state that took part in merges
+
+The first byte is the form's version too: a change of a form is a new first byte.
 """
 
 import struct
 from typing import Generic, TypeVar
 
 import msgspec
+
+from shared.contracts.versions import newer, opened, stamped
 
 S = TypeVar("S")
 
@@ -37,11 +41,17 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
 
 _merged = msgspec.msgpack.Decoder(Merged)
 _encode = msgspec.msgpack.Encoder().encode
-decode_moved = msgspec.msgpack.Decoder(Moved).decode
+_decode_moved = msgspec.msgpack.Decoder(Moved).decode
+MOVED_VERSION = 1
 
 
 def encode_moved(moved: Moved) -> bytes:
-    return _encode(moved)
+    return stamped(_encode(moved), MOVED_VERSION)
+
+
+def decode_moved(raw: bytes) -> Moved:
+    """Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` cannot be read."""
+    return _decode_moved(opened(raw, MOVED_VERSION, "the moved state of a merged key")[1])
 
 
 class Entry(Generic[S]):
@@ -60,7 +70,7 @@ class Entry(Generic[S]):
 
 
 def open_entry(raw: bytes | None) -> Entry[S]:
-    """The entry stored as `raw`. Raises ValueError if it was written by a newer version."""
+    """The entry stored as `raw`. Raises NewerVersion."""
     entry: Entry[S] = Entry()
     if raw is None:
         return entry
@@ -79,7 +89,7 @@ def open_entry(raw: bytes | None) -> Entry[S]:
         entry.absorbed = set(merged.absorbed) or None
         entry.awaiting = set(merged.awaiting) or None
     else:
-        raise ValueError(f"state envelope {flag} is unknown: written by a newer version")
+        raise newer("the envelope of a state", flag, _MERGED)
     return entry
 
 

@@ -7,7 +7,8 @@ whoever takes over looks. Single states are not counted: README.
 
 import structlog
 
-from shared.runtime.ports import RolledBack, StateStore
+from shared.contracts.versions import newer
+from shared.runtime.ports import NewerRelease, RolledBack, StateStore
 
 _log = structlog.get_logger("runtime")
 
@@ -27,12 +28,16 @@ def damage(seq: int | None, kept: str | None, timers: int, outbox: int) -> str |
     return None
 
 
-async def open_slot(store: StateStore, token: str, stage: str, partition: int) -> tuple[dict[str, str], bytes]:
+async def open_slot(store: StateStore, token: str, stage: str, partition: int, reads: int = 1) -> tuple[dict[str, str], bytes]:
     """Take over; answer meta and outbox of a slot that is whole. One that is not has been forgotten first.
 
     A meta without a commit's number says that nothing is kept, or that somebody died while forgetting: what there is goes.
+    Raises NewerRelease where a version above `reads` has written.
     """
     fields, outbox = await store.take_over(token)
+    written = int(fields.get("v", "1"))
+    if written > reads:
+        raise NewerRelease(str(newer(f"slot {partition} of stage {stage}", written, reads)))
     gone = await store.damage()
     if "seq" in fields and gone is None:
         return fields, outbox

@@ -12,6 +12,7 @@
 | `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
+| `v` | the highest version of a stage that wrote here (`Stage.writes`); absent: 1 |
 | `g` | the rebuild for which the slot was last forgotten |
 """
 
@@ -38,6 +39,7 @@ class Meta:
     replayed: set[str] = field(default_factory=set)
     on: str = ""
     rebuilding: bool = False
+    written: int = 1
     stored: "Meta | None" = None
 
     @classmethod
@@ -65,6 +67,8 @@ class Meta:
                     meta.replayed.add(rest)
                 case "on":
                     meta.on = value
+                case "v":
+                    meta.written = int(value)
                 case "rb":
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
@@ -80,6 +84,8 @@ class Meta:
             fields["t"] = f"{self.fired[0]}|{self.fired[1]}"
         if self.rebuilding != old.rebuilding or self.stored is None:
             fields["rb"] = "1" if self.rebuilding else "0"
+        if self.written != old.written:
+            fields["v"] = str(self.written)
         if self.on != old.on or self.stored is None:
             fields["on"] = self.on
         fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items() - old.fences.items())
@@ -107,6 +113,7 @@ class Meta:
             set(self.replayed),
             self.on,
             self.rebuilding,
+            self.written,
             self.stored,
         )
 

@@ -2,7 +2,8 @@
 
 import msgspec
 
-from shared.runtime.ports import Log
+from shared.contracts.versions import opened, stamped
+from shared.runtime.ports import Log, waiting_for_update
 from shared.runtime.stage import Output
 
 
@@ -13,17 +14,19 @@ class Outbox(msgspec.Struct, array_like=True):
     outputs: list[Output]
 
 
+VERSION = 1
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Outbox)
 
 
 def encode_outbox(outbox: Outbox) -> bytes:
-    return _encoder.encode(outbox)
+    return stamped(_encoder.encode(outbox), VERSION)
 
 
 def decode_outbox(raw: bytes) -> Outbox:
-    """Raises msgspec.DecodeError if `raw` is no outbox."""
-    return _decoder.decode(raw)
+    """Raises NewerRelease, msgspec.DecodeError if `raw` is no outbox."""
+    with waiting_for_update():
+        return _decoder.decode(opened(raw, VERSION, "the outbox of a slot")[1])
 
 
 async def passed_on(log: Log, outbox: Outbox, partition: int) -> dict[int, bytes | None]:

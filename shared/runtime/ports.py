@@ -2,10 +2,12 @@
 ones in shared/testing; the same behavioural tests run on both.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shared.contracts.versions import NewerVersion
 from shared.runtime.stage import IndexOp, Output, Record
 
 TopicPartition = tuple[str, int]
@@ -21,6 +23,19 @@ class RolledBack(Exception):
 
 class StoreAway(Exception):
     """The store does not answer: wait and try again; whether the last call took effect is unknown."""
+
+
+class NewerRelease(StoreAway):
+    """The store or the log holds what a newer release wrote. The slot waits and says so; nothing is set aside or written over it."""
+
+
+@contextmanager
+def waiting_for_update() -> Iterator[None]:
+    """What a newer release wrote is waited for, as a store that is away is: raises NewerRelease for NewerVersion."""
+    try:
+        yield
+    except NewerVersion as newer:
+        raise NewerRelease(str(newer)) from newer
 
 
 class LogAway(Exception):

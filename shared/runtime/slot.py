@@ -156,8 +156,9 @@ class Slot(Generic[S, R]):
 
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
-        fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition)
+        fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition, self.stage.reads)
         meta = Meta.decode(fields)
+        meta.written = max(meta.written, self.stage.writes)
         if not self.fenced:
             meta.fences.clear()
             meta.seen.clear()

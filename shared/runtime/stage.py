@@ -194,7 +194,8 @@ class Stage(ABC, Generic[S, R]):
 
     `name`: as in redis_keys.TAGS. `inputs`: topics of equal partition count. `moved`: the stage's own topic for blobs of merged keys
     (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records of a stream may wait for company before
-    they are read; the first after a pause never wait. `weight`: bytes of memory that a decoded state takes for a stored byte, where
+    they are read; the first after a pause never wait. `writes`, `reads`: version of what it keeps in its slots, and the newest one that it
+    can read (contracts/README.md, "Versions"). `weight`: bytes of memory that a decoded state takes for a stored byte, where
     states are large.
     """
 
@@ -204,6 +205,8 @@ class Stage(ABC, Generic[S, R]):
     side_cap: ClassVar[int] = 50
     linger_ms: ClassVar[int] = 0
     weight: ClassVar[int] = 2
+    writes: ClassVar[int] = 1
+    reads: ClassVar[int] = 1
 
     def output_topics(self) -> list[str]:
         """Every topic that this stage may publish to: its tails are read before a slot folds. contracts/topics.py says which."""

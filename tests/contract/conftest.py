@@ -50,10 +50,22 @@ class Worlds:
 COUNTS = {"fakes, 3 partitions": 3, "fakes, 24 partitions": 24}
 
 
-@pytest.fixture(params=["fakes", *COUNTS, pytest.param("real", marks=pytest.mark.real)])
-async def worlds(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
-    """In memory with few, the usual and many partitions, and on real Kafka and Redis."""
+async def _worlds(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
     with partitions(COUNTS.get(request.param, partition_count())):
         made = Worlds(request)
         yield made
         await made.close()
+
+
+@pytest.fixture(params=["fakes", *COUNTS, pytest.param("real", marks=pytest.mark.real)])
+async def worlds(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
+    """In memory with few, the usual and many partitions, and on real Kafka and Redis."""
+    async for made in _worlds(request):
+        yield made
+
+
+@pytest.fixture(params=["fakes", *COUNTS])
+async def worlds_in_memory(request: pytest.FixtureRequest) -> AsyncIterator[Worlds]:
+    """For claims that need many takeovers, which take real servers a minute."""
+    async for made in _worlds(request):
+        yield made

@@ -4,8 +4,10 @@ import pytest
 
 from shared.contracts.membership_blob import Membership, encode_membership
 from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Money, Profile, Said, encode_recent
-from shared.contracts.redis_keys import meta_key, side_key
+from shared.contracts.redis_keys import meta_key, side_key, state_key
 from shared.contracts.slots import slot
+from shared.contracts.versions import stamped
+from shared.runtime.envelope import Entry, close_entry
 from tests.query_fakes import READ, World
 
 AT = 1_780_000_000_000
@@ -44,6 +46,15 @@ async def test_a_profile_is_shown_with_exact_money_and_utc_times() -> None:
     assert shown["traits"]["email"] == {"value": "ada@example.com", "at": "2026-05-28T20:26:40.000Z", "source_id": "web"}
     assert shown["consents"]["email"]["granted"] is True
     assert shown["meta"] == {"rebuilding": False, "merging": False}
+
+
+async def test_a_profile_that_a_newer_release_wrote_is_a_503_that_says_so() -> None:
+    world = World()
+    world.space.profile("u:ada", ada())
+    world.space.strings[state_key("folder", "u:ada")] = close_entry(Entry[bytes](), stamped(b"\x9d", 2))
+    answer = await world.get("profiles/u:ada")
+    assert (answer.status_code, answer.json()["code"]) == (503, "live_unavailable")
+    assert "written by a newer release than this process" in answer.json()["message"]
 
 
 async def test_personal_fields_are_masked_without_the_scope() -> None:

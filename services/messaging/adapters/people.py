@@ -10,6 +10,7 @@ from shared.adapters.redis_store import answering
 from shared.contracts.journey_blob import Person, decode_person
 from shared.contracts.redis_keys import state_key
 from shared.runtime.envelope import Entry, open_entry, peek
+from shared.runtime.ports import waiting_for_update
 
 
 class RedisPeople:
@@ -21,8 +22,9 @@ class RedisPeople:
 
     async def read(self, profile_ids: Sequence[str]) -> dict[str, Known | None]:
         """A person of whom nothing is kept is known to be blank. Of one whose markers form a ring nothing is known."""
-        ways = await self._markers.follow(profile_ids)
-        return {asked: _known(ways[asked]) for asked in profile_ids}
+        with waiting_for_update():
+            ways = await self._markers.follow(profile_ids)
+            return {asked: _known(ways[asked]) for asked in profile_ids}
 
     async def _states(self, keys: Sequence[str]) -> list[bytes | None]:
         async with answering(), self._client.pipeline(transaction=False) as pipe:

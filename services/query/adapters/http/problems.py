@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 
 from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
 from shared.contracts.slots import NotSettled
+from shared.contracts.versions import NewerVersion
 
 MEDIA_TYPE: Final = "application/problem+json"
 _log = structlog.get_logger("query")
@@ -97,6 +98,7 @@ _AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {
     LiveAway: (Code.LIVE_UNAVAILABLE, "the live view (Redis) does not answer now"),
     HistoryAway: (Code.HISTORY_UNAVAILABLE, "the history (ClickHouse) does not answer now"),
     LogAway: (Code.LOG_UNAVAILABLE, "the log (Kafka) does not answer now"),
+    NewerVersion: (Code.LIVE_UNAVAILABLE, "the live view (Redis) is written by a newer release than this process: update it"),
     NotSettled: (Code.LOG_UNAVAILABLE, "the number of partitions has not been read from the log (Kafka) yet"),
 }
 

@@ -1,0 +1,54 @@
+"""What the last release has stored is read to the same meaning, and what this one stores the last one can read."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from shared.contracts.journey_blob import decode_person
+from shared.contracts.link_blob import decode_links
+from shared.contracts.membership_blob import decode_membership
+from shared.contracts.profile_blob import decode_profile, decode_recent
+from shared.contracts.versions import NewerVersion, stamped
+from shared.runtime.envelope import decode_moved, open_entry
+from shared.runtime.outbox import decode_outbox
+from shared.runtime.ports import NewerRelease
+from tests.contract.released import FORMS
+
+RELEASED = json.loads((Path(__file__).parent / "data" / "released_blobs.json").read_text())
+
+
+def test_every_form_has_a_fixture() -> None:
+    assert set(FORMS) == set(RELEASED)
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_what_the_last_release_stored_is_read_to_the_same_meaning(name: str) -> None:
+    value, _, read = FORMS[name]
+    assert read(bytes.fromhex(RELEASED[name])) == value
+
+
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_what_is_stored_now_is_what_the_last_release_reads(name: str) -> None:
+    """An added field is dropped by an older reader without a word. So it is a new version, which older readers refuse, and not this one."""
+    assert FORMS[name][1].hex() == RELEASED[name]
+
+
+@pytest.mark.parametrize("read", [decode_profile, decode_links, decode_membership, decode_person, decode_moved])
+def test_a_newer_version_is_refused_by_name_and_not_taken_for_rubbish(read: object) -> None:
+    assert callable(read)
+    with pytest.raises(NewerVersion, match=r"is of version 2, written by a newer release; this one reads up to version 1: start the newer"):
+        read(stamped(b"\x93whatever", 2))
+
+
+def test_a_newer_outbox_envelope_or_event_is_refused_too() -> None:
+    with pytest.raises(NewerRelease, match="the outbox of a slot is of version 3"):
+        decode_outbox(stamped(b"\x92", 3))
+    with pytest.raises(NewerVersion, match="the envelope of a state is of version 7"):
+        open_entry(b"\x07whatever")
+    with pytest.raises(NewerVersion, match="one of the last events is of version 2"):
+        decode_recent(b"\x95\xc4\x01m\x10\xa0\x00\x07")
+
+
+def test_the_state_of_nobody_has_no_version() -> None:
+    assert stamped(b"", 2) == b""

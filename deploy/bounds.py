@@ -74,6 +74,13 @@ MESSAGING: Final = (
     Bound("how long a wait may take", f"{LONGEST_WAIT.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
     Bound("how far a cap looks back", f"{LONGEST_CAP.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
     Bound("messages of a slot looked at at once", "32", "DISPATCH_BATCH", "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound(
+        "messages of a slot and class put off",
+        "5,000",
+        "DISPATCH_PUT_OFF",
+        "rapport_dispatcher_put_off",
+        "no new one of the class is begun",
+    ),
     Bound("messages on their way to the mail server", "4", "SMTP_CONNECTIONS", "rapport_provider_places_used", "no further one is begun"),
     Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
     Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),

@@ -13,10 +13,43 @@
 
 from typing import Final
 
+from shared.contracts.personal import Kept, Personal
 from shared.contracts.slots import slot
 
 TAGS: Final = {"resolver": "res", "folder": "pro", "segmentation": "seg", "journeys": "jou", "dispatcher": "dis"}
 """Stage -> the short name in its hash tags."""
+
+
+def _parts(stage: str, states: Personal, **others: Personal) -> tuple[Kept, ...]:
+    """The parts of a stage: meta, outbox (a dead letter in it holds the record), timers, states, and what else it keeps."""
+    of = {"m": Personal.NONE, "o": Personal.CLEAR, "t": Personal.IDS, "s": states, **others}
+    return tuple(Kept(f"{{{TAGS[stage]}:<p>}}:{part}", personal, f"{stage}: {PARTS[part]}") for part, personal in of.items())
+
+
+PARTS: Final = {
+    "m": "meta",
+    "o": "outbox of the last commit",
+    "t": "timers",
+    "s": "states",
+    "x": "last events: ids, types and names",
+    "i": "indexes",
+    "n": "messages that a person got lately",
+}
+PREFIXES: Final = (
+    *_parts("resolver", Personal.IDS),
+    *_parts("folder", Personal.CLEAR, x=Personal.IDS),
+    *_parts("segmentation", Personal.CLEAR, i=Personal.IDS),
+    *_parts("journeys", Personal.CLEAR),
+    Kept(f"{{{TAGS['dispatcher']}:<p>}}:m", Personal.NONE, f"dispatcher: {PARTS['m']}"),
+    Kept(f"{{{TAGS['dispatcher']}:<p>}}:n", Personal.IDS, f"dispatcher: {PARTS['n']}"),
+)
+"""What each prefix holds of people. Every key in Redis stands under one of these; a test looks."""
+
+
+def prefix_of(key: str) -> str:
+    """As PREFIXES names it: the key without its partition and what follows the part."""
+    tag, _, rest = key.partition("}:")
+    return f"{tag.partition(':')[0]}:<p>}}:{rest.partition(':')[0]}"
 
 
 def slot_prefix(stage: str, partition: int) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.contracts.ledger import LEDGER_MS
+from shared.contracts.personal import Personal
 
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
 DAY_MS: Final = 24 * 3600 * 1000
@@ -25,6 +26,7 @@ class Topic:
     readers: tuple[str, ...]
     key: str
     content: str
+    personal: Personal = field(kw_only=True)
     compacted: bool = False
     partitions: int | None = None
     config: dict[str, str] = field(default_factory=dict)
@@ -68,6 +70,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "typed id the event came under (ids.py)",
         "ReceivedEvent JSON (events.py); LinkRequest of the resolver itself, header kind=link (identity.py)",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
     Topic(
         EVENT_REJECTED,
@@ -76,6 +79,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "source id",
         "RejectedEvent JSON with the original bytes (events.py)",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
     Topic(
         EVENT_RESOLVED,
@@ -84,9 +88,25 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "profile id",
         "ReceivedEvent JSON, byte for byte as received; kind=merge: MergeRecord; kind=clock: ClockRecord (identity.py, clock.py)",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
-    Topic(IDENTITY_CONFLICTED, ("resolver",), ("warehouse",), "profile id", "ConflictRecord JSON (identity.py)"),
-    Topic(PROFILE_CHANGED, ("folder",), ("warehouse",), "profile id", "ProfileChanged JSON (changes.py)", config=_LARGE),
+    Topic(
+        IDENTITY_CONFLICTED,
+        ("resolver",),
+        ("warehouse",),
+        "profile id",
+        "ConflictRecord JSON (identity.py)",
+        personal=Personal.IDS,
+    ),
+    Topic(
+        PROFILE_CHANGED,
+        ("folder",),
+        ("warehouse",),
+        "profile id",
+        "ProfileChanged JSON (changes.py)",
+        config=_LARGE,
+        personal=Personal.CLEAR,
+    ),
     Topic(
         PROFILE_MOVED,
         ("folder",),
@@ -94,9 +114,25 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "winner's profile id",
         "kind=moved: the loser's blob; kind=late: a record that came after the move",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
-    Topic(SEGMENT_CHANGED, ("segmentation",), ("journeys", "warehouse"), "profile id", "SegmentChanged JSON (changes.py)"),
-    Topic(MEMBERSHIP_MOVED, ("segmentation",), ("segmentation",), "winner's profile id", "as profile.moved", config=_LARGE),
+    Topic(
+        SEGMENT_CHANGED,
+        ("segmentation",),
+        ("journeys", "warehouse"),
+        "profile id",
+        "SegmentChanged JSON (changes.py)",
+        personal=Personal.IDS,
+    ),
+    Topic(
+        MEMBERSHIP_MOVED,
+        ("segmentation",),
+        ("segmentation",),
+        "winner's profile id",
+        "as profile.moved",
+        config=_LARGE,
+        personal=Personal.CLEAR,
+    ),
     Topic(
         MESSAGE_REQUESTED,
         ("journeys",),
@@ -104,9 +140,25 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "profile id",
         "MessageRequested JSON (changes.py)",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
-    Topic(MESSAGE_CHANGED, ("dispatcher",), ("warehouse",), "profile id", "MessageChanged JSON (changes.py)"),
-    Topic(JOURNEY_MOVED, ("journeys",), ("journeys",), "winner's profile id", "as profile.moved", config=_LARGE),
+    Topic(
+        MESSAGE_CHANGED,
+        ("dispatcher",),
+        ("warehouse",),
+        "profile id",
+        "MessageChanged JSON (changes.py)",
+        personal=Personal.CLEAR,
+    ),
+    Topic(
+        JOURNEY_MOVED,
+        ("journeys",),
+        ("journeys",),
+        "winner's profile id",
+        "as profile.moved",
+        config=_LARGE,
+        personal=Personal.CLEAR,
+    ),
     Topic(
         DISPATCH_RECORDED,
         ("dispatcher",),
@@ -115,6 +167,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "LedgerEntry JSON: the last state of one message, in the partition of its request (ledger.py)",
         compacted=True,
         config=_LEDGER,
+        personal=Personal.IDS,
     ),
     Topic(
         DISPATCH_CHECKPOINTED,
@@ -124,6 +177,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "Checkpoint msgpack: ids of settled messages that no checkpoint before held, packed (ledger.py)",
         compacted=True,
         config=_LEDGER,
+        personal=Personal.IDS,
     ),
     Topic(
         RECORD_FAILED,
@@ -132,6 +186,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "FailedRecord msgpack (failed.py)",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
     Topic(
         TURN_RECORDED,
@@ -139,6 +194,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("runtime",),
         "stage",
         "Turn msgpack: how far a slot had read its inputs when it turned to another; its refold reads them in this order",
+        personal=Personal.NONE,
     ),
     Topic(
         RESOLVER_REPLAYED,
@@ -147,8 +203,17 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "the failed record again",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
-    Topic(FOLDER_REPLAYED, ("query",), ("folder",), "key of the failed record", "the failed record again", config=_LARGE),
+    Topic(
+        FOLDER_REPLAYED,
+        ("query",),
+        ("folder",),
+        "key of the failed record",
+        "the failed record again",
+        config=_LARGE,
+        personal=Personal.CLEAR,
+    ),
     Topic(
         SEGMENTATION_REPLAYED,
         ("query",),
@@ -156,6 +221,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "the failed record again",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
     Topic(
         JOURNEYS_REPLAYED,
@@ -164,6 +230,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "the failed record again",
         config=_LARGE,
+        personal=Personal.CLEAR,
     ),
     Topic(
         KEY_CHANGED,
@@ -173,6 +240,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "KeyChanged JSON (control.py)",
         compacted=True,
         partitions=1,
+        personal=Personal.NONE,
     ),
     Topic(
         DEFINITION_CHANGED,
@@ -182,6 +250,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "DefinitionChanged JSON (control.py); reserved: nothing writes or reads it yet, definitions are files",
         compacted=True,
         partitions=1,
+        personal=Personal.NONE,
     ),
 )
 

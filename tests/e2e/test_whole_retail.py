@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from confluent_kafka.admin import AdminClient
 
 from deploy.cli import keys
 from deploy.demo.messages import calls, weeks_to_now
@@ -21,6 +22,7 @@ from shared.contracts.control import KeyKind
 from shared.contracts.profile_blob import decode_profile
 from tests.e2e.installation import Installation
 from tests.integration.pipeline import Pipeline
+from tests.kept import undeclared_keys, undeclared_paths, undeclared_tables, undeclared_topics
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(900)]
@@ -37,7 +39,8 @@ class Shop:
         self.sent = sent
         self.pipeline = pipeline
         self.clickhouse = f"http://127.0.0.1:{installation.ports['clickhouse']}"
-        self.mail = installation.home.mail
+        self.home = installation.home
+        self.mail = self.home.mail
 
     def rows(self, sql: str) -> list[dict[str, str]]:
         answer = httpx.post(self.clickhouse, content=sql + " FORMAT JSONEachRow", timeout=120)
@@ -118,6 +121,20 @@ def test_revenue_per_customer_is_the_files_and_the_live_profiles(shop: Shop) -> 
             if profile.money:
                 live[key] = sum((money.net for money in profile.money.values()), Decimal(0))
     assert live == dict(expected)
+
+
+def test_all_that_exists_after_the_run_says_what_personal_data_it_holds(shop: Shop) -> None:
+    topics = AdminClient({"bootstrap.servers": shop.pipeline.bootstrap}).list_topics(timeout=10).topics
+    with shop.pipeline.client() as client:
+        keys = [key.decode() for key in client.scan_iter(count=10_000)]
+    tables = [row["name"] for row in shop.rows("SELECT name FROM system.tables WHERE database = 'rapport'")]
+    assert len(topics) > 20
+    assert len(keys) > 4_000
+    assert len(tables) > 8
+    assert undeclared_topics(topics) == set(), "declare it in shared/contracts/topics.py"
+    assert undeclared_keys(keys) == set(), "declare it in shared/contracts/redis_keys.py"
+    assert undeclared_tables(tables) == set(), "declare it in services/warehouse/domain/kept.py"
+    assert undeclared_paths(shop.home.root) == set(), "declare it in deploy/local/kept.py"
 
 
 def test_nobody_is_mailed_twice_and_nobody_forgotten(shop: Shop) -> None:

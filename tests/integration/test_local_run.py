@@ -23,6 +23,7 @@ from deploy.local.topics import TopicSettings, WrongTopicError, ensure
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.partitions import read_count
 from shared.contracts.control import KeyKind, key_hash
+from shared.contracts.personal import Personal
 from shared.contracts.topics import DAY_MS, TOPICS, Topic
 
 PROJECT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ def test_every_topic_is_made_as_the_contract_says_and_a_second_time_changes_noth
 
 @pytest.mark.real
 def test_data_of_new_topics_and_of_those_that_are_there_is_gone_a_day_after_its_retention(admin: AdminClient) -> None:
-    topic = Topic("local-run.retention", ("a",), ("b",), "k", "c", partitions=1)
+    topic = Topic("local-run.retention", ("a",), ("b",), "k", "c", personal=Personal.NONE, partitions=1)
     thirty_days = {"cleanup.policy": "delete", "retention.ms": str(30 * DAY_MS)}  # as the release before made it
     admin.create_topics([NewTopic(topic.name, 1, 1, config=thirty_days)])[topic.name].result(10)
     for settings, days in ((TopicSettings(), 28), (TopicSettings(retention_days=7), 7)):
@@ -67,7 +68,7 @@ def test_data_of_new_topics_and_of_those_that_are_there_is_gone_a_day_after_its_
 
 @pytest.mark.real
 def test_a_topic_with_another_partition_count_is_an_error(admin: AdminClient) -> None:
-    topic = Topic("local-run.partitions", ("a",), ("b",), "k", "c", partitions=3)
+    topic = Topic("local-run.partitions", ("a",), ("b",), "k", "c", personal=Personal.NONE, partitions=3)
     ensure(admin, (topic,), TopicSettings())
     with pytest.raises(WrongTopicError, match="has 3 partitions, it must have 8"):
         ensure(admin, (replace(topic, partitions=8),), TopicSettings())
@@ -75,7 +76,7 @@ def test_a_topic_with_another_partition_count_is_an_error(admin: AdminClient) ->
 
 @pytest.mark.real
 def test_the_number_of_partitions_is_chosen_when_topics_are_made_and_stays(admin: AdminClient) -> None:
-    old, new = (Topic(f"local-run.chosen-{name}", ("a",), ("b",), "k", "c") for name in ("old", "new"))
+    old, new = (Topic(f"local-run.chosen-{name}", ("a",), ("b",), "k", "c", personal=Personal.NONE) for name in ("old", "new"))
     ensure(admin, (old,), TopicSettings(partitions=3))
     assert ensure(admin, (old, new), TopicSettings()) == [new.name]  # a later version brings a topic more
     assert read_count(admin, [old.name, new.name]) == 3

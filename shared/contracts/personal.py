@@ -1,0 +1,26 @@
+"""What personal data a store holds. Every topic, Redis prefix, ClickHouse table and folder says it; tests find those that do not."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Personal(StrEnum):
+    """What a store holds of people, at most.
+
+    none: nothing. ids: ids of people and messages, and what happened to them when; an id of kind e-mail or phone is an address.
+    sealed: what tells who somebody is, under a key of the installation. clear: the same as anybody can read it.
+    """
+
+    NONE = "none"
+    IDS = "ids"
+    SEALED = "sealed"
+    CLEAR = "clear"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One store beside the topics: `where` it is, and what it holds."""
+
+    where: str
+    personal: Personal
+    content: str

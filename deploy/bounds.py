@@ -3,7 +3,7 @@
 from typing import Final, NamedTuple
 
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
-from services.messaging.domain.passages import MOST_KEPT
+from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
 from services.messaging.domain.rendering import MOST_BYTES
 from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
 from services.profile.domain.dedup import MAX_SEEN
@@ -15,9 +15,11 @@ from services.query.adapters.http.shapes import MAX_FAILURES, MAX_LIMIT
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.segmentation.domain.series import MAX_SUMMAND
 from shared.contracts.slots import MOST_PARTITIONS
-from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES
+from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT, MAX_STEPS
+from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.rules import MAX_LEAVES
+from shared.definitions.yaml_text import MAX_NODES
 from shared.runtime.stage import MAX_OUTPUT_BYTES
 from shared.runtime.stage_worker import QUEUED_CHUNKS
 
@@ -68,7 +70,14 @@ PEOPLE: Final = (
     Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "", "counts as absent"),
 )
 MESSAGING: Final = (
-    Bound("passages of a person in a journey", str(MOST_KEPT), CONSTANT, "", "the earliest that have ended go"),
+    Bound(
+        "passages of a person in a journey",
+        f"{MOST_A_MONTH} that begin in the same 30 days, {MOST_PASSAGES} in all",
+        CONSTANT,
+        "rapport_stage_refused_total",
+        "the later ones are not entered",
+    ),
+    Bound("of those, once the earliest has ended", str(MOST_ENDED), CONSTANT, "", "the earliest that have ended go"),
     Bound("a trait that templates speak of", f"{MAX_TRAIT_BYTES} bytes", CONSTANT, "", "not kept"),
     Bound("how long a message may wait", f"{LONGEST_EXPIRY.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
     Bound("how long a wait may take", f"{LONGEST_WAIT.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
@@ -94,7 +103,9 @@ QUERY: Final = (
 )
 DEFINITIONS: Final = (
     Bound("a file; a folder", f"{_mb(MAX_FILE_BYTES)}; {_mb(MAX_FOLDER_BYTES)}, {MAX_FILES:,} files", CONSTANT, "", "refused by name"),
+    Bound("keys, values and list entries of a file", f"{MAX_NODES:,}", CONSTANT, "", "refused, with file and line"),
     Bound("leaves of a segment", str(MAX_LEAVES), CONSTANT, "", "refused, with file and line"),
+    Bound("a template; a tag in it", f"{MAX_TEMPLATE_BYTES:,} bytes; {MAX_TAG:,} characters", CONSTANT, "", "refused, with file and line"),
     Bound("steps of a journey", str(MAX_STEPS), CONSTANT, "", "refused, with file and line"),
 )
 BOUNDS: Final = {

@@ -1,5 +1,6 @@
 """Stage `journeys`: contact facts and passages per person; steps that fall due become message.requested."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -8,7 +9,7 @@ from services.messaging.domain import facts, passages
 from services.messaging.domain.passages import Asked, Plan
 from shared.contracts import topics
 from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, MessageRequested, SegmentChanged, Transition
-from shared.contracts.journey_blob import Person, decode_person, encode_person
+from shared.contracts.journey_blob import Entry, Person, decode_person, encode_person
 from shared.runtime.stage import Record, Stage, Step
 
 Item = facts.Said | SegmentChanged | None
@@ -56,19 +57,19 @@ class Journeys(Stage[Person, Item]):
             case facts.Said():
                 facts.learn(state, item)
             case SegmentChanged(transition=Transition.ENTERED):
-                self._enter(state, item)
+                self._enter(state, item, step)
             case _:
                 step.unchanged = True
         return state
 
-    def _enter(self, state: Person, change: SegmentChanged) -> None:
+    def _enter(self, state: Person, change: SegmentChanged, step: Step) -> None:
         for plan in self._plans.get(change.segment, ()):
             entry = passages.enter(plan, change.profile_id, change.at, change.decided_at + 1)
-            state.entries = passages.tidy(passages.united(state.entries, (entry,)))
+            _take_in(state, (entry,), step)
 
     def merge(self, winner: Person, loser: Person, step: Step) -> Person:
         facts.merged(winner, loser)
-        winner.entries = passages.tidy(passages.united(winner.entries, loser.entries))
+        _take_in(winner, loser.entries, step)
         return winner
 
     def due(self, state: Person) -> int | None:
@@ -80,6 +81,11 @@ class Journeys(Stage[Person, Item]):
             # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
             step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(request(state, one, step.key, step.now)))
         return state
+
+
+def _take_in(person: Person, entries: Iterable[Entry], step: Step) -> None:
+    person.entries, refused = passages.taken_in(person.entries, entries)
+    step.refused += refused
 
 
 def request(person: Person, asked: Asked, profile: str, now: int) -> MessageRequested:

@@ -66,6 +66,7 @@ class RuntimeMetrics(Observer):
             ("repeated", "rapport_stage_repeated_total"),
             ("late", "rapport_stage_late_total"),
             ("absorbed", "rapport_stage_absorbed_total"),
+            ("refused", "rapport_stage_refused_total"),
         ):
             if counts[count]:
                 counter(name).labels(stage).inc(counts[count])

@@ -41,6 +41,7 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("rapport_stage_late_total", C, ("stage",), "records forwarded to the winner of a merge"),
     Metric("rapport_stage_absorbed_total", C, ("stage",), "blobs of merged people folded in"),
+    Metric("rapport_stage_refused_total", C, ("stage",), "parts of a person's state left out by its bound; of journeys: passages"),
     Metric(
         "rapport_stage_seconds", H, ("stage",), "log-append time of a record to its effects being durable: the last of each chunk", SECONDS
     ),

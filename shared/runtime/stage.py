@@ -90,6 +90,7 @@ class Step:
     `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
     record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
     that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. `size`: what was put out so far weighs.
+    `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
     """
 
     __slots__ = (
@@ -106,6 +107,7 @@ class Step:
         "origin",
         "outputs",
         "partition",
+        "refused",
         "sides",
         "size",
         "topic",
@@ -129,6 +131,7 @@ class Step:
         self.ops: list[IndexOp] = []
         self.sides: list[tuple[str, float, bytes]] = []
         self.size = 0
+        self.refused = 0
         self._last: dict[tuple[str, str], Output] = {}
 
     @property

@@ -1,15 +1,32 @@
 """Passages through journeys as a set: ids, the guard, merges, steps on a virtual clock."""
 
 from itertools import pairwise
+from random import Random
 
 import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.messaging.domain.passages import MOST_KEPT, Plan, advance, dispatch_id, enter, entry_id, holding, next_due, tidy, united
-from shared.contracts.journey_blob import Entry, SendStep, WaitStep
+from services.messaging.domain.passages import (
+    MONTH_MS,
+    MOST_A_MONTH,
+    MOST_ENDED,
+    MOST_PASSAGES,
+    Plan,
+    advance,
+    bounded,
+    dispatch_id,
+    enter,
+    entry_id,
+    holding,
+    next_due,
+    taken_in,
+    united,
+)
+from shared.contracts.journey_blob import Entry, Person, SendStep, WaitStep, encode_person
 
-DAY = 24 * 3600 * 1000
+HOUR = 3600 * 1000
+DAY = 24 * HOUR
 SEND = SendStep("steps[0]", "email", "hello", "marketing", DAY)
 WAIT = WaitStep("steps[1]", 3 * DAY)
 AGAIN = SendStep("steps[2]", "email", "again", "marketing", DAY)
@@ -126,10 +143,85 @@ def test_ended_passages_without_a_guard_are_forgotten_guarded_ones_are_kept() ->
 def test_what_is_remembered_of_one_journey_is_bounded() -> None:
     entries: tuple[Entry, ...] = ()
     for day in range(0, 200 * 100, 100):
-        entries = tidy(united(entries, (enter(PLAN, "a", day * DAY, 1),)))
+        entries = taken_in(entries, (enter(PLAN, "a", day * DAY, 1),)).entries
         entries, _ = advance(entries, (day + 10) * DAY)
-    assert len(entries) <= MOST_KEPT
+    assert len(entries) <= MOST_ENDED
     assert ids(entries) >= {entry_id("keep", "a", 199 * 100 * DAY)}
+
+
+def test_whoever_enters_and_leaves_all_the_time_is_still_written_to_once_within_the_guard() -> None:
+    at_once = PLAN._replace(steps=(SEND,))
+    entries: tuple[Entry, ...] = ()
+    asked: list[int] = []
+    for hour in range(100 * 24):
+        entries = taken_in(entries, (enter(at_once, "a", hour * HOUR, 1),)).entries
+        entries, found = advance(entries, hour * HOUR + 1)
+        asked += [one.due for one in found]
+    assert asked == [0, 90 * DAY]
+    assert len(entries) <= MOST_ENDED + 1
+
+
+crowds = st.lists(
+    st.builds(
+        lambda plan, who, hour: enter(plan, who, hour * HOUR, hour * HOUR + 1),
+        st.sampled_from([PLAN, FREE]),
+        st.sampled_from("ab"),
+        st.integers(0, 24 * 400) | st.integers(24 * 30, 24 * 32),
+    ),
+    max_size=300,
+).map(lambda found: united(found, ()))
+
+
+def unbounded_model(entries: tuple[Entry, ...], journey: str) -> list[Entry]:
+    """What may stay of one journey, by the words of the bound: nobody is refused but the latest of many."""
+    own = sorted((entry for entry in entries if entry.journey == journey), key=lambda entry: (entry.at, entry.id))
+    before = [sum(other.at // MONTH_MS == entry.at // MONTH_MS for other in own[:place]) for place, entry in enumerate(own)]
+    return [entry for entry, others in zip(own, before, strict=True) if others < MOST_A_MONTH][:MOST_PASSAGES]
+
+
+@given(crowds)
+def test_what_the_bounds_leave_is_what_they_say_and_nothing_else_is_given_up(entries: tuple[Entry, ...]) -> None:
+    kept = bounded(entries)
+    for journey in ("keep", "free"):
+        mine = [entry for entry in kept if entry.journey == journey]
+        assert mine == unbounded_model(entries, journey)
+        if len(mine) == sum(entry.journey == journey for entry in entries):
+            assert [e for e in holding(kept) if e.journey == journey] == [e for e in holding(entries) if e.journey == journey]
+    assert next(iter(holding(kept)), None) == next(iter(holding(entries)), None)  # the first of all holds, whatever comes after it
+    held = [entry for entry in holding(kept) if entry.guard]
+    assert all(later.at - earlier.at >= later.guard for earlier, later in pairwise(held))
+
+
+@given(crowds, st.randoms(use_true_random=False))
+def test_the_bounds_do_not_depend_on_the_order_of_arrival_nor_on_merges(entries: tuple[Entry, ...], random: Random) -> None:
+    """One after the other, and as parts that are themselves bounded before they are united."""
+    shuffled = list(entries)
+    random.shuffle(shuffled)
+    parts: list[tuple[Entry, ...]] = []
+    for start in range(0, len(shuffled), 23):
+        part: tuple[Entry, ...] = ()
+        for entry in shuffled[start : start + 23]:
+            part = taken_in(part, (entry,)).entries
+        parts.append(part)
+    while len(parts) > 1:
+        parts.append(taken_in(parts.pop(random.randrange(len(parts))), parts.pop(random.randrange(len(parts)))).entries)
+    assert (parts[0] if parts else ()) == bounded(entries)
+
+
+def test_a_hundred_thousand_transitions_in_a_journey_with_a_long_wait_keep_a_small_state() -> None:
+    """The figures of services/messaging/README.md: steps as long as they may be, one transition every five minutes for a year."""
+    ten = tuple(SendStep(f"steps[{n}]", "email", "t" * 63, "marketing", 31 * DAY, 2, 7 * DAY) for n in range(9))
+    long = PLAN._replace(steps=(WaitStep("steps[9]", 366 * DAY), *ten))
+    entries: tuple[Entry, ...] = ()
+    refused = 0
+    for start in range(0, 100_000, 500):
+        entering = [enter(long, "a", (start + place) * 5 * 60_000, 1) for place in range(500)]
+        entries, more = taken_in(entries, entering)
+        refused += more
+    assert len(entries) == min(MOST_PASSAGES, MOST_A_MONTH * -(-100_000 * 5 * 60_000 // MONTH_MS))
+    assert refused == 100_000 - len(entries)
+    assert len(encode_person(Person(entries=entries))) < 160 * 1024
+    assert [entry.at // DAY for entry in holding(entries)] == [0, 90, 180, 270]
 
 
 @given(sets)

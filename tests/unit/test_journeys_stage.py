@@ -1,6 +1,7 @@
 """Stage `journeys` in the runtime's slot, on an in-memory log: events and transitions in, requests for messages out."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ from shared.contracts.topics import EVENT_RESOLVED, JOURNEY_MOVED, JOURNEYS_REPL
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
+from shared.runtime.stage import Step
 from shared.testing.fakes import FakeLog, FakeRedis
 
 DAY = 24 * 3600 * 1000
@@ -37,12 +39,22 @@ PLAN = Plan(
 )
 
 
+class Counting(Observer):
+    """Adds up what the stage refused."""
+
+    refused = 0
+
+    def folded(self, stage: str, topic: str, counts: Mapping[str, int]) -> None:
+        self.refused += counts["refused"]
+
+
 class World:
     """Journeys over fake servers."""
 
     def __init__(self, *plans: Plan) -> None:
         self.log = FakeLog()
         self.redis = FakeRedis()
+        self.observer = Counting()
         self.stage = Journeys({"important": list(plans or (PLAN,))}, frozenset({"firstName"}))
         self.slots: dict[int, Slot[Person, Item]] = {}
         self.messages = 0
@@ -80,7 +92,7 @@ class World:
                     if start < len(records):
                         if partition not in self.slots:
                             store = self.redis.store(self.stage.name, partition)
-                            self.slots[partition] = Slot(self.stage, partition, store, self.log, Observer(), group="test")
+                            self.slots[partition] = Slot(self.stage, partition, store, self.log, self.observer, group="test")
                         assert await self.slots[partition].process(topic, records[start:])
                         self.log.commits["test", topic, partition] = len(records)
 
@@ -289,13 +301,15 @@ def test_any_order_of_the_same_facts_and_merges_ends_in_the_same_person(said: li
         traits = {"firstName": b'"%d"' % number} if kind == "name" else {}
         return Said(at, f"m{number}", "s", email, traits, {"email": bool(number % 2)} if kind == "consent" else {})
 
+    step = Step(stage.name, SEGMENT_CHANGED, 0)
+
     def digest(order: list[tuple[int, tuple[str, int, str]]], merges: list[str]) -> bytes:
         people = {who: Person() for who in ("u:1", "a:1", "a:2")}
         for number, (who, at, kind) in order:
-            people[who] = stage.fold(people[who], item(number, who, at, kind), None)  # type: ignore[arg-type]
+            people[who] = stage.fold(people[who], item(number, who, at, kind), step)
         while len(merges) > 1:
             one, other = merges[0], merges[1]
-            people[one] = stage.merge(people[one], decode_person(encode_person(people[other])), None)  # type: ignore[arg-type]
+            people[one] = stage.merge(people[one], decode_person(encode_person(people[other])), step)
             merges = [one, *merges[2:]]
         return canonical_person(encode_person(people[merges[0]]))
 
@@ -314,3 +328,13 @@ def test_what_no_input_of_the_stage_is_becomes_a_dead_letter() -> None:
     log = FakeLog()
     with pytest.raises(ValueError, match="is no input of journeys"):
         Journeys({}).decode(log.append(MESSAGE_REQUESTED, "u:1", b"{}"))
+
+
+async def test_transitions_beyond_the_bound_are_counted() -> None:
+    world = World()
+    for hour in range(50):
+        world.enter("u:1", T + hour * 3_600_000)
+    await world.run()
+    kept = len(world.person("u:1").entries)
+    assert kept < 50
+    assert world.observer.refused == 50 - kept

@@ -1,10 +1,11 @@
 """Passages through journeys: their ids, which of them hold, and the steps that are due. Pure; every instant is handed in.
 
-All transitions that a person has made are kept as a set, and which of them hold follows from the set alone: so any order of arrival,
-and any order of merges, ends in the same.
+The transitions that a person has made are kept as a set, and which of them hold follows from the set alone: so any order of arrival,
+and any order of merges, ends in the same. The set has bounds (`bounded`), which keep to that.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
@@ -13,8 +14,12 @@ import msgspec
 from shared.contracts.journey_blob import Entry, SendStep, Step, WaitStep
 
 ID_BYTES: Final = 16
-MOST_KEPT: Final = 32
+MOST_ENDED: Final = 32
 """Passages remembered of one journey; beyond it the earliest that have ended go."""
+MOST_A_MONTH: Final = 10
+MOST_PASSAGES: Final = 130
+"""Passages of one person in one journey that are kept: those of 13 months, and so of the longest wait."""
+MONTH_MS: Final = 30 * 24 * 3600 * 1000
 
 
 def _hash(*parts: str) -> bytes:
@@ -97,7 +102,7 @@ def advance(entries: tuple[Entry, ...], now: int) -> tuple[tuple[Entry, ...], li
     running = {entry.id for entry in holding(entries) if entry.steps and max(entry.due, entry.ready) <= now}
     asked: list[Asked] = []
     after = tuple(_run(entry, now, asked) if entry.id in running else entry for entry in entries)
-    return tidy(after), asked
+    return forgotten(after), asked
 
 
 def _run(entry: Entry, now: int, asked: list[Asked]) -> Entry:
@@ -112,14 +117,58 @@ def _run(entry: Entry, now: int, asked: list[Asked]) -> Entry:
     return msgspec.structs.replace(entry, done=done, due=due, steps=steps)
 
 
-def tidy(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
-    """Forget what no longer matters: ended passages without a guard, and beyond MOST_KEPT the earliest with all that they kept out."""
+def forgotten(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+    """Forget what has ended: passages without a guard, and beyond MOST_ENDED the earliest with all that they kept out.
+
+    The last that holds is kept with its guard; of those that it keeps out, MOST_ENDED at most.
+    """
     kept = tuple(entry for entry in entries if entry.steps or entry.guard)
     for journey in {entry.journey for entry in kept}:
         own = [entry for entry in kept if entry.journey == journey]
-        while len(own) > MOST_KEPT and not own[0].steps:
-            first = own[0]
-            gone = {entry.id for entry in own if entry.at - first.at < max(entry.guard, 1)}
-            own = [entry for entry in own if entry.id not in gone]
-            kept = tuple(entry for entry in kept if entry.id not in gone)
+        if len(own) > MOST_ENDED and not own[0].steps:
+            remembered = {entry.id for entry in _without_past(own)}
+            kept = tuple(entry for entry in kept if entry.journey != journey or entry.id in remembered)
     return kept
+
+
+def _without_past(own: list[Entry]) -> list[Entry]:
+    """Passages of one journey, without the earliest that have ended."""
+    while len(own) > MOST_ENDED and not own[0].steps:
+        first, *later = own
+        after = next((place for place, entry in enumerate(later, 1) if entry.at - first.at >= entry.guard), None)
+        if after is None:  # the guard of the first still keeps all others out
+            return own[:MOST_ENDED]
+        own = own[after:]
+    return own
+
+
+def bounded(entries: Iterable[Entry]) -> tuple[Entry, ...]:
+    """Of each journey the earliest MOST_A_MONTH of each 30 days, and of those the earliest MOST_PASSAGES.
+
+    Which they are follows from the set alone: bounding parts of a set before they are united changes nothing. Given up are the latest: who
+    enters a segment more often than that within 30 days may enter the journey again only by a transition of the next 30 days.
+    """
+    kept: list[Entry] = []
+    of_journey: Counter[str] = Counter()
+    of_month: Counter[tuple[str, int]] = Counter()
+    for entry in sorted(entries, key=_order):
+        month = (entry.journey, entry.at // MONTH_MS)
+        if of_month[month] < MOST_A_MONTH and of_journey[entry.journey] < MOST_PASSAGES:
+            of_month[month] += 1
+            of_journey[entry.journey] += 1
+            kept.append(entry)
+    return tuple(kept)
+
+
+class TakenIn(NamedTuple):
+    """The passages of two sets as one, within the bounds; `refused`: how many the bounds have left out."""
+
+    entries: tuple[Entry, ...]
+    refused: int
+
+
+def taken_in(one: Iterable[Entry], other: Iterable[Entry]) -> TakenIn:
+    """Both sets as one, without what no longer matters."""
+    whole = forgotten(united(one, other))
+    within = bounded(whole)
+    return TakenIn(within, len(whole) - len(within))

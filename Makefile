@@ -8,7 +8,7 @@ RAPPORT := $(VENV)/bin/rapport
 TEST_PROCESSES ?= 2
 SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
-.PHONY: run up reset logs status install test lint lock fuzz bench chaos soak compose-test generated
+.PHONY: run up reset logs status install test lint lock fuzz bench bench-mail chaos soak compose-test generated
 .DEFAULT_GOAL := run
 
 run: install ## everything up, real orders replayed, until Ctrl-C (ARGS="--full FILE": the whole set)
@@ -42,6 +42,9 @@ fuzz: $(VENV)/.installed-dev ## the properties, on stories not tried before
 
 bench: $(VENV)/.installed-dev ## how fast it is on this machine
 	$(PY) -m tests.bench
+
+bench-mail: $(VENV)/.installed-dev ## 5,000 e-mails to a server that takes 200 ms for each (ARGS="--mails 500 --seconds 0.05")
+	$(PY) -m tests.bench.mail $(ARGS)
 
 chaos: $(VENV)/.installed-dev ## 200 random kills under load
 	$(PY) -m tests.chaos

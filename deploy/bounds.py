@@ -2,9 +2,10 @@
 
 from typing import Final, NamedTuple
 
+from services.messaging.dispatch.lanes import Bounds as LaneBounds
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
 from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
-from services.messaging.domain.rendering import MOST_BYTES
+from services.messaging.domain.rendering import MOST_BYTES, MOST_SECONDS
 from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
 from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
@@ -26,6 +27,7 @@ from shared.runtime.stage_worker import QUEUED_CHUNKS
 CONSTANT: Final = ""
 """In place of a setting: the bound is a part of a promise, so it is the same everywhere."""
 DAY_MS: Final = 24 * 3600 * 1000
+LANE: Final = LaneBounds()
 
 
 class Bound(NamedTuple):
@@ -69,6 +71,8 @@ PEOPLE: Final = (
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
     Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "", "counts as absent"),
 )
+_HAND: Final = f"{LANE.hand} or {_mb(LANE.hand_bytes)}"
+_RENDERING: Final = f"{MOST_SECONDS * 1000:g} ms of processor time"
 MESSAGING: Final = (
     Bound(
         "passages of a person in a journey",
@@ -85,12 +89,14 @@ MESSAGING: Final = (
     Bound("messages of a slot looked at at once", "32", "DISPATCH_BATCH", "rapport_dispatcher_waiting", "the rest stays in the log"),
     Bound(
         "messages of a slot and class put off",
-        "5,000",
+        f"{LANE.put_off:,}",
         "DISPATCH_PUT_OFF",
         "rapport_dispatcher_put_off",
         "no new one of the class is begun",
     ),
     Bound("messages on their way to the mail server", "4", "SMTP_CONNECTIONS", "rapport_provider_places_used", "no further one is begun"),
+    Bound("requests in hand of a slot and class", _HAND, CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("rendering a message", _RENDERING, CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
     Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
     Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
 )

@@ -13,12 +13,14 @@ from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.redis import Redis
 from shared.contracts.changes import MessageRequested
+from shared.contracts.slots import settle
 from shared.contracts.topics import MESSAGE_CHANGED
 from tests.integration.messaging_installation import Installation, request
 from tests.integration.slow_post import SlowPost
 from tests.waiting import wait_until
 
 EVERY_S = 2.0
+PARTITIONS = 8
 
 
 def run(folder: Path, mails: int, seconds: float, connections: int, greylisted: int) -> None:
@@ -70,6 +72,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--greylisted", type=int, default=0, help="so many more are put off by the mail server each time")
     asked = parser.parse_args()
+    settle(PARTITIONS)
     with tempfile.TemporaryDirectory() as folder:
         run(Path(folder), asked.mails, asked.seconds, asked.connections, asked.greylisted)
 

@@ -33,6 +33,7 @@ class Membership(msgspec.Struct, array_like=True):
     `due`: the next instant, epoch ms, at which time alone may change something; 0 if none.
     `series`: feature id -> bucket, value, bucket, value, … by ascending bucket.
     `members`: segment -> since when, epoch ms. `left`: segment -> when it was left.
+    `beyond`: feature id -> bucket (as text) -> its sum as text, where 64 bits do not hold it; such a bucket is not in `series`.
     """
 
     version: int = 0
@@ -41,11 +42,12 @@ class Membership(msgspec.Struct, array_like=True):
     traits: dict[str, TraitFact] = {}
     members: dict[str, int] = {}
     left: dict[str, int] = {}
+    beyond: dict[str, dict[str, str]] = {}
 
     @property
     def blank(self) -> bool:
         """Nothing is known of the person and nothing has been decided."""
-        return not (self.version or self.due or self.series or self.traits or self.members or self.left)
+        return not (self.version or self.due or self.series or self.traits or self.members or self.left or self.beyond)
 
 
 VERSION: Final = 1
@@ -78,4 +80,4 @@ def canonical_membership(raw: bytes) -> bytes:
     Left out is what tells of the order: the instants of transitions, and under which plan they were decided.
     """
     state = decode_membership(raw)
-    return _encoder.encode((state.series, state.traits, sorted(state.members)))
+    return _encoder.encode((state.series, state.traits, sorted(state.members), state.beyond))

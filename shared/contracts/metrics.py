@@ -43,6 +43,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_stage_absorbed_total", C, ("stage",), "blobs of merged people folded in"),
     Metric("rapport_stage_refused_total", C, ("stage",), "parts of a person's state left out by its bound; of journeys: passages"),
     Metric(
+        "rapport_stage_ignored_numbers_total",
+        C,
+        ("stage",),
+        "numbers out of range that count as absent: single ones, and sums beyond 64 bits",
+    ),
+    Metric(
         "rapport_stage_seconds", H, ("stage",), "log-append time of a record to its effects being durable: the last of each chunk", SECONDS
     ),
     Metric("rapport_stage_chunk_seconds", H, ("stage",), "one chunk from load to delivery reports", SECONDS),

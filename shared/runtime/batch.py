@@ -42,7 +42,7 @@ class Batch(Generic[S, R]):
         self.timers: dict[str, int] = {}
         self.earliest_timer: int | None = None
         self.side_drops: list[str] = []
-        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0}
+        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0, "ignored": 0}
         self.clocks_only = True
         self.first_failure: str | None = None
         self.due = False
@@ -100,6 +100,7 @@ class Batch(Generic[S, R]):
     def close(self) -> None:
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
         self.counts["refused"] = self.step.refused
+        self.counts["ignored"] = self.step.ignored
         self._touched_size = 0
         for key, entry in self.dirty.items():
             blob = self.states[key] = self._closed(key, entry)

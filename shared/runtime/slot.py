@@ -174,9 +174,8 @@ class Slot(Generic[S, R]):
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
         bounds = await self.log.bounds(inputs)
         committed = await self.log.committed(self.group, inputs)
-        for topic, partition in inputs:
-            fence = meta.fences.get(topic)
-            meta.fences[topic] = start_of(self.stage.name, topic, partition, fence, bounds[topic, partition], self.observer)
+        for where in inputs:
+            meta.fences[where[0]] = start_of(self.stage.name, *where, meta.fences.get(where[0]), bounds[where], self.observer)
         self.meta = meta
         self.position = dict(meta.fences)
         self._targets = {topic: end for (topic, _), (_, end) in bounds.items()}

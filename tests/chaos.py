@@ -27,6 +27,7 @@ from deploy.demo.messages import calls
 from deploy.demo.replay import SLICE
 from deploy.demo.retail import read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
+from deploy.local import key_secret
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from tests.e2e.installation import Installation
@@ -122,7 +123,7 @@ def main() -> int:
         installation.start()
         parts, ports = installation.parts, installation.ports
         pipeline = Pipeline(parts["kafka"], parts["redis"], installation.home.logs)
-        write_key = keys.create(KafkaConnection(pipeline.bootstrap), KeyKind.WRITE, "chaos").secret
+        write_key = keys.create(KafkaConnection(pipeline.bootstrap), key_secret.of_home(installation.home), KeyKind.WRITE, "chaos").secret
         shop = Shop(f"http://127.0.0.1:{ports['ingest']}", write_key, options.rate)
         shop.start()
         until = None if options.minutes is None else time.monotonic() + options.minutes * 60

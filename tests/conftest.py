@@ -18,10 +18,12 @@ from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from deploy.local.redis import Redis
 from shared.contracts.slots import settle
+from tests.key_secrets import KEY_SECRET
 
 settle(8)
 """The tests' own process is one of an installation with 8 partitions; shared/testing/installation.py makes another for a test."""
 
+os.environ.setdefault("RAPPORT_KEY_SECRET", KEY_SECRET)  # ingest and query go by it, and every key of the tests is signed by it
 settings.register_profile("gate", derandomize=True, deadline=None)
 settings.register_profile("fuzz", deadline=None)
 settings.load_profile("gate")

@@ -23,6 +23,7 @@ from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, key_hash
+from shared.contracts.key_signature import KeyStates
 from shared.contracts.link_blob import Links, encode_links
 from shared.contracts.membership_blob import Membership, encode_membership, members_index
 from shared.contracts.profile_blob import Profile, encode_profile
@@ -30,6 +31,7 @@ from shared.contracts.redis_keys import index_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import KEY_CHANGED
 from shared.runtime.envelope import Entry, close_entry
+from tests.key_secrets import SECRETS
 
 SHIPPED = Path(__file__).parents[1] / "deploy" / "definitions"
 FULL, READ, ADMIN = "qk_full", "qk_read", "qk_admin"
@@ -167,6 +169,7 @@ class MemoryLog:
             self.appended.append(record)
             if record.topic == KEY_CHANGED:
                 changed = KEY_CHANGED_DECODER.decode(record.value or b"")
+                assert KeyStates(SECRETS).take(record.key, record.value, record.headers) is None, "not signed"
                 self._stores[changed.kind].keys[changed.hash] = changed
 
 
@@ -236,6 +239,7 @@ class World:
             appends=self.log,
             replays=self.replays,
             stores=self.keys,
+            key_secrets=SECRETS,
             access=KeyAccess(self.query_keys, lambda: self.now_ms),
             sealer=Sealer(b"a secret of the tests"),
             answered=Answered(),

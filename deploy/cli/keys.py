@@ -1,17 +1,20 @@
-"""Write keys and query keys: made, listed and revoked in the compacted topic that is the truth about them.
+"""Write keys and query keys: made, listed, revoked and signed anew in the topic that is the truth about them.
 
 A secret is shown once, when it is made; only its hash is kept anywhere.
 """
 
 import secrets
 import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, key_hash
+from shared.contracts.headers import header
+from shared.contracts.key_signature import SIGNATURE, KeyRefusal, KeySecrets, KeyStates, signed
 from shared.contracts.topics import KEY_CHANGED
 
 SECONDS = 20.0
@@ -50,26 +53,34 @@ def new_key(
         source_id=(source_id or name) if is_write else None,
         scopes=[] if is_write else (scopes or ALL_SCOPES),
         hint=secret[-4:],
+        version=1,
     )
     return NewKey(secret, record)
 
 
-def create(kafka: KafkaConnection, kind: KeyKind, name: str, source_id: str | None = None, scopes: list[str] | None = None) -> NewKey:
+def create(
+    kafka: KafkaConnection,
+    secrets: KeySecrets,
+    kind: KeyKind,
+    name: str,
+    source_id: str | None = None,
+    scopes: list[str] | None = None,
+) -> NewKey:
     """Make a key and publish its record; returns after Kafka has acknowledged it. Raises KeysUnavailableError."""
     made = new_key(kind, name, time.time_ns() // 1_000_000, source_id, scopes)
-    publish(kafka, made.record)
+    publish(kafka, secrets, made.record)
     return made
 
 
-def revoke(kafka: KafkaConnection, found: KeyChanged) -> KeyChanged:
+def revoke(kafka: KafkaConnection, secrets: KeySecrets, found: KeyChanged) -> KeyChanged:
     """Publish that a key is revoked from now on. Raises KeysUnavailableError."""
-    revoked = msgspec.structs.replace(found, revoked_at=time.time_ns() // 1_000_000)
-    publish(kafka, revoked)
+    revoked = msgspec.structs.replace(found, revoked_at=time.time_ns() // 1_000_000, version=found.version + 1)
+    publish(kafka, secrets, revoked)
     return revoked
 
 
-def publish(kafka: KafkaConnection, record: KeyChanged) -> None:
-    """Append one key's newest state. Raises KeysUnavailableError unless Kafka acknowledged it."""
+def publish(kafka: KafkaConnection, secrets: KeySecrets, record: KeyChanged) -> None:
+    """Append one key's newest state, signed. Raises KeysUnavailableError unless Kafka acknowledged it."""
     failed: list[KafkaError] = []
     producer = kafka.producer(
         {
@@ -78,11 +89,13 @@ def publish(kafka: KafkaConnection, record: KeyChanged) -> None:
             "log_level": 0,
         }
     )
+    written = signed(record, secrets)
     producer.produce(
         KEY_CHANGED,
-        msgspec.json.encode(record),
-        f"{record.kind}:{record.hash}",
+        written.value,
+        written.key,
         partition=0,
+        headers=list(written.headers),
         on_delivery=lambda error, _: failed.append(error) if error is not None else None,
     )
     if producer.flush(SECONDS + 1) or failed:
@@ -90,14 +103,32 @@ def publish(kafka: KafkaConnection, record: KeyChanged) -> None:
         raise KeysUnavailableError(f"Kafka at {kafka.bootstrap} did not take the key: {why}")
 
 
-def read_all(kafka: KafkaConnection) -> list[KeyChanged]:
-    """The newest state of every key, oldest first. Raises KeysUnavailableError."""
+@dataclass(frozen=True)
+class Found:
+    """What the topic holds. `good`: the newest signed state of every key, oldest key first.
+
+    `strange`: the newest state of every key of which no state is signed: it counts for nothing. `old`: good states that an older secret
+    signed and the newest did not.
+    """
+
+    good: list[KeyChanged]
+    strange: list[KeyChanged]
+    old: list[KeyChanged]
+
+
+def read_all(kafka: KafkaConnection, secrets: KeySecrets) -> list[KeyChanged]:
+    """The newest signed state of every key, oldest first. Raises KeysUnavailableError."""
+    return find(kafka, secrets).good
+
+
+def find(kafka: KafkaConnection, secrets: KeySecrets) -> Found:
+    """All keys that the topic holds now. Raises KeysUnavailableError."""
     deadline = time.monotonic() + SECONDS
-    consumer = kafka.consumer({"group.id": "rapport-cli", "enable.auto.commit": False, "log_level": 0})
+    consumer = kafka.reader({"log_level": 0})
     try:
         while True:
             try:
-                return sorted(_read_to_end(consumer, deadline), key=lambda record: record.created_at)
+                return _fold(_read_to_end(consumer, deadline), secrets)
             except KafkaException as error:
                 # a topic made a moment ago, or one whose broker has just come back, has no leader yet
                 if (not error.args[0].retriable() and error.args[0].code() not in _PASSING) or time.monotonic() > deadline:
@@ -107,9 +138,35 @@ def read_all(kafka: KafkaConnection) -> list[KeyChanged]:
         consumer.close()
 
 
-def _read_to_end(consumer: Consumer, deadline: float) -> list[KeyChanged]:
-    """Every key's newest record up to the end that the topic has now. Raises KafkaException."""
-    newest: dict[str, KeyChanged] = {}
+def sign_anew(kafka: KafkaConnection, secrets: KeySecrets, records: Iterable[KeyChanged]) -> None:
+    """Write these states again, signed by the newest secret. A state that was never signed becomes the key's first version."""
+    for record in records:
+        publish(kafka, secrets, msgspec.structs.replace(record, version=max(record.version, 1)))
+
+
+def _fold(records: Sequence[Message], secrets: KeySecrets) -> Found:
+    states = KeyStates(secrets)
+    unsigned: dict[str, KeyChanged] = {}
+    by_newest: dict[str, KeyChanged] = {}  # the last state of each key that the newest secret signed
+    for message in records:
+        key, value, headers = message.key() or b"", message.value(), message.headers() or ()
+        refusal = states.take(key, value, headers)
+        try:
+            record = KEY_CHANGED_DECODER.decode(value or b"")
+        except msgspec.DecodeError:
+            continue
+        if refusal is KeyRefusal.UNSIGNED:
+            unsigned[record.hash] = record
+        elif refusal is None and secrets.place(key, value or b"", header(headers, SIGNATURE) or b"") == 0:
+            by_newest[record.hash] = record
+    good = sorted(states.keys.values(), key=lambda record: record.created_at)
+    strange = sorted((one for hashed, one in unsigned.items() if hashed not in states.keys), key=lambda record: record.created_at)
+    return Found(good, strange, [record for record in good if by_newest.get(record.hash) != record])
+
+
+def _read_to_end(consumer: Consumer, deadline: float) -> list[Message]:
+    """Every record up to the end that the topic has now. Raises KafkaException."""
+    found: list[Message] = []
     whole = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
     position, end = consumer.get_watermark_offsets(whole, timeout=SECONDS)
     consumer.assign([whole])
@@ -124,7 +181,5 @@ def _read_to_end(consumer: Consumer, deadline: float) -> list[KeyChanged]:
         if error := message.error():
             raise KafkaException(error)
         position = (message.offset() or 0) + 1
-        if value := message.value():
-            record = KEY_CHANGED_DECODER.decode(value)
-            newest[record.hash] = record
-    return list(newest.values())
+        found.append(message)
+    return found

@@ -49,22 +49,31 @@ class Kafka(Process):
         """Write the configuration, format the storage once, start the broker. Raises NotReadyError if it cannot be formatted."""
         self.data.mkdir(parents=True, exist_ok=True)
         logs = self.data / "logs"
-        self._config.write_text(_properties(self.port, free_port(), logs))
+        self._config.write_text("".join(f"{name}={value}\n" for name, value in self.properties(free_port(), logs).items()))
         if not (logs / "meta.properties").exists():
             self._format()
         super().start()
 
+    def properties(self, controller_port: int, logs: Path) -> dict[str, object]:
+        """The broker's configuration; the controller's port may change from start to start."""
+        return _properties(self.port, controller_port, logs)
+
+    def format_options(self) -> list[str]:
+        """What else the storage is formatted with, once."""
+        return []
+
     def _format(self) -> None:
         cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
         command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._config), heap_mb=128)
-        done = subprocess.run([*command, "--ignore-formatted"], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False)
+        done = subprocess.run(
+            [*command, "--ignore-formatted", *self.format_options()], capture_output=True, text=True, timeout=FORMAT_SECONDS, check=False
+        )
         if done.returncode:
             raise NotReadyError(f"kafka could not prepare its folder {self.data}\n{done.stdout}{done.stderr}")
 
 
-def _properties(port: int, controller_port: int, logs: Path) -> str:
-    """The broker's configuration; the controller's port may change from start to start."""
-    settings = {
+def _properties(port: int, controller_port: int, logs: Path) -> dict[str, object]:
+    return {
         "process.roles": "broker,controller",
         "node.id": 1,
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
@@ -100,4 +109,3 @@ def _properties(port: int, controller_port: int, logs: Path) -> str:
         "log.index.size.max.bytes": 2 * 1024 * 1024,
         "log.retention.hours": 672,
     }
-    return "".join(f"{name}={value}\n" for name, value in settings.items())

@@ -12,6 +12,7 @@ FOLDERS: Final = (
     Kept("logs", Personal.IDS, "what the parts say: no value of a person; an id where an operator must find somebody"),
     Kept("mail", Personal.CLEAR, "what the local mail catcher received, whole"),
     Kept("env", Personal.NONE, "keys and addresses of the installation"),
+    Kept("key_secret", Personal.NONE, "what signs the keys of the installation"),
     Kept("parts.json", Personal.NONE, "the running parts"),
     Kept("lock", Personal.NONE, "the process that runs"),
     Kept("demo.json", Personal.NONE, "how far the demo has come"),

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.local import key_secret
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
@@ -57,6 +58,7 @@ def urls(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> d
         "RAPPORT_CLICKHOUSE_URL": f"http://{HOST}:{ports['clickhouse']}",
         "RAPPORT_SMTP_URL": f"smtp://{HOST}:{ports['smtp']}",
         "RAPPORT_MAIL_DIR": str(home.mail.resolve()),
+        **key_secret.variables(home),
     }
     here = {name: value for name, value in found.items() if name not in servers.variables}
     started = " ".join(f"{name}={here[name]}" for name in VARIABLES.values() if name in here)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from deploy.cli import keys
-from deploy.local import env_file
+from deploy.local import env_file, key_secret
 from deploy.local.parts import steps, urls
 from deploy.local.ports import USUAL, choose
 from deploy.local.servers import Servers, named
@@ -103,18 +103,30 @@ def kafka_of(servers: Servers, variables: Mapping[str, str]) -> KafkaConnection:
         raise StartError("; ".join(one["msg"] for one in error.errors(include_input=False, include_url=False))) from None
 
 
-def prepare_keys(home: Home, variables: dict[str, str], servers: Servers) -> None:
-    """Make a write key and a query key at the first start, keep them later; write .rapport/env. Raises StartError."""
-    secrets = env_file.read(home.env)
-    kafka = kafka_of(servers, variables)
+def prepare_keys(home: Home, variables: dict[str, str], servers: Servers, sign: bool = False) -> None:
+    """Make a write key and a query key at the first start, keep them later; write .rapport/env. Raises StartError.
+
+    `sign`: the secret has just been made, so keys of the versions before, which signed none, are signed now, and never again. Those of a
+    Kafka elsewhere are not: `rapport keys sign` asks.
+    """
+    own = env_file.read(home.env)
     try:
-        known = {record.hash for record in keys.read_all(kafka)}
+        signing = key_secret.of_home(home)
+    except ValueError as error:
+        raise StartError(str(error)) from None
+    kafka = kafka_of(servers, variables)
+    sign = sign and "kafka" not in servers.elsewhere
+    try:
+        found = keys.find(kafka, signing)
+        if sign:
+            keys.sign_anew(kafka, signing, found.strange)
+        known = {record.hash for record in (*found.good, *(found.strange if sign else ()))}
         for name, kind in KEYS.items():
-            if key_hash(secrets.get(name, "")) not in known:  # the first start, or one of the two was deleted
-                secrets[name] = keys.create(kafka, kind, "local").secret
+            if key_hash(own.get(name, "")) not in known:  # the first start, or one of the two was deleted
+                own[name] = keys.create(kafka, signing, kind, "local").secret
     except keys.KeysUnavailableError as error:
         raise StartError(str(error)) from None
-    env_file.write(home.env, {name: secrets[name] for name in KEYS} | variables)
+    env_file.write(home.env, {name: own[name] for name in KEYS} | variables)
 
 
 async def watch_disk(home: Home, min_free_mb: int, say: Callable[[str], None]) -> None:
@@ -138,9 +150,10 @@ async def serve(settings: LocalSettings, home: Home, console: Console, demo: Dem
     for line in servers.told(home, demo=demo is not None):
         say(line)
     ports = choose_ports(settings.port_base, say, servers.elsewhere)
+    unsigned_before = key_secret.is_new(home)
     variables = urls(ports, home, servers)
     supervisor = Supervisor(steps(ports, home, servers), say, home.parts, settings.start_seconds, settings.stop_seconds)
-    supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables, servers))
+    supervisor.after_group(2, lambda: asyncio.to_thread(prepare_keys, home, variables, servers, unsigned_before))
     stop = _stop_on_signals(supervisor, say)
 
     starting = asyncio.create_task(supervisor.start())
@@ -204,7 +217,7 @@ def reset(root: Path) -> list[str]:
         return []
     with only_one(home):
         deleted = []
-        for path in (home.data, home.logs, home.mail, home.env, home.parts, home.demo, root / "bench.json"):
+        for path in (home.data, home.logs, home.mail, home.env, home.key_secret, home.parts, home.demo, root / "bench.json"):
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.exists():

@@ -63,6 +63,11 @@ class Home:
         return self.root / "env"
 
     @property
+    def key_secret(self) -> Path:
+        """What signs write keys and query keys in the log: made once, readable by its owner only."""
+        return self.root / "key_secret"
+
+    @property
     def parts(self) -> Path:
         """JSON list of the running parts: name, process id, URL, log file."""
         return self.root / "parts.json"

@@ -35,7 +35,7 @@ def create() -> IngestApp:
     settings = read_settings()
     configure_logs(settings.log_level, "ingest")
     metrics = Metrics(Registry("ingest", METRICS))
-    keys = KeyTopic(settings.kafka, "rapport-ingest-keys", KeyKind.WRITE)
+    keys = KeyTopic(settings.kafka, "rapport-ingest-keys", KeyKind.WRITE, settings.key_secrets, metrics.key_refused)
     keyring = Keyring(keys, settings.rate_per_key)
     producer = AcknowledgedProducer(
         settings.kafka,

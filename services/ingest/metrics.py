@@ -5,6 +5,7 @@ from typing import Final
 from services.ingest.domain.reasons import Reason
 from shared.adapters.prometheus import Registry
 from shared.contracts.events import EventType
+from shared.contracts.key_signature import KeyRefusal
 from shared.contracts.metrics import Metric, MetricKind
 
 C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
@@ -48,3 +49,9 @@ class Metrics:
         self.connections = registry.gauge("rapport_ingest_connections")
         self.hung_up = registry.counter("rapport_ingest_hung_up_total")
         self.write_keys = registry.gauge("rapport_ingest_write_keys")
+        refused = registry.counter("rapport_key_records_refused_total")
+        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
+
+    def key_refused(self, reason: KeyRefusal) -> None:
+        """Count a record of the key topic that counts for nothing."""
+        self._keys_refused[reason].inc()

@@ -8,13 +8,14 @@ from pydantic_settings import SettingsConfigDict
 from services.ingest.domain.limits import Limits
 from shared.adapters.environment import LogLevel, cannot_start, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.key_settings import KeySettings
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import read_folder
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 
 
-class Settings(KafkaSettings):
+class Settings(KafkaSettings, KeySettings):
     """Bytes, seconds, events a second."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)

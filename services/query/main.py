@@ -36,26 +36,27 @@ def create(settings: Settings) -> QueryApp:
     """One process's application. Raises DefinitionError if a segment file cannot be read."""
     segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
     metrics = Metrics(Registry("query", METRICS))
-    stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind) for kind in KeyKind}
+    secrets, refused = settings.key_secrets, metrics.key_refused
+    stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space = RedisSpace(settings.redis, settings.redis_seconds)
     history = ClickHouseHistory(settings.clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
     reads, appends = KafkaReads(settings.kafka), KafkaAppends(settings.kafka)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
     people, answered, region = People(space), Answered(), settings.phone_region
-    counted = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
+    count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     parts = Parts(
-        space, people, history, reads, appends, replays, stores, access, sealer, answered, segments, metrics, region, public, counted
+        space, people, history, reads, appends, replays, stores, secrets, access, sealer, answered, segments, metrics, region, public, count
     )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for store in stores.values():
             store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
-        counted.start()
+        count.start()
         _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
         yield
-        await counted.stop()
+        await count.stop()
         for store in stores.values():
             store.stop()
         await space.close()

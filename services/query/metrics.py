@@ -3,6 +3,7 @@
 from typing import Final
 
 from shared.adapters.prometheus import Registry
+from shared.contracts.key_signature import KeyRefusal
 from shared.contracts.metrics import SECONDS, Metric, MetricKind
 
 C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
@@ -24,3 +25,9 @@ class Metrics:
         self.seconds = registry.histogram("rapport_query_request_seconds")
         self.replayed = registry.counter("rapport_query_replayed_total")
         self.keys = registry.gauge("rapport_query_keys")
+        refused = registry.counter("rapport_key_records_refused_total")
+        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
+
+    def key_refused(self, reason: KeyRefusal) -> None:
+        """Count a record of the key topic that counts for nothing."""
+        self._keys_refused[reason].inc()

@@ -18,6 +18,7 @@ from services.query.domain.segments import KnownSegment
 from services.query.metrics import Metrics
 from shared.adapters.partitions import PartitionsOfLog
 from shared.contracts.control import KeyKind
+from shared.contracts.key_signature import KeySecrets
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 
 
@@ -52,7 +53,7 @@ class RejectedReplays(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """All of it. `stores`: the keys of each kind as the log has them; `access` looks into those of kind `query`.
+    """All of it. `stores`: the keys of each kind as the log has them, signed by `key_secrets`; `access` looks into those of kind `query`.
 
     `catalogue`: what keys without the scope `personal` may see.
     `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
@@ -65,6 +66,7 @@ class Parts:
     appends: LogAppends
     replays: RejectedReplays
     stores: Mapping[KeyKind, KeyStore]
+    key_secrets: KeySecrets
     access: KeyAccess
     sealer: Sealer
     answered: Answered

@@ -8,12 +8,13 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.key_settings import KeySettings
 from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
 
 PROJECT = Path(__file__).parents[2]
 
 
-class Settings(KafkaSettings, RedisSettings, ClickHouseSettings):
+class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     """Seconds, rows."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)

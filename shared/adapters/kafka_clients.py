@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from shared.adapters.tls import Tls
+from shared.contracts.rights import READER_GROUP
 
 TOLD_AGAIN_SECONDS: Final = 30.0
 """A refusal that repeats is logged so often at most: librdkafka tries again for ever."""
@@ -78,6 +79,13 @@ class KafkaConnection:
     def consumer(self, settings: Mapping[str, Any]) -> Consumer:
         """A consumer by librdkafka's `settings`, which say nothing of the connection."""
         return Consumer(self._with_connection(settings))
+
+    def reader(self, settings: Mapping[str, Any]) -> Consumer:
+        """A consumer that is given its partitions by hand and commits nothing.
+
+        librdkafka demands a group and asks for its coordinator, so all readers name the one that each process may ask about.
+        """
+        return self.consumer({**settings, "group.id": READER_GROUP, "enable.auto.commit": False})
 
     def producer(self, settings: Mapping[str, Any]) -> Producer:
         """A producer, likewise."""

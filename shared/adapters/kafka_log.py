@@ -152,10 +152,8 @@ class _Reader:
         return self._consumer is not None
 
     def _new_consumer(self) -> Consumer:
-        return self._kafka.consumer(
+        return self._kafka.reader(
             {
-                "group.id": "rapport-reader",
-                "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "error",

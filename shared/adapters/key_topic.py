@@ -1,44 +1,56 @@
-"""The compacted key topic as a map in memory, followed live by a thread of its own.
+"""The key topic as a map in memory, followed live by a thread of its own. What is not signed by this installation counts for nothing.
 
 Only a process that has read the topic to its end can say that a key does not exist; `caught_up` asks the broker where the end is now.
 """
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
-import msgspec
-from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+import structlog
+from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.adapters.kafka_clients import KafkaConnection
-from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind
+from shared.contracts.control import KeyChanged, KeyKind
+from shared.contracts.key_signature import KeyRefusal, KeySecrets, KeyStates
 from shared.contracts.topics import KEY_CHANGED
 
 POLL_SECONDS = 0.5
 LOOK_SECONDS = 0.002
+TOLD_AGAIN_SECONDS = 30.0
+"""So often at most are refused records logged: whoever may write to the topic must not fill the log of every process."""
+_log = structlog.get_logger("keys")
 
 
 class KeyTopic:
     """The newest state of every key of one kind, by hash. Read by any thread; written by the follower only."""
 
-    def __init__(self, kafka: KafkaConnection, client_id: str, kind: KeyKind) -> None:
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        client_id: str,
+        kind: KeyKind,
+        secrets: KeySecrets,
+        on_refused: Callable[[KeyRefusal], None] = lambda refusal: None,
+    ) -> None:
+        """`on_refused` is called by the follower's thread for each record that counts for nothing."""
         self.kind = kind
-        self.keys: dict[str, KeyChanged] = {}
+        self._states = KeyStates(secrets, lambda of: of is kind)
+        self._others = tuple(f"{other.value}:".encode() for other in KeyKind if other is not kind)
+        self._on_refused = on_refused
+        self._untold: Counter[str] = Counter()
+        self._told = float("-inf")
         self._reached_end = threading.Event()
-        self.skipped = 0
-        """Records that could not be read."""
         self._on_change: Callable[[], None] = lambda: None
         self._next = -1
         self._stop = threading.Event()
         self._partition = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
         # confluent-kafka answers no question about offsets on a consumer that another thread is polling: two clients.
         self._consumer, self._asking = (
-            kafka.consumer(
+            kafka.reader(
                 {
                     "client.id": client_id,
-                    "group.id": client_id,  # demanded, never used: partitions are assigned by hand and nothing is committed
-                    "enable.auto.commit": False,
                     "enable.partition.eof": True,
                     "auto.offset.reset": "earliest",
                     "reconnect.backoff.max.ms": 500,
@@ -49,6 +61,11 @@ class KeyTopic:
             for _ in range(2)
         )
         self._thread = threading.Thread(target=self._follow, name="key-topic", daemon=True)
+
+    @property
+    def keys(self) -> dict[str, KeyChanged]:
+        """By hash."""
+        return self._states.keys
 
     @property
     def read_to_end(self) -> bool:
@@ -94,25 +111,30 @@ class KeyTopic:
     def _follow(self) -> None:
         while not self._stop.is_set():
             message = self._consumer.poll(POLL_SECONDS)
+            self._tell()
             if message is None:
                 continue
             error = message.error()
             if error is None:
-                self._take(message.key(), message.value())
-                self._next = message.offset() + 1
+                self._take(message)
+                self._next = (message.offset() or 0) + 1
                 self._on_change()
             elif error.code() == KafkaError._PARTITION_EOF:
-                self._next = message.offset()
+                self._next = message.offset() or 0
                 self._reached_end.set()
 
-    def _take(self, key: Any, value: Any) -> None:
-        if value is None:
-            self.keys.pop(key.decode().partition(":")[2] if key else "", None)
+    def _take(self, message: Message) -> None:
+        key = message.key() or b""
+        refusal = self._states.take(key, message.value(), message.headers() or ())
+        if refusal is not None and not key.startswith(self._others):  # what is under another kind is its follower's to tell
+            self._untold[refusal.value] += 1
+            self._on_refused(refusal)
+
+    def _tell(self) -> None:
+        """Log what was refused: all of the beginning in a line, later ones now and then. Neither key nor value is told."""
+        if not self._untold or not self.read_to_end or time.monotonic() - self._told < TOLD_AGAIN_SECONDS:
             return
-        try:
-            record = KEY_CHANGED_DECODER.decode(value)
-        except msgspec.DecodeError:
-            self.skipped += 1
-            return
-        if record.kind is self.kind:
-            self.keys[record.hash] = record
+        advice = "not signed by RAPPORT_KEY_SECRET, so ignored; if they were made before keys were signed: `rapport keys sign`"
+        _log.error(f"records of the key topic are {advice}", topic=KEY_CHANGED, kind=self.kind.value, **self._untold)
+        self._untold.clear()
+        self._told = time.monotonic()

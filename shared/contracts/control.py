@@ -1,4 +1,4 @@
-"""Control records: compacted topics that are the truth about keys and definitions; Redis and memory are views of them."""
+"""Control records: topics that are the truth about keys and definitions; Redis and memory are views of them."""
 
 import hashlib
 from enum import StrEnum
@@ -28,6 +28,8 @@ class KeyChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     revoked_at: int | None = None
     hint: str = ""
     """The last four characters, so that a person can tell keys apart."""
+    version: int = 0
+    """Grows with each state of the key: a record that is written again cannot take the place of a later one (key_signature.py)."""
 
 
 class DefinitionChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -69,6 +69,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_takeovers_total", C, ("stage",), "slots taken over; grows with each rebalance"),
     Metric("rapport_store_rolled_back_total", C, ("stage",), "times Redis was found to have lost what was committed"),
     Metric("rapport_publication_waiting_seconds", G, (), "how long the oldest publication has been waiting for Kafka's acknowledgement"),
+    Metric(
+        "rapport_key_records_refused_total",
+        C,
+        ("reason",),
+        "records of the key topic that count for nothing: not signed by this installation, or an older state of a key",
+    ),
     Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),
     Metric("rapport_lost_to_retention_total", C, ("stage",), "records that left the log before they were applied"),
     Metric(

@@ -237,10 +237,11 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("query", "cli"),
         ("ingest", "query", "cli"),
         "`kind:hash` of the key",
-        "KeyChanged JSON (control.py)",
-        compacted=True,
+        "KeyChanged JSON (control.py), signed (key_signature.py)",
         partitions=1,
         personal=Personal.NONE,
+        # Every record stays: were the log compacted, an old grant written again would drive a revocation out of it.
+        config={"retention.ms": "-1", "retention.bytes": "-1"},
     ),
     Topic(
         DEFINITION_CHANGED,

@@ -48,6 +48,19 @@ def test_no_one_else_says_how_kafka_is_reached() -> None:
     assert found == []
 
 
+def test_only_members_and_the_builder_name_a_group() -> None:
+    """What reads partitions by hand is a `KafkaConnection.reader`: its group is one that every process may ask about."""
+    found = {
+        str(path.relative_to(PROJECT))
+        for root in ("services", "shared", "deploy")
+        for path, tree in python_files(root)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == "group.id"
+    }
+    members = {"services/messaging/adapters/requests.py", "services/warehouse/adapters/consumer.py"}
+    assert found == {*members, "shared/adapters/kafka_log.py", "shared/adapters/kafka_clients.py"}, "kafka_log asks what groups committed"
+
+
 def test_a_faust_app_is_made_with_credentials() -> None:
     apps = [
         node

@@ -11,6 +11,7 @@ from pathlib import Path
 from confluent_kafka.admin import AdminClient
 
 from deploy.cli import keys
+from deploy.local import key_secret
 from deploy.local.parts import Step, steps, urls
 from deploy.local.ports import USUAL, free_port
 from deploy.local.process import MissingError, NotReadyError, Process
@@ -118,7 +119,7 @@ def _start_one(system: System, step: Step) -> None:
 def _make_keys(system: System) -> None:
     for name, kind in (("RAPPORT_WRITE_KEY", KeyKind.WRITE), ("RAPPORT_QUERY_KEY", KeyKind.QUERY)):
         try:
-            system.env[name] = keys.create(KafkaConnection(system.bootstrap), kind, "bench").secret
+            system.env[name] = keys.create(KafkaConnection(system.bootstrap), key_secret.of_home(system.home), kind, "bench").secret
         except keys.KeysUnavailableError as error:
             raise NotMeasuredError(str(error)) from None
 

@@ -16,6 +16,7 @@ from deploy.cli import keys
 from deploy.demo.messages import calls, weeks_to_now
 from deploy.demo.retail import Invoice, read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
+from deploy.local import key_secret
 from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
@@ -58,7 +59,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     try:
         installation.start()
         pipeline = Pipeline(installation.parts["kafka"], installation.parts["redis"], installation.home.logs)
-        write_key = keys.create(KafkaConnection(pipeline.bootstrap), KeyKind.WRITE, "shop").secret
+        write_key = keys.create(KafkaConnection(pipeline.bootstrap), key_secret.of_home(installation.home), KeyKind.WRITE, "shop").secret
         sent = asyncio.run(_send(invoices, weeks, f"http://127.0.0.1:{installation.ports['ingest']}", write_key))
         made = Shop(invoices, weeks, installation, pipeline, sent)
         pipeline.wait_settled(300)

@@ -25,6 +25,7 @@ from shared.contracts.control import KeyKind
 from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED, TOPICS
+from tests.key_secrets import SECRETS
 from tests.waiting import wait_until
 
 
@@ -68,7 +69,7 @@ class Ingest:
     def new_source(self) -> Self:
         """From now on send and read as a new source with a write key of its own."""
         self.source = f"source-{uuid.uuid4().hex[:8]}"
-        self.write_key = keys.create(KafkaConnection(self.bootstrap), KeyKind.WRITE, self.source).secret
+        self.write_key = keys.create(KafkaConnection(self.bootstrap), SECRETS, KeyKind.WRITE, self.source).secret
         self._from = self._ends()
         return self
 

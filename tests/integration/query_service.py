@@ -17,6 +17,7 @@ from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
+from tests.key_secrets import SECRETS
 
 
 class Query:
@@ -25,7 +26,7 @@ class Query:
     def __init__(self, kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> None:
         self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
         topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
-        self.key = keys.create(KafkaConnection(self.bootstrap), KeyKind.QUERY, "tests").secret
+        self.key = keys.create(KafkaConnection(self.bootstrap), SECRETS, KeyKind.QUERY, "tests").secret
         port = free_port()
         self.url = f"http://{HOST}:{port}"
         env = {

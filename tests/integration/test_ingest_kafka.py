@@ -22,6 +22,7 @@ from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.slots import slot
 from tests.integration.ingest_service import Ingest, running
+from tests.key_secrets import SECRETS
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -75,16 +76,16 @@ def test_a_rejected_item_stands_in_the_rejected_topic(ingest: Ingest) -> None:
 
 
 def test_keys_are_followed_live(ingest: Ingest) -> None:
-    made = keys.create(KafkaConnection(ingest.bootstrap), KeyKind.WRITE, "second")
+    made = keys.create(KafkaConnection(ingest.bootstrap), SECRETS, KeyKind.WRITE, "second")
     secret = {"authorization": f"Bearer {made.secret}"}
     body = json.dumps(track("live") | {"userId": "u"}).encode()
     assert httpx.post(f"{ingest.url}/v1/track", content=body, headers=secret).status_code == 200
-    keys.revoke(KafkaConnection(ingest.bootstrap), made.record)
+    keys.revoke(KafkaConnection(ingest.bootstrap), SECRETS, made.record)
     wait_until("the revoked key is refused", lambda: httpx.post(f"{ingest.url}/v1/track", content=body, headers=secret).status_code == 401)
 
 
 def test_a_query_key_may_not_write(ingest: Ingest) -> None:
-    made = keys.create(KafkaConnection(ingest.bootstrap), KeyKind.QUERY, "reader")
+    made = keys.create(KafkaConnection(ingest.bootstrap), SECRETS, KeyKind.QUERY, "reader")
     answer = httpx.post(f"{ingest.url}/v1/track", content=b"{}", headers={"authorization": f"Bearer {made.secret}"})
     assert answer.status_code == 401
 

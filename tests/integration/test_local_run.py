@@ -25,6 +25,7 @@ from shared.adapters.partitions import read_count
 from shared.contracts.control import KeyKind, key_hash
 from shared.contracts.personal import Personal
 from shared.contracts.topics import DAY_MS, TOPICS, Topic
+from tests.key_secrets import SECRETS
 
 PROJECT = Path(__file__).parents[2]
 TINY_SYSTEM = """
@@ -89,11 +90,11 @@ def test_the_number_of_partitions_is_chosen_when_topics_are_made_and_stays(admin
 @pytest.mark.real
 def test_a_revoked_key_stays_listed_as_revoked(kafka: Kafka, admin: AdminClient) -> None:
     ensure(admin, TOPICS, TopicSettings())
-    made = keys.create(kafka.connection, KeyKind.WRITE, "local-run")
-    found = {record.hash: record for record in keys.read_all(kafka.connection)}[key_hash(made.secret)]
+    made = keys.create(kafka.connection, SECRETS, KeyKind.WRITE, "local-run")
+    found = {record.hash: record for record in keys.read_all(kafka.connection, SECRETS)}[key_hash(made.secret)]
     assert found == made.record
-    keys.revoke(kafka.connection, found)
-    assert {record.hash: record for record in keys.read_all(kafka.connection)}[found.hash].revoked_at is not None
+    keys.revoke(kafka.connection, SECRETS, found)
+    assert {record.hash: record for record in keys.read_all(kafka.connection, SECRETS)}[found.hash].revoked_at is not None
 
 
 @pytest.mark.real
@@ -113,7 +114,7 @@ def test_the_command_makes_lists_and_revokes_keys(kafka: Kafka, admin: AdminClie
 def test_a_key_is_not_claimed_made_when_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SECONDS", 1.0)
     with pytest.raises(keys.KeysUnavailableError, match=r"127\.0\.0\.1:1 did not take the key"):
-        keys.create(KafkaConnection("127.0.0.1:1"), KeyKind.WRITE, "nobody")
+        keys.create(KafkaConnection("127.0.0.1:1"), SECRETS, KeyKind.WRITE, "nobody")
 
 
 def test_a_mail_becomes_a_whole_file_that_only_its_owner_may_read(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_a_run_uses_the_servers_that_its_environment_names_and_keeps_their_passw
             if "everything is ready" in line:
                 break
         env = env_file.read(home / "env")
-        hashes = {record.hash for record in keys.read_all(KafkaConnection(kafka.bootstrap))}
+        hashes = {record.hash for record in keys.read_all(KafkaConnection(kafka.bootstrap), SECRETS)}
     finally:
         said.append(_stop(system))
     told = "".join(said)
@@ -220,7 +221,7 @@ def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka
         assert _rapport(home, "status", "--wait", "60").returncode == 0
         later = env_file.read(home / "env")
         assert later["RAPPORT_WRITE_KEY"] == env["RAPPORT_WRITE_KEY"]
-        hashes = {record.hash for record in keys.read_all(KafkaConnection(later["RAPPORT_KAFKA_BOOTSTRAP"]))}
+        hashes = {record.hash for record in keys.read_all(KafkaConnection(later["RAPPORT_KAFKA_BOOTSTRAP"]), SECRETS)}
         assert hashes == {key_hash(env["RAPPORT_WRITE_KEY"]), key_hash(env["RAPPORT_QUERY_KEY"])}
         assert env["RAPPORT_WRITE_KEY"] not in (home / "logs" / "kafka.log").read_text() + told
     finally:

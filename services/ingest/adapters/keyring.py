@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from services.ingest.domain.limits import TokenBucket
@@ -18,7 +18,9 @@ CACHE: Final = 4096
 class KeyStore(Protocol):
     """shared.adapters.key_topic.KeyTopic, or a fake of it."""
 
-    keys: dict[str, KeyChanged]
+    @property
+    def keys(self) -> Mapping[str, KeyChanged]:
+        """By hash."""
 
     @property
     def read_to_end(self) -> bool:

@@ -36,7 +36,7 @@ class LedgerReader:
 
     def __init__(self, kafka: KafkaConnection, name: str, partition: int) -> None:
         self._partition = partition
-        self._consumer = kafka.consumer(_settings(name))
+        self._consumer = kafka.reader(_settings(name))
 
     def close(self) -> None:
         self._consumer.close()
@@ -131,8 +131,6 @@ class LedgerReader:
 def _settings(name: str) -> dict[str, Any]:
     return {
         "client.id": f"{name}-reader",
-        "group.id": f"{name}-reader",  # demanded, never used: partitions are assigned by hand and nothing is committed
-        "enable.auto.commit": False,
         "enable.partition.eof": True,
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",

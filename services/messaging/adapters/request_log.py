@@ -24,11 +24,9 @@ class KafkaRequestLog:
 
     def __init__(self, kafka: KafkaConnection, group: str) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log")
-        self._consumer = kafka.consumer(
+        self._consumer = kafka.reader(
             {
                 "client.id": f"{group}-again",
-                "group.id": f"{group}-again",  # demanded, never used: partitions are assigned by hand
-                "enable.auto.commit": False,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.message.max.bytes": PAGE_BYTES,

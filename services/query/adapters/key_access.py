@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from services.query.domain.access import Access, access
@@ -17,7 +17,9 @@ REMEMBERED: Final = 4096
 class KeyStore(Protocol):
     """shared.adapters.key_topic.KeyTopic, or a fake of it."""
 
-    keys: dict[str, KeyChanged]
+    @property
+    def keys(self) -> Mapping[str, KeyChanged]:
+        """By hash."""
 
     @property
     def trouble(self) -> str | None:

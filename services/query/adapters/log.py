@@ -50,8 +50,6 @@ class KafkaReads:
         self._kafka, self._quiet = kafka, quiet
         self._admin = kafka.admin(quiet)
         self._settings = quiet | {
-            "group.id": "rapport-query-reader",  # demanded, never used: partitions are assigned by hand
-            "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "isolation.level": "read_committed",
@@ -120,7 +118,7 @@ class KafkaReads:
     def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
         with self._lock:
             if self._consumer is None:
-                self._consumer = self._kafka.consumer(self._settings)
+                self._consumer = self._kafka.reader(self._settings)
             try:
                 self._consumer.assign([TopicPartition(topic, partition, start) for partition, (start, _) in ranges.items()])
                 return self._collect(self._consumer, ranges)

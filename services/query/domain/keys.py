@@ -10,6 +10,7 @@ from services.query.domain.access import Access, Scope
 from services.query.domain.reasons import Code, Refused
 from services.query.domain.replaying import Append
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
+from shared.contracts.key_signature import KeySecrets, signed
 from shared.contracts.topics import KEY_CHANGED
 
 PREFIXES: Final = {KeyKind.WRITE: "wk_", KeyKind.QUERY: "qk_"}
@@ -47,14 +48,16 @@ def made(wanted: KeyWanted, random: str, now_ms: int, by: Access) -> tuple[str, 
         scopes=[] if is_write else sorted({scope.value for scope in wanted.scopes}),
         expires_at=wanted.expires_at,
         hint=secret[-4:],
+        version=1,
     )
 
 
 def revoked(record: KeyChanged, now_ms: int) -> KeyChanged:
     """The record of a key that is good no more; one revoked before stays as it is."""
-    return record if record.revoked_at is not None else msgspec.structs.replace(record, revoked_at=now_ms)
+    return record if record.revoked_at is not None else msgspec.structs.replace(record, revoked_at=now_ms, version=record.version + 1)
 
 
-def appended(record: KeyChanged) -> Append:
-    """What goes into the key topic."""
-    return Append(KEY_CHANGED, 0, f"{record.kind.value}:{record.hash}".encode(), msgspec.json.encode(record))
+def appended(record: KeyChanged, secrets: KeySecrets) -> Append:
+    """What goes into the key topic, signed."""
+    written = signed(record, secrets)
+    return Append(KEY_CHANGED, 0, written.key, written.value, written.headers)

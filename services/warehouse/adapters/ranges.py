@@ -20,10 +20,8 @@ SILENT_SECONDS: Final = 30.0
 
 def read_ranges(kafka: KafkaConnection, ranges: Mapping[Place, Range]) -> dict[Place, list[Record]]:
     """The records of these ranges, as far as they are still in the log, in order. Raises LogAway."""
-    consumer = kafka.consumer(
+    consumer = kafka.reader(
         {
-            "group.id": "rapport-warehouse-ranges",  # asked for by the library; nothing is committed
-            "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "error",
             "queued.max.messages.kbytes": QUEUE_KILOBYTES,

@@ -106,7 +106,7 @@ def router(parts: Parts) -> APIRouter:
             expires = None if wanted.expires_at is None else epoch_ms(wanted.expires_at)
             asked = KeyWanted(wanted.kind, wanted.name, wanted.source_id, wanted.scopes if wanted.kind is KeyKind.QUERY else (), expires)
             secret, record = made(asked, secrets.token_hex(SECRET_BYTES), _now_ms(), access)
-            await parts.appends.append([appended(record)])
+            await parts.appends.append([appended(record, parts.key_secrets)])
             await followed(record.kind)
             return NewKeyShape(secret=secret, **_shape(record).model_dump())
 
@@ -126,7 +126,7 @@ def router(parts: Parts) -> APIRouter:
         if record is None:
             raise Refused(404, Code.UNKNOWN_QUERY_KEY, "there is no key of that id")
         if record.revoked_at is None:
-            await parts.appends.append([appended(revoked(record, _now_ms()))])
+            await parts.appends.append([appended(revoked(record, _now_ms()), parts.key_secrets)])
             await followed(record.kind)
         return Response(status_code=204)
 

@@ -1,0 +1,332 @@
+"""The whole pipeline on a broker that takes only SASL_SSL with SCRAM, one user a process, with the rights that `rapport acls` gives.
+
+Events in by HTTP, a profile, a segment, an e-mail, rows in ClickHouse; and what a process may not do, it cannot.
+"""
+
+import base64
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ScramMechanism
+
+from deploy.cli import acls, keys
+from deploy.local.clickhouse import ClickHouse
+from deploy.local.mail import MailCatcher
+from deploy.local.ports import HOST, free_port
+from deploy.local.process import MissingError, Process
+from deploy.local.redis import Redis
+from deploy.local.settings import PROJECT
+from shared.adapters.kafka_clients import KafkaConnection, Mechanism
+from shared.adapters.key_topic import KeyTopic
+from shared.contracts.control import KeyChanged, KeyKind, key_hash
+from shared.contracts.key_signature import KeyRecord, KeySecrets, signed
+from shared.contracts.rights import PROCESSES, rights
+from shared.contracts.topics import (
+    DISPATCH_RECORDED,
+    EVENT_RECEIVED,
+    EVENT_RESOLVED,
+    KEY_CHANGED,
+    MESSAGE_REQUESTED,
+    PROFILE_CHANGED,
+    RECORD_FAILED,
+)
+from tests.certificates import Authority
+from tests.integration.secure_kafka import SecureKafka, secret_of
+from tests.key_secrets import SECRETS
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+USERS = acls.users()
+SERVICES = ("profile", "segmentation", "messaging", "warehouse", "query", "ingest")
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
+    folder = tmp_path_factory.mktemp("kafka-secure")
+    try:
+        kafka = SecureKafka(folder / "data", free_port(), free_port(), folder / "server.log", Authority(folder / "certificates"))
+    except MissingError as absent:
+        pytest.skip(f"not run: needs {absent}")
+    with kafka:
+        wait_until("the broker lets its administrator in", lambda: _answers(kafka.as_user("admin")))
+        kafka.add_users(list(USERS.values()))
+        _command(kafka, "admin", "-m", "deploy.cli.main", "acls", "--apply")
+        _command(kafka, USERS["topics"], "-m", "deploy.local.topics")
+        yield kafka
+
+
+def _answers(connection: KafkaConnection, seconds: float = 5.0) -> bool:
+    try:
+        return bool(connection.admin({"log_level": 0}).list_topics(timeout=seconds).brokers)
+    except KafkaException:
+        return False
+
+
+def _command(kafka: SecureKafka, user: str, *argv: str) -> str:
+    environment = os.environ | dict(kafka.environment(user))
+    done = subprocess.run([sys.executable, *argv], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+class Installation:
+    """Every service with a user of its own, on stores of this module alone."""
+
+    def __init__(self, broker: SecureKafka, folder: Path) -> None:
+        self.broker, self.folder = broker, folder
+        self.redis = Redis(folder / "redis", free_port(), folder / "redis.log")
+        self.clickhouse = ClickHouse(folder / "clickhouse", free_port(), folder / "clickhouse.log")
+        smtp = free_port()
+        self.mail = MailCatcher(folder / "mail", smtp, folder / "mail.log")
+        self.ports = {name: free_port() for name in SERVICES}
+        self._stores = {
+            "RAPPORT_REDIS_URL": self.redis.url,
+            "RAPPORT_CLICKHOUSE_URL": self.clickhouse.url,
+            "RAPPORT_SMTP_URL": f"smtp://{HOST}:{smtp}",
+        }
+        self.services = [self._service(name) for name in SERVICES]
+
+    def _service(self, name: str) -> Process:
+        port = str(self.ports[name])
+        own = {"RAPPORT_PORT" if name in ("ingest", "query") else "RAPPORT_HEALTH_PORT": port}
+        env = dict(self.broker.environment(USERS[name])) | self._stores | own
+        ready = f"http://{HOST}:{port}/readyz"
+        return Process(name, [sys.executable, "-m", f"services.{name}.main"], self.folder / f"{name}.log", env, PROJECT, ready)
+
+    def start(self) -> None:
+        stores = (self.redis, self.clickhouse, self.mail)
+        for part in stores:
+            part.start()
+        for part in stores:
+            part.wait_ready(120)
+        environment = os.environ | self._stores
+        subprocess.run([sys.executable, "-m", "services.warehouse.migrate"], env=environment, cwd=PROJECT, check=True, timeout=120)
+        self.write_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "shop")
+        self.query_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "me", "--kind", "query")
+        for service in self.services:
+            service.start()
+        for service in self.services:
+            service.wait_ready(120)
+
+    def stop(self) -> None:
+        for part in (*self.services, self.mail, self.redis, self.clickhouse):
+            part.kill()
+
+    def send(self, batch: list[dict[str, Any]]) -> None:
+        token = base64.b64encode(f"{self.write_key}:".encode()).decode()
+        url = f"http://{HOST}:{self.ports['ingest']}/v1/batch"
+        answer = httpx.post(url, json={"batch": batch}, headers={"authorization": f"Basic {token}"}, timeout=20)
+        assert answer.status_code == 200, answer.text
+
+    def get(self, path: str, key: str | None = None) -> httpx.Response:
+        url = f"http://{HOST}:{self.ports['query']}/api/v1/{path}"
+        return httpx.get(url, headers={"authorization": f"Bearer {key or self.query_key}"}, timeout=30)
+
+    def keys_refused(self) -> set[str]:
+        """Reasons for which query has ignored records of the key topic."""
+        told = httpx.get(f"http://{HOST}:{self.ports['query']}/metrics", timeout=30).text
+        return set(re.findall(r'rapport_key_records_refused_total\{reason="(\w+)"\} [1-9]', told))
+
+    def data(self, path: str) -> list[dict[str, Any]]:
+        answer = self.get(path)
+        return list(answer.json()["data"]) if answer.status_code == 200 else []
+
+    def logs(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
+
+
+@pytest.fixture(scope="module")
+def house(broker: SecureKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(broker, tmp_path_factory.mktemp("house"))
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+
+
+def _customer() -> list[dict[str, Any]]:
+    """Somebody who said yes to e-mail and has ordered often enough to be important."""
+    now = datetime.now(UTC)
+    who = {"userId": "ann", "channel": "server"}
+    consent = {"consent": {"categoryPreferences": {"email": True}}}
+    traits = {"email": "ann@example.com", "firstName": "Ann"}
+    identify = who | {"type": "identify", "messageId": "i-1", "traits": traits, "context": consent}
+    orders = [
+        who
+        | {
+            "type": "track",
+            "event": "Order Completed",
+            "messageId": f"o-{number}",
+            "timestamp": f"{now - timedelta(days=number):%Y-%m-%dT%H:%M:%S.000Z}",
+            "properties": {"revenue": 600, "currency": "CNY", "order_id": f"{number}"},
+        }
+        for number in range(6)
+    ]
+    return [identify, *orders]
+
+
+def test_events_become_profile_segment_mail_and_rows_where_each_process_is_a_user_of_its_own(house: Installation) -> None:
+    house.send(_customer())
+    wait_until(lambda: f"the profile: {house.get('profiles/u:ann').text}", lambda: house.get("profiles/u:ann").status_code == 200)
+    wait_until(
+        lambda: f"the segment: {house.get('profiles/u:ann/segments').text}",
+        lambda: "important_keep" in house.get("profiles/u:ann/segments").text,
+    )
+    wait_until("the e-mail", lambda: list((house.folder / "mail").glob("[!.]*.eml")))
+    wait_until("its row", lambda: [one for one in house.data("profiles/u:ann/messages") if one["status"] == "sent"])
+    wait_until("the rows of all events", lambda: len(house.data("profiles/u:ann/events")) == 7)
+    status = house.get("system/status").json()
+    assert {stage["stage"]: stage["started"] for stage in status["stages"]} | {"resolver": True} == {
+        stage["stage"]: True for stage in status["stages"]
+    }
+
+
+def test_no_password_gets_into_a_log(house: Installation) -> None:
+    told = house.logs()
+    assert [user for user in USERS.values() if secret_of(user) in told] == []
+
+
+def test_nobody_is_refused_anything_that_a_process_does(house: Installation, broker: SecureKafka) -> None:
+    """The table gives all that was asked for, by the broker's own record and by the logs of all processes."""
+    assert broker.refusals() == []
+    assert [line for line in house.logs().splitlines() if "AUTHORIZATION_FAILED" in line or "uthorization failed" in line] == []
+
+
+def _write_key_record(broker: SecureKafka, record: KeyRecord) -> None:
+    """As somebody who may write keys and does not know the secret of the installation."""
+    failed: list[KafkaError | None] = []
+    producer = broker.as_user(USERS["cli"]).producer({"log_level": 0})
+    headers = list(record.headers)
+    producer.produce(KEY_CHANGED, record.value, record.key, partition=0, headers=headers, on_delivery=lambda error, _: failed.append(error))
+    producer.flush(15)
+    assert failed == [None]
+
+
+def _key(secret: str, version: int) -> KeyChanged:
+    return KeyChanged(kind=KeyKind.QUERY, hash=key_hash(secret), name=secret, created_at=1, scopes=["*"], hint=secret[-4:], version=version)
+
+
+def test_keys_made_before_keys_were_signed_count_again_once_somebody_signed_them(house: Installation, broker: SecureKafka) -> None:
+    elder = signed(_key("qk_elder", 0), SECRETS)
+    _write_key_record(broker, KeyRecord(elder.key, elder.value, ()))
+    assert house.get("segments", "qk_elder").status_code == 401
+    told = _command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign", "--yes")
+    assert "signed: 1 that were not" in told
+    wait_until("the key is good", lambda: house.get("segments", "qk_elder").status_code == 200)
+    assert "signed: 0 that were not" in _command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign")
+
+
+def test_a_key_that_somebody_put_into_the_topic_stays_without_effect(house: Installation, broker: SecureKafka) -> None:
+    forged = signed(_key("qk_mallory", 9), KeySecrets.parse("m" * 40))
+    for record in (forged, KeyRecord(forged.key, forged.value, ())):
+        _write_key_record(broker, record)
+    wait_until("query has seen both", lambda: {"forged", "unsigned"} <= house.keys_refused())
+    assert house.get("segments", "qk_mallory").status_code == 401
+    assert "qk_mallory" not in house.logs()
+
+
+def test_a_grant_written_again_revives_no_revoked_key_also_for_who_starts_later(house: Installation, broker: SecureKafka) -> None:
+    made = keys.create(broker.as_user(USERS["cli"]), SECRETS, KeyKind.QUERY, "leaver")
+    wait_until("the key is good", lambda: house.get("segments", made.secret).status_code == 200)
+    keys.revoke(broker.as_user(USERS["cli"]), SECRETS, made.record)
+    wait_until("the key is revoked", lambda: house.get("segments", made.secret).status_code == 401)
+    _write_key_record(broker, signed(made.record, SECRETS))
+    wait_until("query has seen it", lambda: "replayed" in house.keys_refused())
+    assert house.get("segments", made.secret).status_code == 401
+    later = KeyTopic(broker.as_user(USERS["query"]), "rapport-query-query-keys", KeyKind.QUERY, SECRETS)
+    later.start(lambda: None)
+    assert later.wait(30)
+    later.stop()
+    assert later.keys[made.record.hash].revoked_at is not None
+
+
+@pytest.mark.parametrize(
+    ("process", "topic"),
+    [
+        ("ingest", KEY_CHANGED),
+        ("ingest", EVENT_RESOLVED),
+        ("warehouse", MESSAGE_REQUESTED),
+        ("warehouse", EVENT_RESOLVED),
+        ("query", EVENT_RESOLVED),
+        ("query", EVENT_RECEIVED),
+        ("query", MESSAGE_REQUESTED),
+        ("segmentation", MESSAGE_REQUESTED),
+        ("profile", KEY_CHANGED),
+        ("messaging", KEY_CHANGED),
+        ("cli", EVENT_RECEIVED),
+        ("topics", KEY_CHANGED),
+    ],
+)
+def test_what_a_process_may_not_write_it_cannot(process: str, topic: str, broker: SecureKafka) -> None:
+    failed: list[KafkaError | None] = []
+    producer = broker.as_user(USERS[process]).producer({"log_level": 0, "message.timeout.ms": 10_000})
+    producer.produce(topic, b"forged", b"key", partition=0, on_delivery=lambda error, _: failed.append(error))
+    producer.flush(15)
+    assert [error.code() if error else None for error in failed] == [KafkaError.TOPIC_AUTHORIZATION_FAILED]
+    assert [line for line in broker.refusals() if f"User:{USERS[process]} is Denied" in line and topic in line]
+
+
+@pytest.mark.parametrize(
+    ("process", "topic"),
+    [
+        ("ingest", EVENT_RECEIVED),
+        ("query", PROFILE_CHANGED),
+        ("warehouse", DISPATCH_RECORDED),
+        ("cli", RECORD_FAILED),
+        ("topics", EVENT_RECEIVED),
+    ],
+)
+def test_what_a_process_may_not_read_it_cannot(process: str, topic: str, broker: SecureKafka) -> None:
+    consumer = broker.as_user(USERS[process]).consumer({"group.id": "nosy", "enable.auto.commit": False, "log_level": 0})
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    end = time.monotonic() + 20
+    codes: set[int] = set()
+    while not codes and time.monotonic() < end:
+        message = consumer.poll(1.0)
+        assert message is None or message.error() is not None, "it was given a record"
+        if message is not None and message.error() is not None:
+            codes.add(message.error().code())
+    consumer.close()
+    assert codes & {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED}
+
+
+def test_rights_are_given_once_and_what_is_beyond_the_table_is_told(broker: SecureKafka) -> None:
+    assert acls.apply(broker.admin(), rights(), USERS) == (0, [])
+    others = rights("another-installation")
+    given, beyond = acls.apply(broker.admin(), others, USERS)
+    assert given == len([one for one in others if one.name.startswith("another-installation")]) > 0
+    assert any("rapport-dispatcher" in line for line in beyond)
+
+
+def test_a_wrong_password_and_no_password_are_not_let_in(broker: SecureKafka) -> None:
+    assert not _answers(broker.as_user(USERS["ingest"], password="guessed"))
+    assert not _answers(KafkaConnection(broker.bootstrap))
+    assert _answers(broker.as_user(USERS["ingest"]), 20)
+
+
+def test_scram_sha_256_and_plain_are_taken(broker: SecureKafka) -> None:
+    broker.add_users(["elder"], ScramMechanism.SCRAM_SHA_256)
+    assert _answers(broker.as_user("elder", Mechanism.SCRAM_SHA_256), 20)
+    assert _answers(broker.as_user("plain", Mechanism.PLAIN), 20)
+
+
+def test_a_certificate_of_our_own_is_who_we_are(broker: SecureKafka) -> None:
+    assert _answers(broker.by_certificate(broker.authority.sign("worker")), 20)
+    assert not _answers(broker.by_certificate(None))
+    stranger = Authority(broker.authority.folder / "stranger").sign("worker")
+    assert not _answers(broker.by_certificate(stranger))
+
+
+def test_every_process_has_a_user() -> None:
+    assert set(USERS) == set(PROCESSES) >= set(SERVICES)

@@ -13,8 +13,13 @@ from services.profile.domain.node import MAX_ASKED
 from services.query.adapters.http.envelope import MAX_BODY
 from services.query.adapters.http.failures import MAX_REPLAYS
 from services.query.adapters.http.shapes import MAX_FAILURES, MAX_LIMIT
+from services.query.adapters.live import CALLS, WAITING
+from services.query.adapters.message_list import MOST_ROUNDS, PLACES
+from services.query.adapters.people import IDS_BYTES, MOST_IDS
+from services.query.adapters.pools import GLANCE_SECONDS
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.segmentation.domain.series import MAX_SUMMAND
+from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT, MAX_STEPS
@@ -54,22 +59,12 @@ INGEST: Final = (
     Bound("what waits for Kafka", "64 MB", "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
 )
 RUNTIME: Final = (
-    Bound(
-        "outputs and states of one batch",
-        "4 MB and one record",
-        "BATCH_BYTES",
-        "rapport_batch_bytes",
-        "the rest of the chunk is the next batch",
-    ),
+    Bound("outputs and states of one batch", "4 MB and one record", "BATCH_BYTES", "", "the rest of the chunk is the next batch"),
     Bound("records of one fetch", "2,000", "CHUNK_RECORDS", "rapport_consumer_lag_records", "the rest comes with the next"),
     Bound("decoded states of a slot", "1,000, twice as many at most", "CACHED_STATES_PER_SLOT", "", "read again from Redis"),
-    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "rapport_cached_states_bytes", "read again from Redis"),
+    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "", "read again from Redis"),
     Bound("chunks of a slot in hand", str(QUEUED_CHUNKS + 1), CONSTANT, "", "Faust fetches no more"),
     Bound("an output", _mb(MAX_OUTPUT_BYTES), CONSTANT, "rapport_dead_letters_total", "the record is a dead letter"),
-    Bound("what waits in one process for Kafka", "64 MB", CONSTANT, "rapport_publication_waiting_seconds", "slots wait"),
-    Bound(
-        "how long a slot of a bad deploy stands still", "30 to 600 s", "DEAD_LETTER_PAUSE_S", "rapport_slots_braked", "set aside, goes on"
-    ),
     Bound("partitions of an installation", str(MOST_PARTITIONS), "PARTITIONS", "", "the topics are not made"),
     Bound("records in the log", "28 days", "RETENTION_DAYS", "rapport_lost_to_retention_total", "gone from the log, kept in ClickHouse"),
 )
@@ -79,8 +74,7 @@ PEOPLE: Final = (
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
     Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
-    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "rapport_stage_ignored_numbers_total", "counts as absent"),
-    Bound("the sum of a bucket", "9.2 * 10^14", CONSTANT, "rapport_stage_ignored_numbers_total", "absent while it is; kept exactly"),
+    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "", "counts as absent"),
 )
 _HAND: Final = f"{LANE.hand} or {_mb(LANE.hand_bytes)}"
 _RENDERING: Final = f"{MOST_SECONDS * 1000:g} ms of processor time"
@@ -116,7 +110,15 @@ QUERY: Final = (
     Bound("items of a page; of a page of failures", f"{MAX_LIMIT}; {MAX_FAILURES}", CONSTANT, "", "400"),
     Bound("replays of one request", str(MAX_REPLAYS), CONSTANT, "", "400"),
     Bound("buckets and points of a time series", f"{MOST_BUCKETS:,}; {MOST_POINTS:,}", CONSTANT, "", "400 `query_too_large`"),
-    Bound("a question to ClickHouse", "10 s", "QUERY_SECONDS", "", "503"),
+    Bound("a question to ClickHouse", "10 s", "QUERY_SECONDS", "", "400 `query_too_large`"),
+    Bound("pages asked of ClickHouse at a time", "4", "QUERY_PAGE_THREADS", "rapport_query_busy_total", "they wait"),
+    Bound("time series asked of ClickHouse at a time", "2", "QUERY_SERIES_THREADS", "rapport_query_busy_total", "they wait"),
+    Bound("what waits for ClickHouse or Kafka, of each kind", "16", "QUERY_WAITING", "rapport_query_busy_total", "429 `too_busy`"),
+    Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_query_busy_total", "429 `too_busy`"),
+    Bound("a look at a store for readiness and status", f"{GLANCE_SECONDS:g} s", CONSTANT, "", "named as not answering"),
+    Bound("ids of a person in one question", f"{MOST_IDS:,}, {IDS_BYTES // 1024} KB", CONSTANT, "", "ClickHouse finds the others"),
+    Bound("hops between merged ids that are remembered", f"{REMEMBERED_HOPS:,}", CONSTANT, "", "read again, a round trip each"),
+    Bound("states of messages looked at for one page", f"{MOST_ROUNDS * PLACES:,}", CONSTANT, "", "the page is short and leads on"),
 )
 DEFINITIONS: Final = (
     Bound("a file; a folder", f"{_mb(MAX_FILE_BYTES)}; {_mb(MAX_FOLDER_BYTES)}, {MAX_FILES:,} files", CONSTANT, "", "refused by name"),

@@ -62,7 +62,7 @@ def build(parts: Parts, group_prefix: str = "rapport", lifespan: Lifespan | None
         api.include_router(routes)
     app.include_router(api)
     app.include_router(system.health(parts))
-    problems.install(app)
+    problems.install(app, parts.metrics)
     app.add_middleware(Envelope, metrics=parts.metrics)
     return app
 
@@ -92,5 +92,5 @@ def _as_problems(responses: dict[str, Any]) -> None:
         content = response.get("content", {})
         if status >= "400" and "application/json" in content and "$ref" in content["application/json"].get("schema", {}):
             content[problems.MEDIA_TYPE] = content.pop("application/json")
-        if status == "503" and problems.MEDIA_TYPE in content:
+        if status in ("429", "503") and problems.MEDIA_TYPE in content:
             response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}

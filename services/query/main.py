@@ -7,7 +7,7 @@ import structlog
 from fastapi import FastAPI
 
 from services.query.adapters.definitions import known_segments, public_fields
-from services.query.adapters.history import ClickHouseHistory
+from services.query.adapters.history import THREADS, ClickHouseHistory
 from services.query.adapters.idempotency import Answered
 from services.query.adapters.key_access import KeyAccess
 from services.query.adapters.live import RedisSpace
@@ -17,6 +17,7 @@ from services.query.adapters.rejected import IngestReplays
 from services.query.adapters.sealing import Sealer
 from services.query.adapters.server import serve
 from services.query.app import QueryApp, build
+from services.query.domain.questions import Load
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
@@ -39,8 +40,8 @@ def create(settings: Settings) -> QueryApp:
     secrets, refused = settings.key_secrets, metrics.key_refused
     stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space = RedisSpace(settings.redis, settings.redis_seconds)
-    history = ClickHouseHistory(settings.clickhouse, settings.query_seconds, settings.query_rows, settings.query_memory_mb)
-    reads, appends = KafkaReads(settings.kafka), KafkaAppends(settings.kafka)
+    history = _history(settings)
+    reads, appends = KafkaReads(settings.kafka, settings.query_waiting), KafkaAppends(settings.kafka)
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
     people, answered, region = People(space), Answered(), settings.phone_region
@@ -66,6 +67,12 @@ def create(settings: Settings) -> QueryApp:
         _log.info("stopped")
 
     return build(parts, settings.group_prefix, lifespan)
+
+
+def _history(settings: Settings) -> ClickHouseHistory:
+    threads = {**THREADS, Load.PAGE: settings.query_page_threads, Load.SERIES: settings.query_series_threads}
+    most = settings.query_seconds, settings.query_rows, settings.query_memory_mb
+    return ClickHouseHistory(settings.clickhouse, *most, threads, settings.query_waiting)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 METRICS: Final = (
     Metric("rapport_query_requests_total", C, ("operation", "code"), "requests answered, by operation and HTTP status"),
     Metric("rapport_query_request_seconds", H, ("operation",), "request read to answer sent", SECONDS),
+    Metric("rapport_query_busy_total", C, ("pool",), "requests answered 429: all threads of a pool were taken, and the places to wait"),
     Metric("rapport_query_replayed_total", C, ("kind",), "dead letters and rejected events sent in again"),
     Metric("rapport_query_keys", G, (), "query keys known, revoked ones included"),
 )
@@ -23,6 +24,7 @@ class Metrics:
         self.registry = registry
         self.requests = registry.counter("rapport_query_requests_total")
         self.seconds = registry.histogram("rapport_query_request_seconds")
+        self.busy = registry.counter("rapport_query_busy_total")
         self.replayed = registry.counter("rapport_query_replayed_total")
         self.keys = registry.gauge("rapport_query_keys")
         refused = registry.counter("rapport_key_records_refused_total")

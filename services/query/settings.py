@@ -35,6 +35,9 @@ class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     query_seconds: int = Field(10, ge=1, le=300, description="one question to ClickHouse may run so long")
     query_rows: int = Field(100_000, ge=1000, description="one question to ClickHouse may give so many rows")
     query_memory_mb: int = Field(256, ge=64, description="one question to ClickHouse may use so much memory")
+    query_page_threads: int = Field(4, ge=1, le=64, description="so many pages and lists are asked of ClickHouse at a time")
+    query_series_threads: int = Field(2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time")
+    query_waiting: int = Field(16, ge=0, description="so many more wait for a thread, of each kind of question; beyond these: 429")
     drain_seconds: float = Field(10.0, gt=0, description="SIGTERM: requests under way get so long")
 
 

@@ -53,13 +53,14 @@ class ClickHouse:
     def insert(self, into: str, form: str, data: bytes, token: str) -> None:
         """Insert `data` in format `form` into `into` (table and columns), once however often it is called with this `token`.
 
-        The table must keep tokens (`non_replicated_deduplication_window`). Raises StoreAway: it may or may not have been
-        applied, so repeat it; StoreRefused: it was not.
+        The table, and those that views fill from it, must keep tokens (`non_replicated_deduplication_window`). Raises StoreAway: it may
+        or may not have been applied, so repeat it; StoreRefused: it was not.
         """
         settings: dict[str, str | int] = {
             "query": f"INSERT INTO {into} FORMAT {form}",
             "insert_deduplication_token": token,
             "async_insert": 0,
+            "deduplicate_blocks_in_dependent_materialized_views": 1,  # a view that missed a block gets it when the block is repeated
             "max_partitions_per_insert_block": 0,  # old events of many months are no mistake
             "type_json_skip_duplicated_paths": 1,  # nor is a key said twice
         }

@@ -15,7 +15,6 @@ import faust
 import structlog
 from faust.types import TP
 
-from shared.runtime.brake import Brake
 from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
@@ -138,7 +137,8 @@ class StageWorker:
             cache_size=settings.cached_states_per_slot,
             cache_bytes=settings.cached_bytes_per_slot,
             batch_bytes=settings.batch_bytes,
-            brake=Brake(settings.dead_letter_halt_ratio, settings.dead_letter_pause_s),
+            halt_ratio=settings.dead_letter_halt_ratio,
+            fenced=not settings.unsafe_fence_off,
             wanted=lambda: self.slots.get(partition) is slot,
             tails=self._tails,
         )

@@ -19,7 +19,7 @@ EVENT = {
     "raw": '{"properties":{"revenue":1},"context":{"ip":"10.0.0.1"}}', "partition": 1, "offset": 5,
 }  # fmt: skip
 MESSAGE = {
-    "dispatch_id": "d", "journey": "j", "step": "s", "profile_id": "u:1", "channel": "email", "template": "t", "status": "sent",
+    "dispatch_id": "d", "turn": 1, "journey": "j", "step": "s", "profile_id": "u:1", "channel": "email", "template": "t", "status": "sent",
     "at_ms": AT, "reason": "", "provider": "smtp", "provider_message_id": None, "to_masked": "a***",
 }  # fmt: skip
 TRANSITION = {
@@ -48,7 +48,9 @@ def filled() -> World:
         world.log.put(RECORD_FAILED, n, FAILED_ENCODER.encode(letter), AT)
     world.history.canned.update(
         events=[EVENT] * 2,
-        messages=[MESSAGE] * 2,
+        messages_of=[MESSAGE] * 2,
+        messages=[MESSAGE],
+        message_places=[MESSAGE],
         transitions=[TRANSITION] * 2,
         conflicts=[{"one": "u:1", "two": "u:2", "why": "phone", "at_ms": AT}] * 2,
         timeseries=[{"bucket": "2026-03-02", "group": "DE", "value": 3}],

@@ -14,10 +14,21 @@ from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.rows import Record, Table, row
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
 from shared.adapters.store_settings import Address
-from shared.contracts.topics import EVENT_RESOLVED, IDENTITY_CONFLICTED, MESSAGE_CHANGED, PROFILE_CHANGED, SEGMENT_CHANGED
+from shared.contracts.topics import (
+    DISPATCH_RECORDED,
+    EVENT_RESOLVED,
+    IDENTITY_CONFLICTED,
+    MESSAGE_CHANGED,
+    PROFILE_CHANGED,
+    SEGMENT_CHANGED,
+)
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
+
+
+BY_VIEWS = ("merges_by_winner", "message_latest", "message_times", "message_people")
+"""Tables that views fill."""
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +42,26 @@ def store(clickhouse: Server) -> Iterator[ClickHouse]:
 
 @pytest.fixture(autouse=True)
 def _empty(store: ClickHouse) -> None:
-    for table in Table:
-        store.command(f"TRUNCATE TABLE rapport.{table.label}")
+    for table in (*(table.label for table in Table), *BY_VIEWS):
+        store.command(f"TRUNCATE TABLE rapport.{table}")
 
 
 _sent = iter(range(10**9))
 
 
-def put(store: ClickHouse, topic: str, value: Any, key: bytes = b"u:1", kind: bytes | None = None, token: str | None = None) -> bytes:
+def put(
+    store: ClickHouse,
+    topic: str,
+    value: Any,
+    key: bytes = b"u:1",
+    kind: bytes | None = None,
+    token: str | None = None,
+    cause: bytes | None = None,
+) -> bytes:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     nth = next(_sent)
-    made = row(topic, 3, Record(nth, 1_760_000_000_123, key, raw, [("kind", kind)] if kind else []))
+    headers = [(name, told) for name, told in (("cause", cause), ("kind", kind)) if told is not None]
+    made = row(topic, 3, Record(nth, 1_760_000_000_123, key, raw, headers))
     assert made is not None
     ClickHouseTables(store).insert(made.table, made.data, token or f"token-{nth}")
     return raw
@@ -182,6 +202,31 @@ def test_transitions_messages_profiles_and_conflicts_have_their_columns(store: C
     assert kept == {"version": 2, "revenue": "99999999999999999999.1234", "anonymous_ids": ["a", "b"], "traits": {"email": "x@example.com"}}
     put(store, IDENTITY_CONFLICTED, {"one": "u:1", "two": "u:2", "why": "email", "at": 5})
     assert one(store, "SELECT one, two, why FROM rapport.identity_conflicts FINAL") == {"one": "u:1", "two": "u:2", "why": "email"}
+
+
+def test_of_two_states_of_a_message_the_later_in_the_ledger_holds_whatever_the_clocks_said(store: ClickHouse) -> None:
+    message = {"dispatch_id": "d", "entry_id": "e", "journey": "j", "step": "s", "profile_id": "u:1", "channel": "email", "template": "t"}
+    for status, at, place in (("sent", 1_000, 7), ("sending", 9_000, 6), ("claimed", 5_000, 5)):
+        told = {**message, "status": status, "at": at}
+        put(store, MESSAGE_CHANGED, told, cause=f"dispatcher|{DISPATCH_RECORDED}|3|{place}|0".encode())
+    latest = "SELECT toString(status) AS status, toUnixTimestamp64Milli(at) AS at FROM rapport.message_latest FINAL"
+    assert one(store, latest) == {"status": "sent", "at": 1_000}
+    assert store.rows("SELECT ledger FROM rapport.messages ORDER BY ledger") == [{"ledger": 5}, {"ledger": 6}, {"ledger": 7}]
+    put(store, MESSAGE_CHANGED, {**message, "dispatch_id": "old", "status": "claimed", "at": 1})
+    put(store, MESSAGE_CHANGED, {**message, "dispatch_id": "old", "status": "sent", "at": 2}, cause=b"no cause that anybody knows")
+    assert one(store, f"{latest} WHERE dispatch_id = 'old'") == {"status": "sent", "at": 2}, "before the ledger was kept: by instant"
+
+
+def test_a_block_that_a_view_missed_reaches_it_when_the_block_is_repeated(store: ClickHouse) -> None:
+    merge = {"loser": "a:1", "winner": "u:1", "at": 1}
+    store.command("RENAME TABLE rapport.merges_by_winner TO rapport.hidden")
+    with pytest.raises((StoreAway, StoreRefused)):
+        put(store, EVENT_RESOLVED, merge, kind=b"merge", token="once")
+    store.command("RENAME TABLE rapport.hidden TO rapport.merges_by_winner")
+    for _ in range(2):
+        put(store, EVENT_RESOLVED, merge, kind=b"merge", token="once")
+    for table in ("merges", "merges_by_winner"):
+        assert store.rows(f"SELECT loser, winner FROM rapport.{table}") == [{"loser": "a:1", "winner": "u:1"}], table
 
 
 def test_chains_of_merges_resolve_to_their_root(store: ClickHouse) -> None:

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -50,6 +51,15 @@ class Tables:
         } | columns
         sql = f"INSERT INTO rapport.{table} ({', '.join(row)}) FORMAT JSONEachRow"
         answer = httpx.post(self._url, params={"query": sql}, content=msgspec.json.encode(row), timeout=30)
+        assert answer.status_code == 200, answer.text
+
+    def merges(self, merged: list[tuple[str, str]]) -> None:
+        sql = "INSERT INTO rapport.merges (raw, profile_id, _partition, _offset, _appended_at) FORMAT JSONEachRow"
+        rows = [
+            {"raw": msgspec.json.encode(MergeRecord(loser, winner, AT)).decode(), "profile_id": loser, "_appended_at": 0}
+            for loser, winner in merged
+        ]
+        answer = httpx.post(self._url, params={"query": sql}, content=b"".join(map(msgspec.json.encode, rows)), timeout=30)
         assert answer.status_code == 200, answer.text
 
     def event(self, profile_id: str, at: int, event: str, properties: str = "{}", message_id: str | None = None, **more: Any) -> None:
@@ -116,6 +126,31 @@ def test_events_and_messages_of_the_merged_are_those_of_the_winner(query: Query,
     for measure, value in (("unique_people", "1"), ("count", "3")):
         (one,) = ask(query, event=f"Merged {name}", measure=measure)
         assert [point["value"] for point in one["points"]] == [value, "0", "0"]
+
+
+def test_a_chain_of_merges_that_the_live_view_does_not_know_is_one_person(query: Query, tables: Tables) -> None:
+    name = uuid.uuid4().hex
+    chain = [f"u:{name}-{number}" for number in range(41)]
+    tables.merges(list(pairwise(chain)))
+    for place in (0, 20, 40):
+        tables.event(chain[place], AT, f"Chained {name}")
+        tables.put("messages", message(chain[place], chain[place], MessageStatus.SENT), chain[place])
+    assert len(query.get(f"profiles/{chain[-1]}/events").json()["data"]) == 3
+    assert len(query.get(f"profiles/{chain[-1]}/messages").json()["data"]) == 3
+    (one,) = ask(query, event=f"Chained {name}", measure="unique_people")
+    assert one["points"][0]["value"] == "1"
+
+
+def test_the_state_that_the_ledger_took_last_holds_whatever_the_hosts_clocks_said(query: Query, tables: Tables) -> None:
+    journey, person = f"j{uuid.uuid4().hex}", f"u:{uuid.uuid4().hex}"
+    for n in range(3):
+        for place, (status, at) in enumerate(((MessageStatus.CLAIMED, 900), (MessageStatus.SENDING, 500), (MessageStatus.SENT, 100))):
+            changed = message(f"{journey}-{n}", person, status, AT + n + at, journey)
+            tables.put("messages", changed, person, ledger=10 * n + place)
+    for path in ("messages", f"profiles/{person}/messages"):
+        found = list(query.pages(path, limit=2, **({"journey": journey} if path == "messages" else {})))
+        assert [(one["dispatch_id"], one["status"]) for one in found] == [(f"{journey}-{n}", "sent") for n in (2, 1, 0)]
+    assert list(query.pages("messages", journey=journey, status="claimed")) == []
 
 
 def message(dispatch_id: str, profile_id: str, status: MessageStatus, at: int = AT, journey: str = "welcome") -> MessageChanged:

@@ -5,7 +5,7 @@ import asyncio
 from services.query.adapters.idempotency import KEPT_SECONDS, Answered
 from services.query.domain.reasons import LogAway
 from shared.contracts.control import KeyKind, key_hash
-from tests.query_fakes import ADMIN, READ, World
+from tests.query_fakes import ADMIN, FULL, READ, World
 
 
 async def test_a_made_key_works_at_once_and_its_secret_stands_nowhere() -> None:
@@ -31,6 +31,19 @@ async def test_a_revoked_key_is_refused_and_revoking_again_changes_nothing() -> 
     assert len(world.log.appended) == 2
     states = {one["id"]: one["state"] for one in (await world.get("keys")).json()["data"]}
     assert states[made["id"]] == "revoked"
+
+
+async def test_a_key_cannot_revoke_one_that_may_do_more_but_any_other() -> None:
+    world = World()
+    ids = {one["name"]: one["id"] for one in (await world.get("keys")).json()["data"]}
+    world.keys[KeyKind.WRITE].add("wk_shop")
+    async with world.client(ADMIN) as client:
+        refused = await client.delete(f"/api/v1/keys/{ids[FULL]}")
+        assert (refused.status_code, refused.json()["code"]) == (403, "missing_scope")
+        assert "personal" in refused.json()["message"]
+        assert (await client.delete(f"/api/v1/keys/{ids[READ]}")).status_code == 204
+        assert (await client.delete(f"/api/v1/keys/{ids[ADMIN]}")).status_code == 204, "itself may do no more than itself"
+    assert (await world.get("segments", FULL)).status_code == 200
 
 
 async def test_a_key_cannot_make_one_that_sees_more() -> None:

@@ -1,6 +1,8 @@
 """Profiles and lookups: merges followed, half-merged people said so, personal fields masked."""
 
+import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from shared.contracts.membership_blob import Membership, encode_membership
 from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Money, Profile, Said, encode_recent
@@ -8,7 +10,7 @@ from shared.contracts.redis_keys import meta_key, side_key, state_key
 from shared.contracts.slots import slot
 from shared.contracts.versions import stamped
 from shared.runtime.envelope import Entry, close_entry
-from tests.query_fakes import READ, World
+from tests.query_fakes import FULL, READ, World
 
 AT = 1_780_000_000_000
 
@@ -79,11 +81,16 @@ async def test_a_chain_of_markers_is_followed_to_the_winner() -> None:
     assert shown["meta"]["merging"] is True
 
 
-async def test_a_ring_of_markers_ends_in_an_error_and_not_in_a_loop() -> None:
+async def test_a_ring_of_markers_ends_in_an_error_that_is_logged_once_and_not_in_a_loop() -> None:
     world = World()
     world.space.marker("folder", "a:1", "a:2")
     world.space.marker("folder", "a:2", "a:1")
-    assert (await world.get("profiles/a:1")).status_code == 500
+    asgi = httpx.ASGITransport(app=world.app, raise_app_exceptions=True)  # what leaves the application the server logs once more
+    with capture_logs() as logged:
+        async with httpx.AsyncClient(transport=asgi, base_url="http://query") as client:
+            answer = await client.get("/api/v1/profiles/a:1", headers={"authorization": f"Bearer {FULL}"})
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert [(one["event"], one["log_level"]) for one in logged] == [("internal_error", "error")]
 
 
 async def test_each_kind_of_id_leads_to_the_profile() -> None:

@@ -1,23 +1,27 @@
 """ClickHouse: questions with bound parameters, each limited in time, rows and memory."""
 
-import asyncio
 import threading
+from collections.abc import Mapping
 from typing import Any, Final
 
 import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from services.query.domain.questions import Question
-from services.query.domain.reasons import HistoryAway, HistoryTooMuch
+from services.query.adapters.pools import Pool
+from services.query.domain.questions import Load, Question, ping
+from services.query.domain.reasons import Busy, HistoryAway, HistoryTooMuch
 from shared.adapters.store_settings import Address
 
-TOO_MUCH: Final = frozenset({158, 159, 160, 241, 396, 307})
-"""ClickHouse's codes: too many rows, timeout, too slow, memory, too many rows or bytes in the result, too many bytes."""
+TOO_MUCH: Final = frozenset({158, 159, 160, 241, 306, 307, 396})
+"""ClickHouse's codes: too many rows, timeout, too slow, memory, too many steps, too many bytes, too many rows or bytes in the result."""
 NOT_SET_UP: Final = frozenset({60, 81})
 """Unknown table or database: the migrations have not run yet."""
 BUSY: Final = frozenset({202, 209, 210, 242, 999})
 """Too many queries, network, read-only, Keeper."""
+
+THREADS: Final = {Load.PAGE: 4, Load.SERIES: 2, Load.STATUS: 2}
+WAITING: Final = 16
 
 
 def _tls(where: Address) -> dict[str, Any]:
@@ -29,10 +33,16 @@ def _tls(where: Address) -> dict[str, Any]:
 
 
 class ClickHouseHistory:
-    """Asks in threads, over one client that is made when first needed and made anew when the server was away."""
+    """Asks in threads, over one client that is made when first needed and made anew when the server was away.
 
-    def __init__(self, where: Address, seconds: int, rows: int, memory_mb: int) -> None:
+    `threads`: questions at a time, by how much they ask; `waiting`: how many more wait for a thread, of each kind.
+    """
+
+    def __init__(
+        self, where: Address, seconds: int, rows: int, memory_mb: int, threads: Mapping[Load, int] = THREADS, waiting: int = WAITING
+    ) -> None:
         self._where = where
+        self._pools = {load: Pool(f"clickhouse_{load}", "ClickHouse", threads[load], waiting) for load in Load}
         self._seconds = seconds
         self._settings = {
             "max_execution_time": seconds,
@@ -48,13 +58,13 @@ class ClickHouseHistory:
 
     async def rows(self, question: Question) -> list[dict[str, Any]]:
         """The rows, by column. Raises HistoryAway, HistoryTooMuch."""
-        return await asyncio.to_thread(self._rows, question)
+        return await self._pools[question.load].run(self._rows, question)
 
     async def answers(self) -> bool:
         """Whether ClickHouse answers now."""
         try:
-            return (await self.rows(Question("ping", "SELECT 1 AS one", {}))) == [{"one": 1}]
-        except (HistoryAway, HistoryTooMuch):
+            return (await self.rows(ping())) == [{"one": 1}]
+        except (HistoryAway, HistoryTooMuch, Busy):
             return False
 
     def _rows(self, question: Question) -> list[dict[str, Any]]:
@@ -106,6 +116,8 @@ class ClickHouseHistory:
         return HistoryAway(why)
 
     def close(self) -> None:
+        for pool in self._pools.values():
+            pool.close()
         with self._lock:
             if self._client is not None:
                 self._client.close()

@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
+from services.query.adapters.pools import Pool
 from services.query.domain.access import Access, access
 from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
 from shared.contracts.control import KeyChanged, key_hash
 
-CONFIRM_SECONDS: Final = 1.0
+CONFIRM_SECONDS: Final = 0.8
+THREADS: Final = 2
+WAITING: Final = 16
 UNKNOWN_FOR_SECONDS: Final = 1.0
 REMEMBERED: Final = 4096
 
@@ -37,6 +40,7 @@ class KeyAccess:
         self._now_ms = now_ms
         self._unknown: dict[str, float] = {}
         self._confirming: asyncio.Task[bool] | None = None
+        self._pool = Pool("kafka_keys", "Kafka", THREADS, WAITING)
 
     async def access(self, secret: str) -> Access:
         """What the key may do. Raises Refused: 401 if it is certainly not good, 503 if that is not certain."""
@@ -54,6 +58,10 @@ class KeyAccess:
             raise Refused(401, Code.EXPIRED_KEY, "the query key has expired")
         return access(record)
 
+    async def read_up(self, store: KeyStore, seconds: float) -> bool:
+        """Whether all that `store`'s topic holds now has been read within `seconds`. Raises Busy."""
+        return await self._pool.run(store.caught_up, seconds)
+
     async def _make_certain(self, hashed: str) -> None:
         """Return when all that the log holds now has been read. Raises Refused (503) if it cannot be."""
         now = time.monotonic()
@@ -61,7 +69,7 @@ class KeyAccess:
             return
         # One question at a time, whoever asks: a flood of unknown keys must not become a flood of requests to Kafka.
         if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.create_task(asyncio.to_thread(self._store.caught_up, CONFIRM_SECONDS))
+            self._confirming = asyncio.create_task(self.read_up(self._store, CONFIRM_SECONDS))
         if not await asyncio.shield(self._confirming):
             raise _not_read("the query keys cannot be read now")
         if len(self._unknown) >= REMEMBERED:

@@ -1,6 +1,5 @@
 """Kafka, as the query service needs it: records by place, offsets, and a few appends that wait for their acknowledgement."""
 
-import asyncio
 import contextlib
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
+from services.query.adapters.pools import Pool
 from services.query.domain.reasons import LogAway
 from services.query.domain.replaying import Append
 from shared.adapters.kafka_clients import KafkaConnection
@@ -19,6 +19,9 @@ from shared.contracts.topics import LARGE_RECORD_BYTES
 CALL_SECONDS: Final = 5.0
 ACKNOWLEDGED_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
+OFFSET_THREADS: Final = 4
+APPEND_THREADS: Final = 2
+WAITING: Final = 16
 PAGE_BYTES: Final = 64 * 1024 * 1024
 """More than this is not held for one page."""
 
@@ -43,9 +46,11 @@ class TooMuch(Exception):
 
 
 class KafkaReads:
-    """Reads without a group. Calls run in threads; one read at a time."""
+    """Reads without a group. Calls run in threads: pages in one of their own, since one is read at a time, offsets in others."""
 
-    def __init__(self, kafka: KafkaConnection) -> None:
+    def __init__(self, kafka: KafkaConnection, waiting: int = WAITING) -> None:
+        self._pages = Pool("kafka_pages", "Kafka", 1, waiting)
+        self._looks = Pool("kafka_offsets", "Kafka", OFFSET_THREADS, waiting)
         quiet: dict[str, Any] = {"reconnect.backoff.max.ms": 500, "log_level": 0}
         self._kafka, self._quiet = kafka, quiet
         self._admin = kafka.admin(quiet)
@@ -60,23 +65,23 @@ class KafkaReads:
 
     async def ends(self, partitions: Iterable[Where]) -> dict[Where, int]:
         """The next offset of each partition. Raises LogAway."""
-        return await asyncio.to_thread(self._offsets, list(partitions), OffsetSpec.latest())
+        return await self._looks.run(self._offsets, list(partitions), OffsetSpec.latest())
 
     async def starts(self, partitions: Iterable[Where]) -> dict[Where, int]:
         """The first offset that each partition still has. Raises LogAway."""
-        return await asyncio.to_thread(self._offsets, list(partitions), OffsetSpec.earliest())
+        return await self._looks.run(self._offsets, list(partitions), OffsetSpec.earliest())
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """(first, next) offset of every partition of `topic`. Raises LogAway."""
-        return await asyncio.to_thread(self._bounds, topic)
+        return await self._looks.run(self._bounds, topic)
 
     async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
         """What a consumer group has committed; partitions without a commit are left out. Raises LogAway."""
-        return await asyncio.to_thread(self._committed, group, list(partitions))
+        return await self._looks.run(self._committed, group, list(partitions))
 
     async def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
         """All records in the ranges [start, end) of partitions. Raises LogAway, TooMuch."""
-        return await asyncio.to_thread(self._read, topic, dict(ranges))
+        return await self._pages.run(self._read, topic, dict(ranges))
 
     def _bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         try:
@@ -159,6 +164,8 @@ class KafkaReads:
         return found
 
     def close(self) -> None:
+        for pool in (self._pages, self._looks):
+            pool.close()
         if self._consumer is not None:
             self._consumer.close()
 
@@ -167,6 +174,7 @@ class KafkaAppends:
     """An idempotent producer for records that are few and must be in the log when the call returns."""
 
     def __init__(self, kafka: KafkaConnection) -> None:
+        self._pool = Pool("kafka_appends", "Kafka", APPEND_THREADS, WAITING)
         self._producer = kafka.producer(
             {
                 "client.id": "rapport-query",
@@ -182,7 +190,7 @@ class KafkaAppends:
 
     async def append(self, records: Sequence[Append]) -> None:
         """Return when every record is in the log. Raises LogAway: some of them may be there, and it is safe to append all again."""
-        await asyncio.to_thread(self._append, records)
+        await self._pool.run(self._append, records)
 
     def _append(self, records: Sequence[Append]) -> None:
         reports: list[KafkaError | None] = []
@@ -206,5 +214,6 @@ class KafkaAppends:
             raise LogAway(f"Kafka did not acknowledge: {failed.str() if failed else 'no answer'}")
 
     def close(self) -> None:
+        self._pool.close()
         with contextlib.suppress(KafkaException):
             self._producer.flush(ACKNOWLEDGED_SECONDS)

@@ -7,6 +7,7 @@ Stages move one after the other, so each is followed by itself.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate, islice
 from typing import Final
 
 from services.query.adapters.live import KeySpace
@@ -16,11 +17,14 @@ from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
 from shared.contracts.redis_keys import meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
-from shared.runtime.envelope import peek
+from shared.runtime.envelope import Entry, open_entry, peek
 
 RESOLVER: Final = "resolver"
 FOLDER: Final = "folder"
 SEGMENTATION: Final = "segmentation"
+MOST_IDS: Final = 1_000
+IDS_BYTES: Final = 64 * 1024
+"""So many ids, of so many bytes, go into one question to ClickHouse."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,19 @@ class People:
             return None
         _, merging, blob = (None, True, b"") if way.raw is None else peek(way.raw)
         return Held(way.end, blob, merging, await rebuilding(self._space, stage, slot(way.end)))
+
+    async def ids_of(self, profile_id: str) -> list[str]:
+        """Ids under which things happened to the person whom `profile_id` now stands for, as far as the folder knows, the newest first.
+
+        MOST_IDS and IDS_BYTES at most: who asks ClickHouse by these finds the others there, from merge to merge. Raises LiveAway.
+        """
+        way = (await self._markers[FOLDER].follow([profile_id]))[profile_id]
+        if way.endless:
+            raise BrokenMergesError(f"{FOLDER}: {profile_id} leads in a ring")
+        entry: Entry[bytes] = open_entry(way.raw)
+        found = dict.fromkeys((*reversed(way.path), *sorted(entry.absorbed or ())))
+        bytes_until = accumulate(len(one.encode()) for one in found)
+        return [one for one, size in islice(zip(found, bytes_until, strict=True), MOST_IDS) if size <= IDS_BYTES]
 
     async def profile(self, profile_id: str) -> tuple[Held, Profile] | None:
         """The profile, merges followed. Raises LiveAway."""

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from services.query.domain.access import Access, Scope
+from services.query.domain.access import Access, Scope, granted
 from services.query.domain.reasons import Code, Refused
 from services.query.domain.replaying import Append
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
@@ -50,6 +50,13 @@ def made(wanted: KeyWanted, random: str, now_ms: int, by: Access) -> tuple[str, 
         hint=secret[-4:],
         version=1,
     )
+
+
+def check_may_revoke(record: KeyChanged, by: Access) -> None:
+    """Raises Refused (403) if the key may do more than the one that asks: who could revoke it could lock its holder out."""
+    beyond = sorted(scope.value for scope in granted(record.scopes) if not by.may(scope))
+    if record.kind is KeyKind.QUERY and beyond:
+        raise Refused(403, Code.MISSING_SCOPE, f"this key cannot revoke one that may do more than itself: {', '.join(beyond)}")
 
 
 def revoked(record: KeyChanged, now_ms: int) -> KeyChanged:

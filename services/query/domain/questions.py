@@ -1,15 +1,28 @@
 # ruff: noqa: S608 names come from this file and the catalogue only; every value is bound
 """Every question to ClickHouse. Values are bound; names come from this file and the catalogue only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 from services.query.domain.catalogue import COLUMNS, CONTEXT_PATHS, Grouping, Interval, Measure, NumericProperty
 from services.query.domain.instants import epoch_ms
 from services.query.domain.timeseries import SeriesAsked
+from shared.contracts.ledger import OPEN
 
 Key = tuple[int | str, ...]
+
+MOST_STEPS: Final = 999
+"""So many merges in a row a question goes along: ClickHouse takes a thousand steps of one recursion at most."""
+
+
+class Load(StrEnum):
+    """How much a question asks of ClickHouse. Each has threads of its own: none waits for another."""
+
+    PAGE = "page"
+    SERIES = "series"
+    STATUS = "status"
 
 
 @dataclass(frozen=True)
@@ -19,17 +32,32 @@ class Question:
     name: str
     sql: str
     parameters: Mapping[str, Any]
+    load: Load = Load.PAGE
 
 
 _MS: Final = "toUnixTimestamp64Milli"
-_PERSON: Final = "profile_id = {person:String} OR profile_id IN (SELECT loser FROM rapport.canonical_ids WHERE canonical = {person:String})"
-"""Everybody who is this person now. The view knows a merge as soon as its row is in; the dictionary would follow later."""
+_IDS: Final = """WITH RECURSIVE ids AS (
+            SELECT arrayJoin({ids:Array(String)}) AS id
+            UNION ALL
+            SELECT loser AS id FROM rapport.merges_by_winner WHERE winner IN (SELECT id FROM ids) AND loser NOT IN {ids:Array(String)}
+        )"""
+"""A person's ids: those that are bound, and whoever went up in one of these, found by key. What the live view knows of them saves steps."""
 
 
-def events(person: str, type_: str | None, event: str | None, after: Key | None, limit: int) -> Question:
-    """Events of a person and of all who were merged into them, newest first, behind `after` (timestamp ms, partition, offset)."""
+_THEIRS: Final = "profile_id IN (SELECT id FROM ids)"
+_MESSAGES: Final = f"""
+        SELECT dispatch_id, turn, toString(status) AS status, reason, provider, provider_message_id, to_masked, journey, step, profile_id,
+            channel, template, {_MS}(at) AS at_ms
+        FROM rapport.message_latest FINAL"""
+
+
+def events(ids: Sequence[str], type_: str | None, event: str | None, after: Key | None, limit: int) -> Question:
+    """Events of a person, newest first, behind `after` (timestamp ms, partition, offset).
+
+    `ids`: of the person, as far as they are known; whoever was merged into one of these is found.
+    """
     where, parameters = _where(
-        (_PERSON, {"person": person}),
+        (_THEIRS, {"ids": list(ids)}),
         ("type = {type:String}", {"type": type_}),
         ("event = {event:String}", {"event": event}),
         ("(timestamp, _partition, _offset) < (fromUnixTimestamp64Milli({a0:Int64}), {a1:UInt32}, {a2:Int64})", _after(after)),
@@ -37,6 +65,7 @@ def events(person: str, type_: str | None, event: str | None, after: Key | None,
     return Question(
         "events",
         f"""
+        {_IDS}
         SELECT message_id, source_id, type, event, name, profile_id, user_id, anonymous_id,
             {_MS}(timestamp) AS timestamp_ms, {_MS}(original_timestamp) AS original_ms, {_MS}(sent_at) AS sent_ms,
             {_MS}(received_at) AS received_ms, raw, _partition AS partition, _offset AS offset
@@ -49,29 +78,52 @@ def events(person: str, type_: str | None, event: str | None, after: Key | None,
     )
 
 
-def messages(person: str | None, status: str | None, journey: str | None, after: Key | None, limit: int) -> Question:
-    """The last state of each message, newest first, behind `after` (at ms, dispatch id)."""
-    inner, parameters = _where((_PERSON, {"person": person}), ("journey = {journey:String}", {"journey": journey}))
-    outer, more = _where(
-        ("status = {status:String}", {"status": status}), ("(at_ms, dispatch_id) < ({a0:Int64}, {a1:String})", _after(after))
+def messages_of(ids: Sequence[str], after: Key | None, limit: int) -> Question:
+    """The last state of each message to a person, newest first, behind `after` (at ms, dispatch id)."""
+    where, parameters = _where(
+        (f"dispatch_id IN (SELECT dispatch_id FROM rapport.message_people WHERE {_THEIRS})", {"ids": list(ids)}),
+        ("(at_ms, dispatch_id) < ({a0:Int64}, {a1:String})", _after(after)),
     )
     return Question(
-        "messages",
+        "messages_of",
         f"""
-        SELECT * FROM (
-            SELECT dispatch_id, argMax(status, at) AS status, argMax(reason, at) AS reason, argMax(provider, at) AS provider,
-                argMax(provider_message_id, at) AS provider_message_id, argMax(to_masked, at) AS to_masked,
-                any(journey) AS journey, any(step) AS step, argMax(profile_id, at) AS profile_id, any(channel) AS channel,
-                any(template) AS template, {_MS}(max(at)) AS at_ms
-            FROM (SELECT * FROM rapport.messages FINAL {inner})
-            GROUP BY dispatch_id
-        )
-        {outer}
+        {_IDS}
+        {_MESSAGES}
+        {where}
         ORDER BY at_ms DESC, dispatch_id DESC
         LIMIT {{limit:UInt32}}
         """,
-        parameters | more | {"limit": limit},
+        parameters | {"limit": limit},
     )
+
+
+def message_places(status: str | None, journey: str | None, after: Key | None, limit: int) -> Question:
+    """Where states of messages stand, newest first, behind `after` (at ms, dispatch id). A later state of the same message may exist.
+
+    Messages go on from an open state, so nearly all that ever had one have it no more: those that have it are found among the last states.
+    """
+    table = "message_latest" if status in OPEN else "message_times"
+    where, parameters = _where(
+        ("status = {status:String}", {"status": status}),
+        ("journey = {journey:String}", {"journey": journey}),
+        ("(at, dispatch_id) < (fromUnixTimestamp64Milli({a0:Int64}, 'UTC'), {a1:String})", _after(after)),
+        ("at <= fromUnixTimestamp64Milli({a0:Int64}, 'UTC')", _after(after)),
+    )
+    return Question(
+        "message_places",
+        f"""
+        SELECT {_MS}(at) AS at_ms, dispatch_id, turn FROM rapport.{table}
+        {where}
+        ORDER BY at DESC, dispatch_id DESC, turn DESC
+        LIMIT {{limit:UInt32}}
+        """,
+        parameters | {"limit": limit},
+    )
+
+
+def messages(dispatch_ids: Sequence[str]) -> Question:
+    """The last state of these messages, in no order."""
+    return Question("messages", f"{_MESSAGES} WHERE dispatch_id IN {{dispatch_ids:Array(String)}}", {"dispatch_ids": list(dispatch_ids)})
 
 
 def transitions(segment: str, transition: str | None, after: Key | None, limit: int) -> Question:
@@ -127,7 +179,13 @@ def flushed() -> Question:
         )
         """,
         {},
+        Load.STATUS,
     )
+
+
+def ping() -> Question:
+    """Whether ClickHouse answers."""
+    return Question("ping", "SELECT 1 AS one", {}, Load.STATUS)
 
 
 _BUCKET: Final = {
@@ -137,14 +195,28 @@ _BUCKET: Final = {
     Interval.MONTH: "toString(toDate(toStartOfMonth(timestamp, {zone:String})))",
 }
 
-_MERGED: Final = "LEFT ANY JOIN rapport.canonical_ids AS moved ON moved.loser = profile_id"
-_CANONICAL: Final = "if(moved.canonical = '', profile_id, moved.canonical)"
+_CHOSEN: Final = """type = 'track' AND event = {event:String}
+                AND timestamp >= fromUnixTimestamp64Milli({start:Int64}) AND timestamp < fromUnixTimestamp64Milli({end:Int64})"""
+_CANONICAL: Final = f"""chain AS (
+            SELECT DISTINCT loser, winner, 1 AS steps FROM rapport.merges
+            WHERE loser IN (SELECT profile_id FROM rapport.events WHERE {_CHOSEN})
+            UNION ALL
+            SELECT chain.loser AS loser, further.winner AS winner, chain.steps + 1 AS steps
+            FROM chain INNER ANY JOIN (
+                SELECT loser, winner FROM rapport.merges WHERE loser IN (SELECT winner FROM chain)
+            ) AS further ON further.loser = chain.winner
+            WHERE chain.steps < {MOST_STEPS}
+        ), canonical AS (SELECT loser, argMax(winner, steps) AS winner FROM chain GROUP BY loser), """
+"""Whom each of the people in question became, found by key from merge to merge; nobody else's merges are read."""
+_MERGED: Final = "LEFT ANY JOIN canonical AS moved ON moved.loser = profile_id"
+_PERSON: Final = "if(moved.winner = '', profile_id, moved.winner)"
 
 
 def timeseries(asked: SeriesAsked) -> Question:
     """Rows (bucket, group, value) of the largest groups; a group's size is its measure over the whole time."""
     value = _value(asked.measure)
-    merged, person = ("", "''") if asked.measure is not Measure.UNIQUE_PEOPLE else (_MERGED, _CANONICAL)
+    people = asked.measure is Measure.UNIQUE_PEOPLE
+    canonical, merged, person = ("", "", "''") if not people else (f"RECURSIVE {_CANONICAL}", _MERGED, _PERSON)
     group = "''" if asked.group_by is None else _group(asked.group_by)
     chosen = f"SELECT bucket, group, {value} AS value FROM chosen"
     if asked.group_by is not None:
@@ -152,12 +224,11 @@ def timeseries(asked: SeriesAsked) -> Question:
     return Question(
         "timeseries",
         f"""
-        WITH chosen AS (
+        WITH {canonical}chosen AS (
             SELECT {_BUCKET[asked.interval]} AS bucket, {group} AS group, {_number(asked.of)} AS number, {person} AS person
             FROM rapport.events FINAL
             {merged}
-            WHERE type = 'track' AND event = {{event:String}}
-                AND timestamp >= fromUnixTimestamp64Milli({{start:Int64}}) AND timestamp < fromUnixTimestamp64Milli({{end:Int64}})
+            WHERE {_CHOSEN}
         )
         {chosen}
         GROUP BY bucket, group
@@ -169,6 +240,7 @@ def timeseries(asked: SeriesAsked) -> Question:
             "zone": asked.zone.key,
             "groups": asked.groups,
         },
+        Load.SERIES,
     )
 
 

@@ -32,6 +32,7 @@ class Code(StrEnum):
     REPLAY_REFUSED = "replay_refused"
     REPLAY_NOT_SET_UP = "replay_not_set_up"
     QUERY_TOO_LARGE = "query_too_large"
+    TOO_BUSY = "too_busy"
     INTERNAL_ERROR = "internal_error"
 
 
@@ -57,3 +58,11 @@ class HistoryTooMuch(Exception):
 
 class LogAway(Exception):
     """Kafka does not answer."""
+
+
+class Busy(Exception):
+    """All threads for one kind of question to a store are taken, and so are the places to wait for one."""
+
+    def __init__(self, pool: str, store: str) -> None:
+        super().__init__(f"{pool}: {store}")
+        self.pool, self.store = pool, store

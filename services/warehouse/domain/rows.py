@@ -10,7 +10,15 @@ from typing import Final, NamedTuple
 
 from services.warehouse.domain.amounts import Fault, amount
 from shared.contracts import headers
-from shared.contracts.topics import EVENT_RESOLVED, IDENTITY_CONFLICTED, MESSAGE_CHANGED, PROFILE_CHANGED, SEGMENT_CHANGED
+from shared.contracts.headers import Cause
+from shared.contracts.topics import (
+    DISPATCH_RECORDED,
+    EVENT_RESOLVED,
+    IDENTITY_CONFLICTED,
+    MESSAGE_CHANGED,
+    PROFILE_CHANGED,
+    SEGMENT_CHANGED,
+)
 
 FORMAT: Final = "RowBinary"
 
@@ -21,7 +29,7 @@ class Table(StrEnum):
     EVENTS = "rapport.events (raw, profile_id, _partition, _offset, _appended_at, revenue)"
     MERGES = "rapport.merges (raw, profile_id, _partition, _offset, _appended_at)"
     TRANSITIONS = "rapport.segment_transitions (raw, profile_id, _partition, _offset, _appended_at)"
-    MESSAGES = "rapport.messages (raw, profile_id, _partition, _offset, _appended_at)"
+    MESSAGES = "rapport.messages (raw, profile_id, _partition, _offset, _appended_at, ledger)"
     PROFILES = "rapport.profiles (raw, profile_id, _partition, _offset, _appended_at)"
     CONFLICTS = "rapport.identity_conflicts (raw, profile_id, _partition, _offset, _appended_at)"
 
@@ -61,6 +69,7 @@ class Row(NamedTuple):
 
 _tail = struct.Struct("<Hqq").pack
 _amount = struct.Struct("<Bq").pack
+_int64 = struct.Struct("<q").pack
 _NULL: Final = b"\x01"
 
 
@@ -74,10 +83,21 @@ def row(topic: str, partition: int, record: Record) -> Row | None:
         table = Table.MERGES
     head = b"".join((_varint(len(record.value)), record.value, _varint(len(record.key)), record.key))
     data = head + _tail(partition, record.offset, record.appended_at)
+    if table is Table.MESSAGES:
+        return Row(table, data + _int64(_ledger_place(record)))
     if table is not Table.EVENTS:
         return Row(table, data)
     money, fault = amount(record.value)
     return Row(table, data + (_NULL if money is None else _amount(0, money)), fault)
+
+
+def _ledger_place(record: Record) -> int:
+    """Which record of its ledger a message's state was told with: the order of its states, whatever any clock said. -1: it does not say."""
+    try:
+        cause = Cause.decode(headers.header(record.headers, headers.CAUSE) or b"")
+    except ValueError:
+        return -1
+    return cause.offset if cause.topic == DISPATCH_RECORDED else -1
 
 
 def _varint(number: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Around every request: the path as the client wrote it, a cap on bodies, one measurement.
+"""Around every request: the path as the client wrote it, a cap on bodies, one measurement, and an answer to what nobody expected.
 
 Ids of people are parts of paths and may hold a slash. Servers decode `%2F` before anything can route by it; here it stays encoded, and
 so does `%25`, so that `decoded` gives back exactly what the client meant.
@@ -13,7 +13,7 @@ from fastapi import Path
 from pydantic import AfterValidator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.query.adapters.http.problems import respond
+from services.query.adapters.http.problems import internal, respond
 from services.query.domain.reasons import Code, Refused
 from services.query.metrics import Metrics
 
@@ -53,19 +53,23 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        status = 500
+        status, answered = 500, False
         raw_path = scope.get("raw_path")
         if raw_path:
             scope["path"] = routed(raw_path)
 
         async def answer(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answered = message["status"], True
             await send(message)
 
         try:
             await self._limited(scope, receive, answer)
+        except Exception as error:  # outside of this, the server would log it a second time
+            if answered:
+                raise
+            await internal(scope["method"], error)(scope, receive, answer)
         finally:
             operation = getattr(scope.get("route"), "operation_id", None) or "none"
             self._metrics.requests.labels(operation, str(status)).inc()

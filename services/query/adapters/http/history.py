@@ -6,7 +6,7 @@ import msgspec
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from services.query.adapters import people
+from services.query.adapters import message_list
 from services.query.adapters.http.bearer import Admin, Reader
 from services.query.adapters.http.envelope import ProfileId
 from services.query.adapters.http.problems import documented
@@ -119,11 +119,6 @@ def router(parts: Parts) -> APIRouter:
 def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
     """The lists of one person."""
 
-    async def winner(profile_id: str) -> str:
-        """Whom the id stands for now, by the live view; the id itself where that knows nothing of it."""
-        found = await parts.people.held(people.FOLDER, profile_id)
-        return profile_id if found is None else found.profile_id
-
     @routes.get(
         "/profiles/{profile_id}/events",
         operation_id="listProfileEvents",
@@ -136,7 +131,7 @@ def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
     ) -> Page[EventShape]:
         """Those of everybody merged into them too. Rows come a moment after the event; `listRecentEvents` is faster."""
         of = msgspec.json.encode(("events", profile_id, type, event)).decode()
-        asked = questions.events(await winner(profile_id), type, event, pages.after(cursor, of), limit + 1)
+        asked = questions.events(await parts.people.ids_of(profile_id), type, event, pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, EVENT_KEY)
         return Page(data=[_event(row, parts.view(access)) for row in rows], next_cursor=following)
 
@@ -149,7 +144,7 @@ def _add_a_persons(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
     )
     async def profile_messages(access: Reader, profile_id: ProfileId, limit: Limit = 50, cursor: CursorText = None) -> Page[MessageShape]:
         of = msgspec.json.encode(("messages of", profile_id)).decode()
-        asked = questions.messages(await winner(profile_id), None, None, pages.after(cursor, of), limit + 1)
+        asked = questions.messages_of(await parts.people.ids_of(profile_id), pages.after(cursor, of), limit + 1)
         rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
         return Page(data=[_message(row, parts.view(access)) for row in rows], next_cursor=following)
 
@@ -165,9 +160,10 @@ def _add_everybodys(routes: APIRouter, parts: Parts, pages: _Pages) -> None:
         status: MessageStatus | None = None,
         journey: Name = None,
     ) -> Page[MessageShape]:
+        """A page may be short, or empty, while `next_cursor` leads on."""
         of = msgspec.json.encode(("messages", status, journey)).decode()
-        asked = questions.messages(None, status, journey, pages.after(cursor, of), limit + 1)
-        rows, following = await pages.rows(asked, limit, of, MESSAGE_KEY)
+        rows, after = await message_list.page(parts.history, status, journey, pages.after(cursor, of), limit)
+        following = None if after is None else parts.sealer.seal(RowCursor(of, after))
         return Page(data=[_message(row, parts.view(access)) for row in rows], next_cursor=following)
 
     @routes.get(

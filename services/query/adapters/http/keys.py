@@ -1,6 +1,5 @@
 """keys: made, listed, revoked. The log is the truth about them; this process and ingest follow it."""
 
-import asyncio
 import secrets
 import time
 from enum import StrEnum
@@ -16,7 +15,7 @@ from services.query.adapters.sealing import bad_cursor
 from services.query.domain.access import Scope, granted, key_id
 from services.query.domain.cursors import NameCursor
 from services.query.domain.instants import epoch_ms, instant, instant_or_none
-from services.query.domain.keys import KeyWanted, appended, made, revoked
+from services.query.domain.keys import KeyWanted, appended, check_may_revoke, made, revoked
 from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
 from services.query.parts import Parts
 from shared.contracts.control import KeyChanged, KeyKind
@@ -84,7 +83,7 @@ def router(parts: Parts) -> APIRouter:
 
     async def followed(kind: KeyKind) -> None:
         """Wait until this process has read what it has just written: so a key is good, or bad, from the answer on."""
-        await asyncio.to_thread(parts.stores[kind].caught_up, FOLLOW_SECONDS)
+        await parts.access.read_up(parts.stores[kind], FOLLOW_SECONDS)
 
     @routes.get("/keys", operation_id="listKeys", summary="All keys, oldest first", responses=documented())
     async def keys(access: Admin, limit: Limit = 100, cursor: CursorText = None) -> Page[KeyShape]:
@@ -121,10 +120,14 @@ def router(parts: Parts) -> APIRouter:
         response_class=Response,
     )
     async def revoke(access: Admin, key_id: Annotated[str, Path(pattern="^[0-9a-f]{16}$")]) -> Response:
-        """For good. Processes refuse the key as soon as they have read that; revoking it again changes nothing."""
+        """For good; processes refuse the key as soon as they have read that. Revoking it again changes nothing.
+
+        A key cannot revoke one that may do more than itself.
+        """
         record = next((one for one in everything() if _id(one) == key_id), None)
         if record is None:
             raise Refused(404, Code.UNKNOWN_QUERY_KEY, "there is no key of that id")
+        check_may_revoke(record, access)
         if record.revoked_at is None:
             await parts.appends.append([appended(revoked(record, _now_ms()), parts.key_secrets)])
             await followed(record.kind)

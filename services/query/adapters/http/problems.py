@@ -10,7 +10,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
+from services.query.domain.reasons import RETRY_SECONDS, Busy, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
+from services.query.metrics import Metrics
 from shared.contracts.slots import NotSettled
 from shared.contracts.versions import NewerVersion
 
@@ -36,6 +37,7 @@ _MEANINGS: Final = {
     403: "the key lacks the scope",
     404: "there is no such thing",
     409: "not now, or not this one",
+    429: "too much is asked of a store already; Retry-After says when to ask again",
     500: "a fault of this service",
     502: "ingest refused",
     503: "a store does not answer now; Retry-After says when to ask again",
@@ -44,7 +46,7 @@ _MEANINGS: Final = {
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: these errors beside those that every route has."""
-    every = (400, 401, 403, 500, 503, *statuses)
+    every = (400, 401, 403, 429, 500, 503, *statuses)
     return {status: {"model": Problem, "description": _MEANINGS[status]} for status in sorted(every)}
 
 
@@ -66,8 +68,14 @@ def respond(refused: Refused) -> Response:
     return response
 
 
-def install(app: FastAPI) -> None:
-    """Answer every exception with a problem document."""
+def internal(method: str, error: Exception) -> Response:
+    """Log a fault of this service, once and with its traceback; nothing of it is said outside."""
+    _log.error("internal_error", method=method, exc_info=error)
+    return respond(Refused(500, Code.INTERNAL_ERROR, "internal error"))
+
+
+def install(app: FastAPI, metrics: Metrics) -> None:
+    """Answer every exception that means something with a problem document; envelope.py answers the others."""
 
     async def refused(_: Request, error: Exception) -> Response:
         assert isinstance(error, Refused)
@@ -78,20 +86,22 @@ def install(app: FastAPI) -> None:
         _log.warning("store_away", path=request.url.path.split("/")[:4], code=code.value, detail=str(error))
         return respond(Refused(503, code, message, retry_after=RETRY_SECONDS))
 
+    async def busy(_: Request, error: Exception) -> Response:
+        assert isinstance(error, Busy)
+        metrics.busy.labels(error.pool).inc()
+        message = f"{error.store} has as many questions of this kind as it may have: ask again after Retry-After"
+        return respond(Refused(429, Code.TOO_BUSY, message, retry_after=RETRY_SECONDS))
+
     async def too_much(_: Request, error: Exception) -> Response:
         return respond(Refused(400, Code.QUERY_TOO_LARGE, "the query needs more time, rows or memory than it may have: ask for less"))
 
-    async def internal(request: Request, error: Exception) -> Response:
-        _log.error("internal_error", method=request.method, exc_info=error)
-        return respond(Refused(500, Code.INTERNAL_ERROR, "internal error"))
-
     app.add_exception_handler(Refused, refused)
+    app.add_exception_handler(Busy, busy)
     app.add_exception_handler(HistoryTooMuch, too_much)
     for kind in _AWAY:
         app.add_exception_handler(kind, away)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(Exception, internal)
 
 
 _AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {

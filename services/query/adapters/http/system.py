@@ -1,8 +1,7 @@
 """system: where every stage stands, from Redis and Kafka; when the warehouse last wrote, from ClickHouse. What does not answer is said."""
 
 import asyncio
-from collections.abc import Awaitable
-from typing import Final, TypeVar
+from typing import Final
 
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse
@@ -12,17 +11,17 @@ from pydantic import BaseModel, Field
 from services.query.adapters.http.bearer import Reader
 from services.query.adapters.http.problems import documented
 from services.query.adapters.http.shapes import Instant
+from services.query.adapters.pools import Glance
 from services.query.domain import questions
 from services.query.domain.instants import instant_or_none
-from services.query.domain.reasons import HistoryAway, HistoryTooMuch, LiveAway, LogAway
 from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
 from services.query.parts import Parts
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import NotSettled, partition_count
+from shared.contracts.topics import KEY_CHANGED
 from shared.runtime.meta import Meta
 
 WAREHOUSE: Final = "warehouse"
-T = TypeVar("T")
 
 
 class InputShape(BaseModel):
@@ -85,12 +84,13 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         ends, starts = await asyncio.gather(parts.reads.ends(every), parts.reads.starts(every))
         return ends, starts, list(await asyncio.gather(*(acked(reader) for reader in (*STAGES, WAREHOUSE))))
 
+    slots_now, log_now = Glance(metas, NotSettled), Glance(offsets, NotSettled)
+    flushed_now = Glance(lambda: parts.history.rows(questions.flushed()))
+
     @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
     async def status(access: Reader) -> Status:
-        """Answers whatever is down: what it cannot know is null or empty."""
-        slots, log, flushed = await asyncio.gather(
-            _or_none(metas()), _or_none(offsets()), _or_none(parts.history.rows(questions.flushed()))
-        )
+        """Answers within a second whatever is down or slow: what it cannot know is null or empty."""
+        slots, log, flushed = await asyncio.gather(slots_now(), log_now(), flushed_now())
         stages: list[StageShape] = []
         warehouse_lag = None
         if log is not None:
@@ -123,6 +123,9 @@ def health(parts: Parts) -> APIRouter:
     """/healthz, /readyz, /metrics."""
     routes = APIRouter(tags=["health"])
 
+    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(parts.history.answers)
+    kafka_now = Glance(lambda: parts.reads.ends([(KEY_CHANGED, 0)]))
+
     @routes.get("/healthz", operation_id="healthz", summary="The process runs")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
@@ -131,15 +134,17 @@ def health(parts: Parts) -> APIRouter:
         "/readyz", operation_id="readyz", summary="Requests can be answered", responses={503: {"description": "not ready, and why"}}
     )
     async def readyz() -> JSONResponse:
-        """ClickHouse is named but not needed: without it only what asks for history answers 503."""
-        redis, clickhouse = await asyncio.gather(parts.space.answers(), parts.history.answers())
+        """Within a second. ClickHouse and Kafka are named but not needed: without them only what asks them answers 503."""
+        redis, kafka, clickhouse = await asyncio.gather(redis_now(), kafka_now(), clickhouse_now())
         needed = {
             "redis": None if redis else "does not answer",
             "partitions": parts.partitions.trouble if parts.partitions is not None else None,
             "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
         }
         ready = all(reason is None for reason in needed.values())
-        told = {name: reason or "ok" for name, reason in needed.items()} | {"clickhouse": "ok" if clickhouse else "does not answer"}
+        named = {"kafka": kafka is not None, "clickhouse": clickhouse}
+        told = {name: reason or "ok" for name, reason in needed.items()}
+        told |= {name: "ok" if answers else "does not answer" for name, answers in named.items()}
         return JSONResponse({"status": "ready" if ready else "not ready", "parts": told}, 200 if ready else 503)
 
     @routes.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
@@ -147,13 +152,6 @@ def health(parts: Parts) -> APIRouter:
         return Response(generate_latest(parts.metrics.registry.collectors), media_type=CONTENT_TYPE_LATEST)
 
     return routes
-
-
-async def _or_none(answer: Awaitable[T]) -> T | None:
-    try:
-        return await answer
-    except (LiveAway, LogAway, HistoryAway, HistoryTooMuch, NotSettled):
-        return None
 
 
 def _stage(one: StageStanding) -> StageShape:

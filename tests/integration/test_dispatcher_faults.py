@@ -7,15 +7,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from services.messaging.adapters.ledger_reader import LedgerReader
+from services.messaging.adapters.request_log import KafkaRequestLog
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import MessageRequested, MessageStatus
 from shared.contracts.slots import slot
-from shared.contracts.topics import DISPATCH_CHECKPOINTED
+from shared.contracts.topics import DISPATCH_CHECKPOINTED, MESSAGE_REQUESTED
 from shared.definitions.durations import DAY_MS
 from tests.integration.messaging_installation import Installation, process_metric, request
 from tests.integration.slow_post import SlowPost
@@ -209,3 +212,23 @@ def test_two_processes_share_the_slots_and_one_leaving_hands_over(house: Install
         house.ask(wanted[50:])
         wait_until("the other takes all slots", lambda: house.settled(wanted))
     assert house.balance(wanted) == {"sent": 100}
+
+
+async def test_requests_are_read_again_by_their_offset_and_what_the_log_has_lost_is_not_waited_for(house: Installation) -> None:
+    wanted = [request("again", number) for number in range(60)]
+    house.ask(wanted)
+    asked = {one.dispatch_id.encode() for one in wanted}
+    mine = [record for record in house.read(MESSAGE_REQUESTED) if any(key in record.value() for key in asked)]
+    partition = Counter(record.partition() for record in mine).most_common(1)[0][0]
+    offsets = [record.offset() for record in mine if record.partition() == partition]
+    log = KafkaRequestLog(KafkaConnection(house.bootstrap), "again")
+    whole = await log.read(partition, offsets[0])
+    assert [record.offset for record in whole.records] == offsets
+    assert whole.end == offsets[-1] + 1
+    assert [record.offset for record in (await log.read(partition, offsets[2])).records] == offsets[2:]
+    admin = AdminClient({"bootstrap.servers": house.bootstrap})
+    for future in admin.delete_records([TopicPartition(MESSAGE_REQUESTED, partition, offsets[3])]).values():
+        future.result(30)
+    left = await log.read(partition, offsets[0])
+    assert [record.offset for record in left.records] == offsets[3:]
+    await log.close()

@@ -218,6 +218,23 @@ async def test_an_outage_costs_each_waiting_message_one_record_and_the_log_two_l
     assert [line["event"] for line in lines].count("provider takes messages again") == 1
 
 
+async def test_a_message_whose_calls_break_down_while_others_go_is_tried_ever_more_seldom(world: World) -> None:
+    world.provider.script[key(0)] = AWAY * 1000
+    world.ask(request(0), *(request(n) for n in range(1, 200)))
+    slot = world.start()
+    await world.until(lambda: len(world.provider.got) == 199)
+    tries = []
+    for number in range(200, 260):
+        world.ask(request(number))
+        slot.receive(world.records[-1:])
+        world.clock.now += 1
+        await world.until(lambda number=number: key(number) in world.provider.got)  # type: ignore[misc]
+        tries.append(world.ledger.last()[key(0)].attempts)
+    await world.stop(slot)
+    assert tries[-1] <= 8
+    assert world.status(0) == ("claimed", "provider_away")
+
+
 async def test_what_expires_while_the_provider_is_away_ends_without_a_try(world: World) -> None:
     for number in range(50):
         world.provider.script[key(number)] = AWAY * 1000

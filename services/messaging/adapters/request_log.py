@@ -15,6 +15,7 @@ from shared.runtime.ports import LogAway
 from shared.runtime.stage import ReadRecord
 
 CALL_S: Final = 10.0
+POLL_S: Final = 0.5
 PAGE: Final = 500
 PAGE_BYTES: Final = 1024 * 1024
 
@@ -23,6 +24,7 @@ class KafkaRequestLog:
     """One reader for all slots of the process, in a thread of its own. It belongs to no group and commits nothing."""
 
     def __init__(self, kafka: KafkaConnection, group: str) -> None:
+        self._closing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log")
         self._consumer = kafka.reader(
             {
@@ -46,9 +48,11 @@ class KafkaRequestLog:
         try:
             self._consumer.assign([TopicPartition(MESSAGE_REQUESTED, partition, start)])
             while size < PAGE_BYTES and len(found) < PAGE:
-                message = self._consumer.poll(0 if found else max(0.0, deadline - time.monotonic()))
+                message = self._consumer.poll(0 if found else POLL_S)
                 if message is None:
-                    break
+                    if found or self._closing or time.monotonic() > deadline:
+                        break
+                    continue
                 error = message.error()
                 if error is None:
                     found.append(record_of(message))
@@ -63,10 +67,12 @@ class KafkaRequestLog:
             raise LogAway(f"cannot read requests of slot {partition} again: {error}") from error
         finally:
             self._consumer.unassign()
-        if end == start:
+        if end <= start:
             raise LogAway(f"cannot read requests of slot {partition} again: nothing came from offset {start} in {CALL_S:g} s")
         return Page(found, end)
 
     async def close(self) -> None:
+        """What is being read is given up."""
+        self._closing = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
         self._thread.shutdown(wait=False)

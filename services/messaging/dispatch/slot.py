@@ -359,8 +359,10 @@ class DispatchSlot:
             match call.outcome:
                 case Deferred(reason=Reason.HELD_UP):
                     self.queue.back([call.item])
-                case Deferred(away=True):  # another may try whether the provider is back
+                case Deferred(away=True) if self._outlet.breaker.open:  # another may try whether the provider is back
                     self.queue.back([call.item], last=True)
+                case Deferred(away=True):  # it may be the message that the provider cannot bear
+                    self._put_off(call.item, self._habits.patience.after_breakdown(call.item.attempts))
                 case Deferred():
                     self._put_off(call.item, self._habits.patience.after(call.item.attempts))
                 case _:

@@ -21,6 +21,10 @@ class Patience:
         """Seconds until attempt number `attempts` + 1."""
         return float(min(self.longest, self.first * 2.0 ** min(attempts - 1, 30)))
 
+    def after_breakdown(self, attempts: int) -> float:
+        """Seconds until a message is tried again whose call broke down, while the provider takes others."""
+        return float(min(self.longest, self.provider_first * 2.0 ** min(attempts - 1, 30)))
+
 
 class Breaker:
     """Keeps calls from a provider that is away. While open, one call is let through when the wait is over: it decides."""

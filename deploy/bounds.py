@@ -59,12 +59,22 @@ INGEST: Final = (
     Bound("what waits for Kafka", "64 MB", "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
 )
 RUNTIME: Final = (
-    Bound("outputs and states of one batch", "4 MB and one record", "BATCH_BYTES", "", "the rest of the chunk is the next batch"),
+    Bound(
+        "outputs and states of one batch",
+        "4 MB and one record",
+        "BATCH_BYTES",
+        "rapport_batch_bytes",
+        "the rest of the chunk is the next batch",
+    ),
     Bound("records of one fetch", "2,000", "CHUNK_RECORDS", "rapport_consumer_lag_records", "the rest comes with the next"),
     Bound("decoded states of a slot", "1,000, twice as many at most", "CACHED_STATES_PER_SLOT", "", "read again from Redis"),
-    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "", "read again from Redis"),
+    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "rapport_cached_states_bytes", "read again from Redis"),
     Bound("chunks of a slot in hand", str(QUEUED_CHUNKS + 1), CONSTANT, "", "Faust fetches no more"),
     Bound("an output", _mb(MAX_OUTPUT_BYTES), CONSTANT, "rapport_dead_letters_total", "the record is a dead letter"),
+    Bound("what waits in one process for Kafka", "64 MB", CONSTANT, "rapport_publication_waiting_seconds", "slots wait"),
+    Bound(
+        "how long a slot of a bad deploy stands still", "30 to 600 s", "DEAD_LETTER_PAUSE_S", "rapport_slots_braked", "set aside, goes on"
+    ),
     Bound("partitions of an installation", str(MOST_PARTITIONS), "PARTITIONS", "", "the topics are not made"),
     Bound("records in the log", "28 days", "RETENTION_DAYS", "rapport_lost_to_retention_total", "gone from the log, kept in ClickHouse"),
 )
@@ -74,7 +84,8 @@ PEOPLE: Final = (
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
     Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
-    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "", "counts as absent"),
+    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "rapport_stage_ignored_numbers_total", "counts as absent"),
+    Bound("the sum of a bucket", "9.2 * 10^14", CONSTANT, "rapport_stage_ignored_numbers_total", "absent while it is; kept exactly"),
 )
 _HAND: Final = f"{LANE.hand} or {_mb(LANE.hand_bytes)}"
 _RENDERING: Final = f"{MOST_SECONDS * 1000:g} ms of processor time"

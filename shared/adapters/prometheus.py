@@ -67,6 +67,7 @@ class RuntimeMetrics(Observer):
             ("late", "rapport_stage_late_total"),
             ("absorbed", "rapport_stage_absorbed_total"),
             ("refused", "rapport_stage_refused_total"),
+            ("ignored", "rapport_stage_ignored_numbers_total"),
         ):
             if counts[count]:
                 counter(name).labels(stage).inc(counts[count])
@@ -89,6 +90,14 @@ class RuntimeMetrics(Observer):
 
     def rolled_back(self, stage: str) -> None:
         self.registry.counter("rapport_store_rolled_back_total").labels(stage).inc()
+
+    def committed(self, stage: str, batch: int, outbox: int, cached: int) -> None:
+        self.registry.histogram("rapport_batch_bytes").labels(stage).observe(batch)
+        self.registry.counter("rapport_outbox_bytes_total").labels(stage).inc(outbox)
+        self.registry.gauge("rapport_cached_states_bytes").labels(stage).set(cached)
+
+    def braked(self, stage: str, partition: int, stands: bool) -> None:
+        self.registry.gauge("rapport_slots_braked").labels(stage).inc(1 if stands else -1)
 
     def retried(self, stage: str) -> None:
         self.registry.counter("rapport_store_retries_total").labels(stage).inc()

@@ -33,6 +33,7 @@ class Membership(msgspec.Struct, array_like=True):
     `due`: the next instant, epoch ms, at which time alone may change something; 0 if none.
     `series`: feature id -> bucket, value, bucket, value, … by ascending bucket.
     `members`: segment -> since when, epoch ms. `left`: segment -> when it was left.
+    `beyond`: feature id -> bucket (as text) -> its sum as text, where 64 bits do not hold it; such a bucket is not in `series`.
     """
 
     version: int = 0
@@ -41,11 +42,12 @@ class Membership(msgspec.Struct, array_like=True):
     traits: dict[str, TraitFact] = {}
     members: dict[str, int] = {}
     left: dict[str, int] = {}
+    beyond: dict[str, dict[str, str]] = {}
 
     @property
     def blank(self) -> bool:
         """Nothing is known of the person and nothing has been decided."""
-        return not (self.version or self.due or self.series or self.traits or self.members or self.left)
+        return not (self.version or self.due or self.series or self.traits or self.members or self.left or self.beyond)
 
 
 VERSION: Final = 1
@@ -63,8 +65,15 @@ def members_index(segment: str) -> str:
 
 
 def encode_membership(state: Membership) -> bytes:
-    """Equal states give equal bytes; a blank state gives none."""
-    return b"" if state.blank else stamped(_encoder.encode(state), VERSION)
+    """Equal states give equal bytes; a blank state gives none.
+
+    `beyond` is written only where there is something in it, and is no new version: a release that does not know it takes such a sum for
+    absent, as this one does, and begins it anew. With a version of its own one person's absurd orders could forbid a step back.
+    """
+    if state.blank:
+        return b""
+    fields = (state.version, state.due, state.series, state.traits, state.members, state.left)
+    return stamped(_encoder.encode((*fields, state.beyond) if state.beyond else fields), VERSION)
 
 
 def decode_membership(raw: bytes) -> Membership:
@@ -78,4 +87,4 @@ def canonical_membership(raw: bytes) -> bytes:
     Left out is what tells of the order: the instants of transitions, and under which plan they were decided.
     """
     state = decode_membership(raw)
-    return _encoder.encode((state.series, state.traits, sorted(state.members)))
+    return _encoder.encode((state.series, state.traits, sorted(state.members), state.beyond))

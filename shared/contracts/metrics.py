@@ -25,6 +25,7 @@ class Metric:
     buckets: tuple[float, ...] = ()
 
 
+BATCH_BYTES: Final = tuple(float(1024 * 4**power) for power in range(9))
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
@@ -43,10 +44,20 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_stage_absorbed_total", C, ("stage",), "blobs of merged people folded in"),
     Metric("rapport_stage_refused_total", C, ("stage",), "parts of a person's state left out by its bound; of journeys: passages"),
     Metric(
+        "rapport_stage_ignored_numbers_total",
+        C,
+        ("stage",),
+        "numbers out of range that count as absent: single ones, and sums beyond 64 bits",
+    ),
+    Metric(
         "rapport_stage_seconds", H, ("stage",), "log-append time of a record to its effects being durable: the last of each chunk", SECONDS
     ),
     Metric("rapport_stage_chunk_seconds", H, ("stage",), "one chunk from load to delivery reports", SECONDS),
+    Metric("rapport_batch_bytes", H, ("stage",), "outputs and states of one commit; RAPPORT_BATCH_BYTES bounds them", BATCH_BYTES),
+    Metric("rapport_outbox_bytes_total", C, ("stage",), "bytes of outputs committed"),
+    Metric("rapport_cached_states_bytes", G, ("stage",), "memory that decoded states of the slot that committed last take, about"),
     Metric("rapport_dead_letters_total", C, ("stage", "topic"), "records set aside because they could not be folded"),
+    Metric("rapport_slots_braked", G, ("stage",), "owned slots that stand still because records of most keys cannot be folded"),
     Metric("rapport_timers_fired_total", C, ("stage",), "timers fired"),
     Metric("rapport_timer_delay_seconds", G, ("stage",), "wall clock minus the stage's own time when timers last fired"),
     Metric(
@@ -70,7 +81,8 @@ METRICS: Final[tuple[Metric, ...]] = (
         "rapport_consumer_lag_records",
         G,
         ("stage", "topic"),
-        "records between what is applied and the end of the log, all owned partitions",
+        "records between what is applied and the end of the log, all owned partitions; up to 64 (the square of the partitions) in an idle "
+        "system are clock records, which are applied with the next record",
     ),
     Metric("rapport_consumer_lag_seconds", G, ("stage",), "age of the newest applied record while records wait behind it, else 0"),
 )

@@ -34,6 +34,11 @@ def scaled_text(text: str) -> int | None:
     return scaled(Decimal(text))
 
 
+def is_too_large(text: str) -> bool:
+    """Whether `text` is a decimal number that `scaled_text` takes for absent because of its size."""
+    return len(text) <= _MAX_TEXT and _NUMBER.fullmatch(text) is not None and scaled_text(text) is None
+
+
 def fits(value: Decimal) -> bool:
     """Whether `value` can be compared exactly: at most four places, and not too large."""
     number = scaled(value)

@@ -9,6 +9,7 @@ from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
+from shared.runtime.brake import FailedKey, masked
 from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable
 from shared.runtime.meta import CAUSE_BITS, Meta
@@ -42,9 +43,10 @@ class Batch(Generic[S, R]):
         self.timers: dict[str, int] = {}
         self.earliest_timer: int | None = None
         self.side_drops: list[str] = []
-        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0}
+        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0, "ignored": 0}
         self.clocks_only = True
-        self.first_failure: str | None = None
+        self.passed: set[str] = set()
+        self.failed: dict[str, FailedKey] = {}
         self.due = False
         self.woken = 0
         self._limit = limit
@@ -100,6 +102,7 @@ class Batch(Generic[S, R]):
     def close(self) -> None:
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
         self.counts["refused"] = self.step.refused
+        self.counts["ignored"] = self.step.ignored
         self._touched_size = 0
         for key, entry in self.dirty.items():
             blob = self.states[key] = self._closed(key, entry)
@@ -173,6 +176,7 @@ class Batch(Generic[S, R]):
             kind = late_kind
             record = ReadRecord(*origin, record.timestamp, record.key, record.value, record.headers)
         self.counts["folded"] += 1
+        self.passed.add(key)
         entry = self.entries(key)
         if kind == b"moved":
             self._absorb(entry, record)
@@ -316,6 +320,7 @@ class Batch(Generic[S, R]):
                 continue
             try:
                 entry.state = self.stage.wake(self._state(entry, key), step)
+                self.passed.add(key)
                 self._touched(key, entry)
                 if self.watched:
                     self._watch()
@@ -351,10 +356,10 @@ class Batch(Generic[S, R]):
     def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
         step = self.step
         self.counts["failed"] += 1
-        if self.first_failure is None:
-            where = f"{record.topic}[{record.partition}] offset {record.offset}"
-            kind = failure.detail.partition(":")[0]  # what follows may quote a person's data
-            self.first_failure = f"{where}: {failure.reason.value} ({kind})"
+        name = (key or b"").decode(errors="replace")
+        kind = failure.detail.partition(":")[0]  # what follows may quote a person's data
+        where = f"{record.topic}[{record.partition}] offset {record.offset}"
+        self.failed[name] = FailedKey(masked(name), f"{failure.reason.value} ({kind})", where)
         letter = FailedRecord(
             stage=self.stage.name,
             topic=record.topic,
@@ -367,7 +372,6 @@ class Batch(Generic[S, R]):
             value=None if failure.bare else record.value,
             headers=[] if failure.bare else list(record.headers),
         )
-        name = (key or b"").decode(errors="replace")
         step.emit(RECORD_FAILED, name, FAILED_ENCODER.encode(letter), ("reason", failure.reason.value.encode()), partition=step.partition)
 
     @property

@@ -1,44 +1,107 @@
-"""Stops a bad deploy: a worker that fails most of its records must not shovel the log into the dead letters."""
+"""Stops a bad deploy: a slot that fails most of the people it meets must not shovel its log into the dead letters.
 
-from collections import deque
-from collections.abc import Mapping
-from typing import Final
+What counts is keys, not records: whatever one person sends, they are one. A slot whose brake has caught stands still before it commits
+anything of the batch, says so, and goes on after a pause: the batch then passes, failures as dead letters. So nobody who finds a record
+that cannot be folded stops a slot for good. As long as it goes on like that each pause is twice as long as the last.
+"""
 
-from shared.runtime.ports import Halted
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from hashlib import sha256
+from typing import Final, NamedTuple, Protocol
+
+import structlog
 
 WINDOW: Final = 1000
 LEAST: Final = 100
-"""Fewer failures than this never halt: a few bad events of one client are ordinary."""
+"""Fewer keys that fail never catch: a few bad events of some clients are ordinary."""
+LONGEST_PAUSE_S: Final = 600.0
+CAUSES_NAMED: Final = 3
+_log = structlog.get_logger("runtime")
+
+
+class FailedKey(NamedTuple):
+    """Why a key's last record failed (`reason (kind of error)`), and where it stands. `key` is masked."""
+
+    key: str
+    cause: str
+    where: str
+
+
+class Folded(Protocol):
+    """What the brake sees of a batch."""
+
+    counts: dict[str, int]
+    passed: set[str]
+    failed: dict[str, FailedKey]
+
+
+class Caught(NamedTuple):
+    """`words` say what happened and what to do, without a person's data."""
+
+    pause_s: float
+    words: str
+
+
+def masked(key: str) -> str:
+    """Tells keys apart in a log without naming anybody."""
+    return "#" + sha256(key.encode("utf-8", "replace")).hexdigest()[:8]
 
 
 class Brake:
-    """Looks at the last `WINDOW` records of a slot."""
+    """Looks at the keys of the last `WINDOW` records of a slot."""
 
-    def __init__(self, ratio: float) -> None:
+    def __init__(self, ratio: float, first_pause_s: float) -> None:
         self._ratio = ratio
-        self._recent: deque[tuple[int, int]] = deque()
-        self._folded = 0
-        self._failed = 0
+        self._first_pause_s = first_pause_s
+        self._recent: deque[tuple[int, AbstractSet[str], Mapping[str, FailedKey]]] = deque()
+        self._records = self._calm = self._times = 0
 
-    def check(self, counts: Mapping[str, int], stage: str, example: str | None = None) -> None:
-        """Called before a batch is committed; `example` is one of its failures, in words.
-
-        Raises Halted if too many of the last records failed.
-        """
-        folded, failed = counts["folded"], counts["failed"]
-        if not folded and not failed:
+    async def hold(self, batch: Folded, slot: str, tell: Callable[[str | None], None]) -> None:
+        """Stand still for a while if `batch`, not yet committed, catches. `tell` is given the words, and None afterwards."""
+        caught = self.check(batch.counts["folded"] + batch.counts["failed"], batch.passed, batch.failed, slot)
+        if caught is None:
             return
-        self._recent.append((folded, failed))
-        self._folded += folded
-        self._failed += failed
-        while self._folded + self._failed > WINDOW and len(self._recent) > 1:
-            old_folded, old_failed = self._recent.popleft()
-            self._folded -= old_folded
-            self._failed -= old_failed
-        total = self._folded + self._failed
-        if self._failed >= LEAST and self._failed > self._ratio * total:
-            raise Halted(
-                f"{self._failed} of the last {total} records of stage {stage} could not be folded (limit {self._ratio:.0%}), one of them: "
-                f"{example}. Nothing of this chunk was committed; what failed before it is in rapport.record.failed.v1. Mend the cause "
-                "and start again; RAPPORT_DEAD_LETTER_HALT_RATIO=1 goes on anyway"
-            )
+        _log.error("most records fail", detail=caught.words)
+        tell(caught.words)
+        try:
+            await asyncio.sleep(caught.pause_s)
+        finally:
+            tell(None)
+
+    def check(self, records: int, passed: AbstractSet[str], failed: Mapping[str, FailedKey], slot: str) -> Caught | None:
+        """Called before a batch of `records` is committed; `passed` and `failed` are its keys. `slot`: its name in words."""
+        if not records:
+            return None
+        self._recent.append((records, passed, failed))
+        self._records += records
+        while self._records > WINDOW and len(self._recent) > 1:
+            self._records -= self._recent.popleft()[0]
+        self._calm += records
+        if self._calm > WINDOW:
+            self._times = 0
+        if not any(keys for _, _, keys in self._recent):
+            return None
+        bad = {key: one for _, _, keys in self._recent for key, one in keys.items()}
+        total = len(bad.keys() | {key for _, keys, _ in self._recent for key in keys})
+        if len(bad) < LEAST or len(bad) <= self._ratio * total:
+            return None
+        pause_s = min(self._first_pause_s * 2**self._times, LONGEST_PAUSE_S)
+        self._times, self._calm, self._records = self._times + 1, 0, 0
+        self._recent.clear()
+        return Caught(pause_s, self._words(slot, bad, total, pause_s))
+
+    def _words(self, slot: str, bad: Mapping[str, FailedKey], total: int, pause_s: float) -> str:
+        causes = Counter(one.cause for one in bad.values())
+        examples = {one.cause: one for one in bad.values()}
+        told = "; ".join(
+            f"{cause}: {times} keys, one of them {examples[cause].key} at {examples[cause].where}"
+            for cause, times in causes.most_common(CAUSES_NAMED)
+        )
+        return (
+            f"{slot} stands still for {pause_s:.0f} s: records of {len(bad)} of the last {total} keys could not be folded (limit "
+            f"{self._ratio:.0%}). {told}. Nothing of this batch is committed. A bad deploy: roll it back now, and nothing is lost. Else do "
+            "nothing: after the pause they are set aside and the rest goes on; GET /api/v1/dead-letters shows each by its offset"
+        )

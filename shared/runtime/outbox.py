@@ -29,6 +29,14 @@ def decode_outbox(raw: bytes) -> Outbox:
         return _decoder.decode(opened(raw, VERSION, "the outbox of a slot")[1])
 
 
+def drop_lost(outbox: Outbox, first: int) -> int:
+    """Drop what passes on records below `first`, where their log begins now; answers how many that are."""
+    there = [output for output in outbox.outputs if output.value is not None or output.source_offset >= first]
+    lost = len(outbox.outputs) - len(there)
+    outbox.outputs = there
+    return lost
+
+
 async def passed_on(log: Log, outbox: Outbox, partition: int) -> dict[int, bytes | None]:
     """The values that outputs without one pass on, by the offset of their input record."""
     sources = {output.source_offset for output in outbox.outputs if output.value is None}

@@ -32,5 +32,9 @@ class RuntimeSettings(KafkaSettings, RedisSettings):
         60.0, description="seconds without progress, though records wait and servers answer, after which the worker exits"
     )
     drain_s: float = Field(20.0, description="seconds a stopping worker may take to finish what it has in hand")
-    dead_letter_halt_ratio: float = Field(0.5, description="share of dead letters in the last 1,000 records above which the worker halts")
-    unsafe_fence_off: bool = Field(False, description="tests only: apply what Kafka redelivers, to show that the fence is what prevents it")
+    dead_letter_halt_ratio: float = Field(
+        0.5, description="share of keys that fail, of those of the last 1,000 records, above which a slot stands still; 1: never"
+    )
+    dead_letter_pause_s: float = Field(
+        30.0, ge=0, description="seconds for which it stands still the first time, each time twice as long as the last, 600 at most"
+    )

@@ -6,6 +6,7 @@ A crash anywhere between is made good by the next owner: it publishes the outbox
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Generic, TypeVar
@@ -21,7 +22,7 @@ from shared.runtime.forgetting import open_slot, still_held
 from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
-from shared.runtime.outbox import Outbox, decode_outbox, encode_outbox, passed_on
+from shared.runtime.outbox import Outbox, decode_outbox, drop_lost, encode_outbox, passed_on
 from shared.runtime.ports import Commit, Fenced, Log, LogAway, RolledBack, StateStore, StoreAway, TopicPartition
 from shared.runtime.positions import start_of, tail_lost
 from shared.runtime.published import Newest, Tails
@@ -32,6 +33,8 @@ S = TypeVar("S")
 R = TypeVar("R")
 
 TIMER_PAGE = 500
+OUTBOX_IDLE_S = 10.0
+"""After so long without a commit a slot's outbox, long since published, is replaced by nothing."""
 _log = structlog.get_logger("runtime")
 
 
@@ -50,8 +53,7 @@ class Slot(Generic[S, R]):
         cache_size: int = 1000,
         cache_bytes: int = 4 << 20,
         batch_bytes: int = 4 << 20,
-        halt_ratio: float = 0.5,
-        fenced: bool = True,
+        brake: Brake | None = None,
         wanted: Callable[[], bool] = lambda: True,
         tails: Tails | None = None,
     ) -> None:
@@ -61,11 +63,10 @@ class Slot(Generic[S, R]):
         self.log = log
         self.observer = observer
         self.group = group
-        self.fenced = fenced
         self.wanted = wanted
         self.lock = asyncio.Lock()
         self._tails = tails or Tails(log, stage)
-        self._brake = Brake(halt_ratio)
+        self._brake = brake or Brake(0.5, 30.0)
         self.token: str | None = None
         self.meta = Meta()
         self.position: dict[str, int] = {}
@@ -81,6 +82,8 @@ class Slot(Generic[S, R]):
         self._retracing = False
         self._first_due: int | None = None
         self.waits_for: str | None = None
+        self.braked: str | None = None
+        self._outbox_since: float | None = None
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
         """Apply a chunk of consecutive records and publish what follows from it; True when all of it is durable.
@@ -107,6 +110,15 @@ class Slot(Generic[S, R]):
         async with self.lock:
             if self.token is not None:
                 await self._persist(self._held)
+
+    async def forget_outbox(self) -> None:
+        """Replace the outbox of a slot that has been idle for a while by nothing, once: what it holds is published, and may be personal."""
+        since = self._outbox_since
+        if since is None or time.monotonic() - since < OUTBOX_IDLE_S:
+            return
+        async with self.lock:
+            if self.token is not None and self._outbox_since == since:
+                await self._persist(self._commit_alone)
 
     async def _held(self) -> None:
         await still_held(self.store, self.token, self.meta.seq)
@@ -159,15 +171,11 @@ class Slot(Generic[S, R]):
         fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition, self.stage.reads)
         meta = Meta.decode(fields)
         meta.written = max(meta.written, self.stage.writes)
-        if not self.fenced:
-            meta.fences.clear()
-            meta.seen.clear()
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
         bounds = await self.log.bounds(inputs)
         committed = await self.log.committed(self.group, inputs)
-        for topic, partition in inputs:
-            fence = meta.fences.get(topic) if self.fenced else max(bounds[topic, partition][0], committed[topic, partition])
-            meta.fences[topic] = start_of(self.stage.name, topic, partition, fence, bounds[topic, partition], self.observer)
+        for where in inputs:
+            meta.fences[where[0]] = start_of(self.stage.name, *where, meta.fences.get(where[0]), bounds[where], self.observer)
         self.meta = meta
         self.position = dict(meta.fences)
         self._targets = {topic: end for (topic, _), (_, end) in bounds.items()}
@@ -182,13 +190,11 @@ class Slot(Generic[S, R]):
             await self._publish_left_over(decode_outbox(raw_outbox), bounds)
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
-        if self.fenced:
-            await self._retrace({topic: first for (topic, _), (first, _) in bounds.items()})
+        await self._retrace({topic: first for (topic, _), (first, _) in bounds.items()})
         self._all_new()
-        if self.fenced:
-            for topic, partition in inputs:
-                end = bounds[topic, partition][1]
-                await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+        for topic, partition in inputs:
+            end = bounds[topic, partition][1]
+            await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
 
     async def _retrace(self, first: Mapping[str, int]) -> None:
         """Go the way again that led to what is published: fold what it followed from, in the same order."""
@@ -198,11 +204,8 @@ class Slot(Generic[S, R]):
         told = Told(self.log, self.stage.name, self.partition)
         async for turn in told.turns(self.meta.published.get(told.where, 0), dict(self.position), first):
             if strays(turn.at, self.position):
-                _log.error(
-                    "the store holds what was never published and went otherwise since: restore another copy, or none",
-                    stage=self.stage.name,
-                    slot=self.partition,
-                )
+                words = "the store holds what was never published and went otherwise since: restore another copy, or none"
+                _log.error(words, stage=self.stage.name, slot=self.partition)
             for topic in self.stage.inputs:
                 await self._reread_up_to(topic, turn.at[topic])
             self._turns.on = turn.to
@@ -230,12 +233,10 @@ class Slot(Generic[S, R]):
             self.meta.published.update(ends)
 
     async def _publish_left_over(self, outbox: Outbox, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        first = bounds[outbox.topic, self.partition][0] if (outbox.topic, self.partition) in bounds else 0
-        gone = [output for output in outbox.outputs if output.value is None and output.source_offset < first]
-        if gone:  # they passed on records that have left the log since
-            self.observer.lost_to_retention(self.stage.name, len(gone))
-            _log.error("outputs cannot be published: their inputs left the log", stage=self.stage.name, slot=self.partition, lost=len(gone))
-            outbox.outputs = [output for output in outbox.outputs if output.value is not None or output.source_offset >= first]
+        lost = drop_lost(outbox, bounds.get((outbox.topic, self.partition), (0, 0))[0])
+        if lost:
+            self.observer.lost_to_retention(self.stage.name, lost)
+            _log.error("outputs cannot be published: their inputs left the log", stage=self.stage.name, slot=self.partition, lost=lost)
         await self._publish(outbox.outputs, await passed_on(self.log, outbox, self.partition))
 
     async def _publish(self, outputs: Sequence[Output], values: dict[int, bytes | None]) -> None:
@@ -272,9 +273,13 @@ class Slot(Generic[S, R]):
     async def _rebuilt(self) -> None:
         if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
             self.meta.rebuilding = False
-            turns = self._turns.take()
-            await self._commit(None, encode_outbox(Outbox("", turns)) if turns else b"")
-            await self._publish(turns, {})
+            await self._commit_alone()
+
+    async def _commit_alone(self) -> None:
+        """Commit where the slot stands, and turns that have not been told."""
+        turns = self._turns.take()
+        await self._commit(None, encode_outbox(Outbox("", turns)) if turns else b"")
+        await self._publish(turns, {})
 
     async def _apply(self, topic: str, records: Sequence[Record]) -> None:
         """Fold and commit `records`, in as few commits as failures, timers and the byte bound allow."""
@@ -360,7 +365,8 @@ class Slot(Generic[S, R]):
     async def _finish(self, batch: Batch[S, R], values: dict[int, bytes | None]) -> None:
         """Commit what a batch did and publish its outputs."""
         topic = batch.step.topic
-        self._brake.check(batch.counts, self.stage.name, batch.first_failure)
+        if not self._retracing:  # what is published already was passed once, and passes again
+            await self._brake.hold(batch, f"stage {self.stage.name}, slot {self.partition}", self._stand_still)
         self.observer.folded(self.stage.name, topic, batch.counts)
         if batch.clocks_only:
             return  # an idle system stays idle: the next commit covers the clocks
@@ -375,6 +381,10 @@ class Slot(Generic[S, R]):
         failpoint(f"{self.stage.name}.before_ack")
         self._cache.rotate()
 
+    def _stand_still(self, words: str | None) -> None:
+        self.braked = words
+        self.observer.braked(self.stage.name, self.partition, words is not None)
+
     async def _commit(self, batch: Batch[S, R] | None, outbox: bytes) -> None:
         if self.token is None:
             raise Fenced("the slot was released while it worked")
@@ -386,3 +396,5 @@ class Slot(Generic[S, R]):
             commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
             commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
         await self.store.commit(commit)
+        self.observer.committed(self.stage.name, len(outbox) + sum(map(len, commit.states.values())), len(outbox), self._cache.bytes)
+        self._outbox_since = time.monotonic() if outbox else None

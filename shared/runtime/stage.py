@@ -91,6 +91,7 @@ class Step:
     record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
     that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. `size`: what was put out so far weighs.
     `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
+    `ignored`: numbers out of range that were taken for absent; a fold adds to it.
     """
 
     __slots__ = (
@@ -98,6 +99,7 @@ class Step:
         "at",
         "cause_prefix",
         "held",
+        "ignored",
         "index",
         "key",
         "merged_from",
@@ -132,6 +134,7 @@ class Step:
         self.sides: list[tuple[str, float, bytes]] = []
         self.size = 0
         self.refused = 0
+        self.ignored = 0
         self._last: dict[tuple[str, str], Output] = {}
 
     @property

@@ -15,6 +15,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from shared.runtime.brake import Brake
 from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
@@ -137,8 +138,7 @@ class StageWorker:
             cache_size=settings.cached_states_per_slot,
             cache_bytes=settings.cached_bytes_per_slot,
             batch_bytes=settings.batch_bytes,
-            halt_ratio=settings.dead_letter_halt_ratio,
-            fenced=not settings.unsafe_fence_off,
+            brake=Brake(settings.dead_letter_halt_ratio, settings.dead_letter_pause_s),
             wanted=lambda: self.slots.get(partition) is slot,
             tails=self._tails,
         )

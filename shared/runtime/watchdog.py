@@ -5,14 +5,15 @@ move for `stall_s`, and both Kafka and Redis answer, then the fault is this proc
 """
 
 import asyncio
+import faulthandler
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
 
 from shared.runtime.observer import Observer
-from shared.runtime.ports import Halted, LogAway, StoreAway
+from shared.runtime.ports import Halted, LogAway, StoreAway, TopicPartition
 from shared.runtime.slot import Slot
 from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import LogWithEnds
@@ -36,6 +37,11 @@ class Watchdog:
         self._stall_s = stall_s
         self._moved: dict[tuple[str, int], tuple[dict[str, int], float]] = {}
         self.lag: dict[str, int] = {}
+        self._asking: float | None = None
+
+    def silent_s(self) -> float:
+        """Seconds since which Kafka has been asked for the ends of the log without an answer; 0 if it answers."""
+        return 0.0 if self._asking is None else time.monotonic() - self._asking
 
     async def run(self) -> None:
         """Raises Halted on a stall."""
@@ -52,7 +58,7 @@ class Watchdog:
         stage = worker.stage
         slots = list(worker.slots.values())
         wanted = [(topic, slot.partition) for slot in slots for topic in stage.inputs]
-        ends = await self._log.ends(wanted) if wanted else {}
+        ends = await self._ends(wanted) if wanted else {}
         now = time.monotonic()
         lag = dict.fromkeys(stage.inputs, 0)
         oldest_ms = 0
@@ -68,6 +74,7 @@ class Watchdog:
                 stalled.append(str(slot.partition))
             elif not slot.lock.locked():
                 await slot.check()
+                await slot.forget_outbox()
                 if still_s > QUIET_S:
                     await slot.catch_up()  # the consumer will not bring what stands below its own position
         self.lag[stage.name] = sum(lag.values())
@@ -75,16 +82,24 @@ class Watchdog:
         self._observer.slots(stage.name, len(slots), sum(slot.meta.rebuilding for slot in slots), lag, seconds)
         if stalled:
             await self._ping()
+            faulthandler.dump_traceback(all_threads=True)  # where it stands, before it is gone
             raise Halted(
                 f"stage {stage.name}, slots {', '.join(stalled)}: no progress for {self._stall_s} s, though Kafka and Redis answer"
             )
 
+    async def _ends(self, wanted: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        if self._asking is None:
+            self._asking = time.monotonic()
+        ends = await self._log.ends(wanted)
+        self._asking = None
+        return ends
+
     def _still_s(self, stage: str, slot: Slot[Any, Any], behind: bool, now: float) -> float:
-        """For how many seconds nothing has moved in a slot that has something to read. A slot that is being taken over is moving."""
+        """For how many seconds nothing has moved in a slot that has something to read. What is taken over, or braked, is moving."""
         place = (stage, slot.partition)
         positions = dict(slot.position)
         last, since = self._moved.get(place, ({}, now))
-        if not behind or slot.token is None or positions != last:
+        if not behind or slot.token is None or slot.braked or positions != last:
             self._moved[place] = (positions, now)
             return 0.0
         return now - since

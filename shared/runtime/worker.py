@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn, Protocol
 
+import redis.asyncio as redis
 import structlog
 import uvloop
 
@@ -17,7 +18,7 @@ from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.contracts.metrics import Metric
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
-from shared.runtime.ports import Halted
+from shared.runtime.ports import Halted, StateStore
 from shared.runtime.settings import RuntimeSettings
 from shared.runtime.stage import Stage
 from shared.runtime.stage_worker import StageWorker
@@ -25,7 +26,7 @@ from shared.runtime.ticker import Ticker
 from shared.runtime.watchdog import Watchdog
 
 ACKNOWLEDGED_S: Final = 5.0
-"""A publication that waits longer for Kafka is told on /readyz: librdkafka itself waits without a word."""
+"""Whoever waits longer for Kafka says so on /readyz: librdkafka itself waits without a word."""
 _log = structlog.get_logger("worker")
 
 
@@ -58,11 +59,12 @@ def run(
     settings: RuntimeSettings,
     metrics: Sequence[Metric] = (),
     companions: Sequence[Companion] = (),
+    store: Callable[[redis.Redis, str, int], StateStore] = RedisStore,
 ) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
     configure_logs(settings.log_level, service)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_Process(service, stages, settings, metrics, companions).run())
+    return asyncio.run(_Process(service, stages, settings, metrics, companions, store).run())
 
 
 class _Process:
@@ -73,6 +75,7 @@ class _Process:
         settings: RuntimeSettings,
         metrics: Sequence[Metric],
         companions: Sequence[Companion],
+        store: Callable[[redis.Redis, str, int], StateStore],
     ) -> None:
         self._service = service
         self._companions = companions
@@ -81,6 +84,8 @@ class _Process:
         self._observer = RuntimeMetrics(self._registry)
         self._stages = stages
         self._workers: list[StageWorker] = []
+        self._new_store = store
+        self._watchdog: Watchdog | None = None
         used = {topic for stage in stages for topic in (*stage.inputs, *stage.output_topics())}
         used |= {topic for companion in companions for topic in companion.topics}
         self._partitions = PartitionsOfLog(settings.kafka, used)
@@ -116,7 +121,8 @@ class _Process:
         self._observer.partitions(await self._partitions.settle())
         settings = self._settings
         self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
-        self._begin(Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s).run())
+        self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
+        self._begin(self._watchdog.run())
         self._begin(self._faust())
         for worker in self._workers:
             if worker.stage.name == "resolver":
@@ -136,8 +142,8 @@ class _Process:
         publisher.close()
         os._exit(1)
 
-    def _store(self, stage: str, partition: int) -> RedisStore:
-        return RedisStore(self._redis, stage, partition)
+    def _store(self, stage: str, partition: int) -> StateStore:
+        return self._new_store(self._redis, stage, partition)
 
     def _end(self, reason: BaseException | None) -> None:
         if not self._ended.done():
@@ -174,18 +180,26 @@ class _Process:
         out: dict[str, str | None] = {}
         for worker in self._workers:
             waiting = [slot.partition for slot in worker.slots.values() if slot.token is None]
+            braked = next((slot.braked for slot in worker.slots.values() if slot.braked), None)
             if not worker.assigned:
                 out[worker.stage.name] = "waiting for Kafka to assign slots"
             elif waiting:
                 why = next((slot.waits_for for slot in worker.slots.values() if slot.waits_for is not None), None)
                 out[worker.stage.name] = f"taking over slots {waiting}" if why is None else f"slots {waiting} wait: {why}"
             else:
-                out[worker.stage.name] = None
-        waiting_s = self._publisher.waiting_s()
-        out["kafka"] = f"records wait for its acknowledgement since {waiting_s:.0f} s" if waiting_s > ACKNOWLEDGED_S else None
+                out[worker.stage.name] = braked
+        out["kafka"] = self._silence()
         for companion in self._companions:
             out |= companion.readiness()
         return out
+
+    def _silence(self) -> str | None:
+        """What Kafka has been asked and does not answer."""
+        waiting_s = self._publisher.waiting_s()
+        if waiting_s > ACKNOWLEDGED_S:
+            return f"records wait for its acknowledgement since {waiting_s:.0f} s"
+        silent_s = 0.0 if self._watchdog is None else self._watchdog.silent_s()
+        return f"does not say since {silent_s:.0f} s how far its log goes" if silent_s > ACKNOWLEDGED_S else None
 
     def _notes(self) -> dict[str, str]:
         return {name: told for companion in self._companions for name, told in companion.notes().items()}

@@ -19,7 +19,7 @@ SKIPPING = {
 def _pytest(file: Path, **env: str) -> subprocess.CompletedProcess[str]:
     argv = [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", "-p", "no:cacheprovider", "-p", "tests.conftest", str(file)]
     clean = {name: value for name, value in os.environ.items() if name not in ("RAPPORT_REQUIRE_ALL", "PYTEST_ADDOPTS")}
-    return subprocess.run(argv, cwd=PROJECT, env=clean | env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=PROJECT, env=clean | env, capture_output=True, text=True, timeout=240, check=False)
 
 
 @pytest.mark.parametrize("how", SKIPPING)

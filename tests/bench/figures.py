@@ -1,6 +1,6 @@
 """All figures of a run, and what they are to be."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tests.bench.hardware import Hardware
@@ -20,7 +20,10 @@ GATEWAY = {1: 11_800.0, 20: 31_000.0, 100: 39_000.0}
 
 @dataclass
 class Figures:
-    """What could be measured. `unmeasured`: what -> why not. Bytes, seconds, events a second, CPU microseconds an event."""
+    """What could be measured. `unmeasured`: what -> why not. `idle`: partitions -> cores by part.
+
+    Bytes, seconds, events a second, CPU microseconds an event.
+    """
 
     hardware: Hardware
     seconds: float
@@ -32,6 +35,7 @@ class Figures:
     profile_bytes: ProfileBytes | None = None
     limit: Limit | None = None
     alone: dict[int, Alone] = field(default_factory=dict)
+    idle: dict[int, Mapping[str, float]] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
 
 
@@ -57,6 +61,9 @@ def lines(figures: Figures) -> Iterator[Line]:
         target = GATEWAY[batch]
         what = f"ingest alone, {how} on {alone.connections} connections"
         yield Line(what, f"{alone.rate:,.0f}/s (p99 {alone.p99_ms:,.0f} ms)", f"> {target:,.0f}/s", alone.rate > target)
+    for count, cores in sorted(figures.idle.items()):
+        spent = ", ".join(f"{part} {used:.1%}" for part, used in cores.items() if used >= 0.0005)
+        yield Line(f"idle, {count} partitions, of one core", f"{sum(cores.values()):.0%}: {spent}")
     for what, why in figures.unmeasured.items():
         yield Line(what, f"not measured: {why}", "", None)
 

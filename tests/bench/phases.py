@@ -11,7 +11,7 @@ from httpx import HTTPError
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from tests.bench import ingest_alone, latency, limit, profile_bytes
+from tests.bench import idle, ingest_alone, latency, limit, profile_bytes
 from tests.bench.figures import Figures
 from tests.bench.generator import write_templates
 from tests.bench.hardware import hardware
@@ -20,8 +20,10 @@ from tests.bench.sustained import SHORT_SECONDS, Trial, highest, run_trial, sett
 from tests.bench.system import NotMeasuredError, System, running
 from tests.bench.usage import usage
 
-PHASES = ("small", "sustained-100", "sustained-20", "alone")
-"""small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
+PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle")
+"""idle: CPU where nothing happens, with few and many partitions.
+
+small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
 WARM_UP_RATE, WARM_UP_SECONDS = 2_000.0, 30.0
 """Kafka's JVM compiles what it runs often: a broker that has just started costs five times as much."""
 NO_LIMIT_OF_A_KEY = {"RAPPORT_RATE_PER_KEY": "1000000"}
@@ -50,6 +52,8 @@ class Bench:
                             self._small(made)
                         case "alone":
                             self._alone(made)
+                        case "idle":
+                            self._idle()
                         case _:
                             self._sustained(made, int(phase.rpartition("-")[2]))
 
@@ -89,6 +93,12 @@ class Bench:
             run_trial(system, gauge, made, WARM_UP_RATE, batch, min(WARM_UP_SECONDS, self._seconds))
             self._say(f"batches of {batch}: looking for the highest rate")
             self.figures.sustained[batch] = highest(attempt, self._say)
+
+    def _idle(self) -> None:
+        for count in idle.COUNTS:
+            with self._guarded(f"idle with {count} partitions"):
+                cores = self.figures.idle[count] = idle.measure(count, self._without, self._seconds)
+                self._say(f"idle with {count} partitions: {sum(cores.values()):.0%} of a core")
 
     def _alone(self, made: Path) -> None:
         with running(only=("kafka", "topics", "ingest")) as system:

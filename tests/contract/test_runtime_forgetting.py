@@ -9,7 +9,6 @@ from tests.contract.conftest import Worlds
 from tests.contract.slot_worlds import World
 
 KEY = "u:1"
-HERE = slot(KEY)
 
 
 async def four_and_a_timer(world: World) -> None:
@@ -32,8 +31,8 @@ async def test_a_takeover_that_finds_a_key_of_the_slot_gone_refolds_it_whole(wor
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    await world.lose(HERE, part)
-    await world.slot(HERE).take_over()
+    await world.lose(slot(KEY), part)
+    await world.slot(slot(KEY)).take_over()
     await is_whole(world)
 
 
@@ -41,8 +40,8 @@ async def test_a_takeover_that_finds_a_key_of_the_slot_gone_refolds_it_whole(wor
 async def test_an_idle_slot_notices_that_a_key_of_it_is_gone(worlds: Worlds, part: str) -> None:
     world = await worlds()
     await four_and_a_timer(world)
-    await world.lose(HERE, part)
-    await world.slot(HERE).check()
+    await world.lose(slot(KEY), part)
+    await world.slot(slot(KEY)).check()
     await is_whole(world)
 
 
@@ -51,7 +50,7 @@ async def test_a_busy_slot_notices_at_its_next_commit_that_its_timers_are_gone(w
     for n in range(3):
         world.put(KEY, add=n, sleep_until=5_000)
     await world.run()
-    await world.lose(HERE, "t")
+    await world.lose(slot(KEY), "t")
     world.put(KEY, add=3, sleep_until=5_000)
     await world.run()
     await is_whole(world)
@@ -61,19 +60,19 @@ async def test_side_blobs_and_states_of_keys_that_the_log_no_longer_has_are_forg
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    await world.lose(HERE, "m")
-    store = world.new_store(HERE)
+    await world.lose(slot(KEY), "m")
+    store = world.new_store(slot(KEY))
     await store.take_over("one")
     await store.forget("one", 7)
     assert (await world.states(), await world.sides(KEY), await store.first_due()) == ({}, 0, None)
-    fields = dict(await world.fields(HERE))
+    fields = dict(await world.fields(slot(KEY)))
     assert (fields["rb"], fields["g"], "seq" in fields) == ("1", "7", False)
 
 
 async def test_who_was_overtaken_forgets_nothing(worlds: Worlds) -> None:
     world = await worlds()
     await four_and_a_timer(world)
-    store = world.new_store(HERE)
+    store = world.new_store(slot(KEY))
     before = await world.states()
     with pytest.raises(Fenced):
         await store.forget("somebody else", 1)
@@ -84,14 +83,14 @@ async def test_dying_behind_the_forgetting_and_before_the_first_commit_begins_ag
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    store = world.new_store(HERE)
+    store = world.new_store(slot(KEY))
     await store.take_over("one")
     await store.forget("one", 0)
     for survive in (0, 1):
         world.log.read_limit, world.log.page = survive, 2
         with pytest.raises(Crash):
-            await world.slot(HERE).take_over()
+            await world.slot(slot(KEY)).take_over()
         world.crash()
     world.log.read_limit = None
-    await world.slot(HERE).take_over()
+    await world.slot(slot(KEY)).take_over()
     await is_whole(world)

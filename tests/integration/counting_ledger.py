@@ -74,6 +74,11 @@ class CountingRun:
             self.sums[key] += 1
         assert self._producer.flush(60) == 0
 
+    def send_one(self, key: str, **item: object) -> None:
+        """Append one record for `key`, not yet durable."""
+        self._producer.produce(self.stage.inputs[0], key=key, value=json.dumps({"add": 1, **item}).encode(), partition=slot(key))
+        self._producer.poll(0)
+
     def send_raw(self, key: str, value: bytes) -> None:
         self._producer.produce(self.stage.inputs[0], key=key, value=value, partition=slot(key))
         assert self._producer.flush(60) == 0

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.process import Process
+from shared.contracts.slots import partition_count
 from tests.integration.counting_ledger import CountingRun
 from tests.waiting import wait_until
 
@@ -39,10 +40,10 @@ def test_ten_kills_at_every_point_lose_and_double_nothing(run: CountingRun) -> N
 
 def test_without_the_fence_a_kill_between_commit_and_ack_doubles(run: CountingRun) -> None:
     run.send(3_000)
-    worker = run.worker(failpoint="folder.after_commit:2", unsafe_fence_off="true")
+    worker = run.worker(failpoint="folder.after_commit:2", counting_forgetful="1")
     worker.start()
     wait_until("the kill", lambda: not worker.alive)
-    with run.working(unsafe_fence_off="true"):
+    with run.working(counting_forgetful="1"):
         run.wait_applied()
         wait_until("the rest", lambda: sum(t.count for t in run.tallies().values()) >= run.sent)
         assert run.figures().doubled_in_state > 0
@@ -100,16 +101,24 @@ def test_failing_handlers_set_aside_what_fails_and_apply_the_rest(run: CountingR
         }
 
 
-def test_a_deploy_that_fails_everything_halts_before_it_empties_the_log(run: CountingRun) -> None:
-    run.send(2_000, boom=True)
+def test_a_deploy_that_fails_everything_stands_still_before_it_empties_the_log_and_loses_nothing_once_it_is_rolled_back(
+    run: CountingRun,
+) -> None:
+    people = 200 * partition_count()
+    for n in range(people):
+        run.send_one(f"v:{n}", boom=True)
     worker = run.worker(counting_broken="1")
     worker.start()
-    wait_until("the halt", lambda: not worker.alive)
-    assert worker.returncode == 1
-    assert "could not be folded" in worker.log_tail()
-    assert "handler_failed" in worker.log_tail()  # the letters of the chunk that halted it are nowhere else
-    assert run.figures().dead_letters < 1_000
-    assert run.applied() < run.sent
+    wait_until("all slots stand still", lambda: worker.log_tail(10_000).count("most records fail") >= partition_count())
+    assert "handler_failed (RuntimeError)" in worker.log_tail(10_000)  # the letters of the batch are nowhere else
+    assert "v:1" not in worker.log_tail(10_000)
+    before = run.figures().dead_letters
+    assert before < 100 * partition_count()
+    worker.kill()
+    with run.working():
+        run.wait_applied(count=people)
+        assert run.figures().dead_letters == before
+        assert sum(tally.count for tally in run.tallies().values()) == people - before
 
 
 def test_redis_killed_and_restarted_loses_nothing(run: CountingRun, fresh_redis: Process) -> None:

@@ -1,6 +1,7 @@
 """Features against the oracle that looks at raw events: whatever the rule, the history, the order and the pace of time."""
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -12,9 +13,11 @@ from hypothesis import strategies as st
 
 from services.segmentation.domain.compiler import compile_plan
 from services.segmentation.domain.rehearsal import advance
+from services.segmentation.domain.series import MAX_TOTAL
 from services.segmentation.domain.stage import SeenEvent, SegmentationStage
+from services.segmentation.domain.sums import add_sum, unite_sums
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, SegmentChanged, Transition
-from shared.contracts.membership_blob import Membership, canonical_membership
+from shared.contracts.membership_blob import Membership, canonical_membership, decode_membership, encode_membership
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Segment
 from shared.runtime.stage import Step
@@ -259,3 +262,36 @@ def test_entering_and_leaving_alternate_and_never_go_back_in_time(
         ] * (len(changes) % 2)
         assert [change.at for change in changes] == sorted(change.at for change in changes)
     assert person.members() == [len(by_segment.get(f"s{n}", [])) % 2 == 1 for n in range(len(rules))]
+
+
+VAST = st.integers(-(10**16), 10**16).map(lambda n: n // 10**14 * 10**14 or 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), VAST, st.integers(1, 1500)), max_size=12),
+    st.randoms(use_true_random=False),
+)
+def test_sums_around_the_end_of_64_bits_are_exact_in_any_order_and_any_merge(added: list[tuple[int, int, int]], rnd: random.Random) -> None:
+    """A bucket out of range is absent and comes back; what is kept is the exact sum, however it came about."""
+    totals = Counter[int]()
+    for bucket, value, times in added:
+        totals[bucket] += value * times
+    repeated = [(bucket, value) for bucket, value, times in added for _ in range(times)]
+    met = {bucket for bucket, *_ in added}
+    for _ in range(2):
+        rnd.shuffle(repeated)
+        split = rnd.randint(0, len(repeated))
+        one, two = Membership(), Membership()
+        for state, part in ((one, repeated[:split]), (two, repeated[split:])):
+            for bucket, value in part:
+                add_sum(state, "s", bucket, value)
+        one, two = (decode_membership(encode_membership(state)) for state in (one, two))
+        unite_sums(one, two, "s")
+        pairs = one.series.get("s", [])
+        fitting = {bucket: totals[bucket] for bucket in met if -MAX_TOTAL <= totals[bucket] <= MAX_TOTAL}
+        assert dict(zip(pairs[::2], pairs[1::2], strict=True)) == fitting
+        assert {int(bucket): int(text) for bucket, text in one.beyond.get("s", {}).items()} == {
+            bucket: totals[bucket] for bucket in met - fitting.keys()
+        }
+        assert pairs[::2] == sorted(pairs[::2])

@@ -9,11 +9,13 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.segmentation.domain.buckets import Unit
-from services.segmentation.domain.plan import EventPlan, Plan
+from services.segmentation.domain.plan import EventPlan, Plan, SeriesPlan
 from services.segmentation.domain.series import MAX_SUMMAND, Measure, add, dropped_at, lowest_kept, prune, united
+from services.segmentation.domain.sums import add_sum, prune_beyond, unite_sums
 from services.segmentation.domain.values import number_of, value_of
 from shared.contracts.changes import Transition
-from shared.contracts.membership_blob import Membership, TraitFact
+from shared.contracts.membership_blob import Membership, TraitFact, Value
+from shared.definitions.numbers import is_too_large
 
 PENDING: Final = 1
 """`due` of somebody about whom nothing could be decided for want of a clock: at once, when there is one."""
@@ -32,10 +34,15 @@ def adopt(plan: Plan, state: Membership) -> None:
     """Drop what was kept for rules that are no longer there."""
     state.series = {name: pairs for name, pairs in state.series.items() if name in plan.series}
     state.traits = {name: fact for name, fact in state.traits.items() if name in plan.traits}
+    state.beyond = {name: sums for name, sums in state.beyond.items() if name in plan.series}
 
 
-def take_event(plan: Plan, event: EventPlan, state: Membership, properties: msgspec.Raw, at: int) -> None:
-    """Add an event to the series that it feeds. One that is too old for every window is dropped again when it is decided."""
+def take_event(plan: Plan, event: EventPlan, state: Membership, properties: msgspec.Raw, at: int) -> int:
+    """Add an event to the series that it feeds. One that is too old for every window is dropped again when it is decided.
+
+    Answers how many numbers out of range count as absent: its own, and sums that do not fit now.
+    """
+    ignored = 0
     values = event.read(properties) if event.read is not None else ()
     numbers = plan.calendar.numbers(at)
     for feed in event.feeds:
@@ -48,14 +55,24 @@ def take_event(plan: Plan, event: EventPlan, state: Membership, properties: msgs
         else:
             number = number_of(values[feed.place])
             if number is None or not -MAX_SUMMAND <= number <= MAX_SUMMAND:
+                ignored += _out_of_range(values[feed.place], number)
                 continue
             value = number
         bucket = numbers[feed.unit]
+        if feed.measure is Measure.SUM:
+            ignored += not add_sum(state, feed.series, bucket, value)
+            continue
         pairs = state.series.get(feed.series)
         if pairs is None:
             state.series[feed.series] = [bucket, value]
         else:
             add(pairs, bucket, value, feed.combine)
+    return ignored
+
+
+def _out_of_range(value: Value, number: int | None) -> bool:
+    """Whether what counts as absent is a number at all."""
+    return number is not None or (isinstance(value, str) and is_too_large(value))
 
 
 def take_traits(plan: Plan, state: Membership, traits: Iterable[tuple[str, bytes]], said: tuple[int, str, str]) -> tuple[int, ...]:
@@ -94,11 +111,21 @@ def answers(plan: Plan, state: Membership, now: int) -> list[bool]:
                 _sooner(next_buckets, leaf_unit, bucket)
     for name in empty:
         del state.series[name]
+    for name in list(state.beyond):
+        _prune_beyond(plan.series[name], state, name, nows, next_buckets)
     for name, fact in state.traits.items():
         for leaf, test in plan.traits[name].leaves:
             found[leaf] = test(fact.value)
     state.due = min((calendar.start(Unit(unit), bucket) for unit, bucket in enumerate(next_buckets) if bucket is not None), default=0)
     return found
+
+
+def _prune_beyond(series: SeriesPlan, state: Membership, name: str, nows: Sequence[int], next_buckets: list[int | None]) -> None:
+    unit = series.key.unit
+    if series.keep:
+        first = prune_beyond(state, name, lowest_kept(unit, series.keep, nows[unit]))
+        if first is not None:
+            _sooner(next_buckets, unit, dropped_at(unit, series.keep, first))
 
 
 def _sooner(buckets: list[int | None], unit: Unit, bucket: int) -> None:
@@ -145,9 +172,17 @@ def unite(plan: Plan, winner: Membership, loser: Membership) -> Membership:
     """
     adopt(plan, winner)
     adopt(plan, loser)
-    series = dict(winner.series)
+    sums = {name for name in (*loser.series, *loser.beyond) if plan.series[name].key.measure is Measure.SUM}
+    both = Membership(
+        series={name: list(pairs) for name, pairs in winner.series.items() if name in sums},
+        beyond={name: dict(totals) for name, totals in winner.beyond.items()},
+    )
+    for name in sums:
+        unite_sums(both, loser, name)
+    series = {name: pairs for name, pairs in winner.series.items() if name not in sums} | both.series
     for name, pairs in loser.series.items():
-        series[name] = united(series[name], pairs, plan.series[name].combine) if name in series else pairs
+        if name not in sums:
+            series[name] = united(series[name], pairs, plan.series[name].combine) if name in series else pairs
     traits = dict(winner.traits)
     for name, fact in loser.traits.items():
         mine = traits.get(name)
@@ -160,4 +195,4 @@ def unite(plan: Plan, winner: Membership, loser: Membership) -> Membership:
     for name, since in winner.left.items():
         if name not in members:
             left[name] = max(since, left.get(name, since))
-    return Membership(0, 0, series, traits, members, left)
+    return Membership(0, 0, series, traits, members, left, both.beyond)

@@ -17,8 +17,9 @@ from services.segmentation.domain.buckets import Unit
 SeriesId = NewType("SeriesId", str)
 
 MAX_SUMMAND: Final = 10**16
-"""A number beyond ± this many ten-thousandths (a million millions) counts as absent in sums, which must fit 64 bits."""
+"""A number beyond ± this many ten-thousandths (a million millions) counts as absent in sums."""
 MAX_TOTAL: Final = 2**63 - 1
+"""A sum beyond ± this does not fit 64 bits: its bucket counts as absent while it is (sums.py)."""
 
 _GRID: Final = {Unit.MINUTE: 60, Unit.HOUR: 24, Unit.DAY: 1}
 """Buckets are dropped in blocks of so many: whole hours of minutes and whole days of hours, so that dropping wakes nobody each minute."""
@@ -75,7 +76,7 @@ class SeriesKey:
 
 
 def add(pairs: list[int], bucket: int, value: int, combine: Combine) -> None:
-    """Combine `value` into `bucket`. Raises OverflowError if a sum no longer fits."""
+    """Combine `value` into `bucket`."""
     if not pairs or bucket > pairs[-2]:
         pairs.append(bucket)
         pairs.append(value)
@@ -84,10 +85,7 @@ def add(pairs: list[int], bucket: int, value: int, combine: Combine) -> None:
     if pairs[place] != bucket:
         pairs[place:place] = (bucket, value)
     elif combine is Combine.ADD:
-        total = pairs[place + 1] + value
-        if not -MAX_TOTAL <= total <= MAX_TOTAL:
-            raise OverflowError("the sum over one bucket no longer fits 64 bits")
-        pairs[place + 1] = total
+        pairs[place + 1] += value
     elif combine is Combine.LEAST:
         pairs[place + 1] = min(pairs[place + 1], value)
     else:

@@ -79,7 +79,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         at = min(max(item.timestamp, 0), item.received_at)
         touched = plan.all_segments if state.blank else ()
         if event is not None:
-            take_event(plan, event, state, item.properties, at)
+            step.ignored += take_event(plan, event, state, item.properties, at)
             touched = touched or event.segments
         if traits:
             asking = take_traits(plan, state, traits, (at, item.message_id, item.source_id))

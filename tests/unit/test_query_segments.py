@@ -8,21 +8,24 @@ from services.query.adapters.members import Member
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key, meta_key
 from shared.contracts.slots import slot
+from shared.testing.installation import partitions
 from tests.query_fakes import READ, MemorySpace, World
 
 PEOPLE = st.dictionaries(st.text("abcü:/", min_size=1, max_size=6), st.integers(0, 3), max_size=60)
 
 
-@given(PEOPLE, st.integers(1, 7))
-async def test_pages_give_every_member_once_in_order(people: dict[str, int], limit: int) -> None:
+@given(PEOPLE, st.integers(1, 7), st.sampled_from([3, 8, 24]))
+async def test_pages_give_every_member_once_in_order(people: dict[str, int], limit: int, count: int) -> None:
     space = MemorySpace()
-    for name, since in people.items():
-        space.member("s", name, since)
     found: list[Member] = []
     after = None
-    while page := await members.page(space, "s", after, limit):
-        found += page
-        after = page[-1]
+    with partitions(count):
+        for name, since in people.items():
+            space.member("s", name, since)
+        assert await members.sizes(space, ["s", "none"]) == [len(people), 0]
+        while page := await members.page(space, "s", after, limit):
+            found += page
+            after = page[-1]
     assert found == sorted(Member(since, name.encode()) for name, since in people.items())
 
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, FOLDER_REPLAYED
+from shared.testing.installation import partitions
 from tests.query_fakes import World
 
 NOW = 1_780_000_000_000
@@ -23,15 +26,28 @@ async def stage(world: World, name: str) -> Any:
     return next(one for one in (await world.get("system/status")).json()["stages"] if one["stage"] == name)
 
 
-async def test_lag_is_what_lies_behind_the_fence() -> None:
+@pytest.mark.parametrize("count", [3, 8, 24])
+async def test_lag_is_what_lies_behind_the_fence(count: int) -> None:
     world = World()
-    started(world, fence=7)
-    world.log.put(EVENT_RECEIVED, 0, b"", NOW)
-    folder = await stage(world, "folder")
-    assert (folder["lag_records"], folder["started"], folder["clock"]) == (3 * partition_count(), True, "2026-05-28T20:26:40.000Z")
+    with partitions(count):
+        started(world, fence=7)
+        world.log.put(EVENT_RECEIVED, 0, b"", NOW)
+        folder = await stage(world, "folder")
+        resolver = await stage(world, "resolver")
+    assert (folder["lag_records"], folder["started"], folder["clock"]) == (3 * count, True, "2026-05-28T20:26:40.000Z")
+    assert len(folder["slots"]) == count
     assert folder["slots"][0]["fences"] == {EVENT_RESOLVED: 7}
-    resolver = await stage(world, "resolver")
     assert (resolver["lag_records"], resolver["started"], resolver["clock"]) == (1, False, None)
+
+
+async def test_before_the_number_of_partitions_is_known_what_needs_it_answers_503_and_the_status_what_it_can() -> None:
+    world = World()
+    with partitions(0):
+        refused = await world.get("profiles/u:ada")
+        status = await world.get("system/status")
+    assert (refused.status_code, refused.json()["code"]) == (503, "log_unavailable")
+    assert "number of partitions" in refused.json()["message"]
+    assert (status.status_code, status.json()["stages"], status.json()["rebuilding"]) == (200, [], None)
 
 
 async def test_clock_records_that_were_acknowledged_are_no_lag() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from services.ingest.domain.accept import Accepted, Frame, accept
@@ -264,11 +264,40 @@ FIELDS = st.sampled_from(
 )
 def test_any_json_is_accepted_or_rejected_and_what_is_accepted_can_be_read(call: dict[str, Any], kind: EventType | None) -> None:
     raw = json.dumps(call).encode()
-    if not is_strict_json(raw):
-        return
+    assume(is_strict_json(raw))
     outcome = accept(raw, frame(), kind)
-    if isinstance(outcome, Accepted):
-        event = EVENT_DECODER.decode(outcome.value)
-        assert outcome.key
-        assert event.timestamp <= NOW
-        msgspec.json.decode(outcome.value)
+    match outcome:
+        case Accepted():
+            readable(outcome)
+        case Rejection(reason=reason, message=message):
+            assert reason in Reason
+            assert message
+    known = kind or call.get("type")
+    if known not in list(EventType):
+        assert isinstance(outcome, Rejection)
+
+
+@given(
+    extra=JSON,
+    properties=st.dictionaries(st.text(max_size=8), JSON, max_size=4),
+    who=st.sampled_from(["userId", "anonymousId"]),
+)
+def test_a_call_that_says_who_and_what_is_accepted_whatever_it_carries_besides(extra: Any, properties: dict[str, Any], who: str) -> None:
+    call = {"type": "track", "event": "E", who: "u1", "messageId": "m1", "properties": properties} | {"extra": extra}
+    raw = json.dumps(call).encode()
+    assume(is_strict_json(raw))
+    outcome = accept(raw, frame())
+    assert isinstance(outcome, Accepted), outcome
+    event = readable(outcome)
+    assert (event.event, event.message_id, outcome.key) == ("E", "m1", f"{who[0]}:u1".encode())
+    assert msgspec.json.decode(event.properties) == msgspec.json.decode(json.dumps(properties).encode())
+
+
+def readable(outcome: Accepted) -> ReceivedEvent:
+    """What is accepted, as whoever comes after reads it."""
+    event = EVENT_DECODER.decode(outcome.value)
+    assert outcome.key
+    assert event.timestamp <= NOW
+    assert event.type is outcome.type
+    assert msgspec.json.decode(outcome.value)
+    return event

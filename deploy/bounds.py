@@ -26,6 +26,8 @@ from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT
 from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.rules import MAX_LEAVES
 from shared.definitions.yaml_text import MAX_NODES
+from shared.runtime.absorbed import INLINE, MOST_ABSORBED
+from shared.runtime.replayed import BLOCK, KNOWN_DAYS, MOST_BLOCKS
 from shared.runtime.stage import MAX_OUTPUT_BYTES
 from shared.runtime.stage_worker import QUEUED_CHUNKS
 
@@ -75,12 +77,23 @@ RUNTIME: Final = (
     Bound(
         "how long a slot of a bad deploy stands still", "30 to 600 s", "DEAD_LETTER_PAUSE_S", "rapport_slots_braked", "set aside, goes on"
     ),
+    Bound(
+        "replays remembered by a slot",
+        f"{MOST_BLOCKS:,} blocks of {BLOCK:,} letters",
+        CONSTANT,
+        "rapport_dead_letters_total",
+        f"forgotten after {KNOWN_DAYS} days; else a dead letter",
+    ),
     Bound("partitions of an installation", str(MOST_PARTITIONS), "PARTITIONS", "", "the topics are not made"),
     Bound("records in the log", "28 days", "RETENTION_DAYS", "rapport_lost_to_retention_total", "gone from the log, kept in ClickHouse"),
 )
 PEOPLE: Final = (
     Bound("traits of a person", f"{MAX_TRAITS} of {MAX_VALUE_BYTES} bytes", CONSTANT, "", "the first names by order keep their place"),
     Bound("ids of a kind, devices", str(MAX_IDS), CONSTANT, "", "the last seen are kept"),
+    Bound(
+        "people merged into one", f"{MOST_ABSORBED:,} that move on", CONSTANT, "rapport_dead_letters_total", "not merged on: a dead letter"
+    ),
+    Bound("of those, in the state itself", str(INLINE), CONSTANT, "", "the others stand in an index of the slot"),
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
     Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),

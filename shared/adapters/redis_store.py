@@ -100,6 +100,16 @@ class RedisStore:
             found = await pipe.execute()
         return [[(float(score), bytes(member)) for member, score in members] for members in found]
 
+    async def index(self, name: str) -> list[str]:
+        async with answering():
+            return [member.decode() for member in cast(list[bytes], await self._client.zrange(f"{self._prefix}i:{name}", 0, -1))]
+
+    async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
+        async with answering(), self._client.pipeline(transaction=False) as pipe:
+            for name, member in members:
+                pipe.zscore(f"{self._prefix}i:{name}", member)
+            return [score is not None for score in await pipe.execute()]
+
     async def commit(self, commit: Commit) -> None:
         prefix = self._prefix
         keys = [self._meta, self._outbox, self._timers]

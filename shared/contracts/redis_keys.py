@@ -8,6 +8,7 @@
 | `{<tag>:<p>}:s:<key>` | string | envelope + state blob (shared/runtime/envelope.py) |
 | `{<tag>:<p>}:x:<key>` | sorted set | the second blob of a key: folder's last events, by event time |
 | `{<tag>:<p>}:i:<index>` | sorted set | an index that the stage keeps for lookups (segment members by since when) |
+| `{<tag>:<p>}:i:absorbed:<key>` | sorted set | who were merged into a key, where they are many (shared/runtime/absorbed.py) |
 | `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's: messages of a class that a person got in the last month, for caps |
 """
 
@@ -16,6 +17,8 @@ from typing import Final
 from shared.contracts.personal import Kept, Personal
 from shared.contracts.slots import slot
 
+ABSORBED_INDEX: Final = "absorbed:"
+"""Prefix of the slot's index of those who were merged into a key, where they are many (shared/runtime/absorbed.py)."""
 TAGS: Final = {"resolver": "res", "folder": "pro", "segmentation": "seg", "journeys": "jou", "dispatcher": "dis"}
 """Stage -> the short name in its hash tags."""
 
@@ -37,9 +40,9 @@ PARTS: Final = {
 }
 PREFIXES: Final = (
     *_parts("resolver", Personal.IDS),
-    *_parts("folder", Personal.CLEAR, x=Personal.IDS),
+    *_parts("folder", Personal.CLEAR, x=Personal.IDS, i=Personal.IDS),
     *_parts("segmentation", Personal.CLEAR, i=Personal.IDS),
-    *_parts("journeys", Personal.CLEAR),
+    *_parts("journeys", Personal.CLEAR, i=Personal.IDS),
     Kept(f"{{{TAGS['dispatcher']}:<p>}}:m", Personal.NONE, f"dispatcher: {PARTS['m']}"),
     Kept(f"{{{TAGS['dispatcher']}:<p>}}:n", Personal.IDS, f"dispatcher: {PARTS['n']}"),
 )

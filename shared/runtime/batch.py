@@ -9,6 +9,7 @@ from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
+from shared.runtime.absorbed import NOTHING, Absorbed, Beside
 from shared.runtime.brake import FailedKey, masked
 from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable
@@ -51,6 +52,7 @@ class Batch(Generic[S, R]):
         self.woken = 0
         self._limit = limit
         self._touched_size = 0
+        self._absorbed = Absorbed(self.step)
         self._seen = meta.seen[topic]
 
     @property
@@ -64,12 +66,13 @@ class Batch(Generic[S, R]):
         start: int,
         stop: int,
         poison: Mapping[int, Failure],
-        sides: Mapping[str, list[tuple[float, bytes]]],
+        beside: Beside = NOTHING,
     ) -> int:
         """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due, or fullness, ends a batch.
 
         Raises Poisoned, NewerRelease; the batch and its entries are then good for nothing.
         """
+        self._absorbed.beside = beside
         for index in range(start, stop):
             record = records[index]
             try:
@@ -83,7 +86,7 @@ class Batch(Generic[S, R]):
                         return index
                 else:
                     self.clocks_only = False
-                    self._record(record, sides)
+                    self._record(record)
                     if self.watched:
                         self._watch()
             except NewerVersion as newer:
@@ -137,7 +140,7 @@ class Batch(Generic[S, R]):
         self.step.now = now
         return True
 
-    def _record(self, record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
+    def _record(self, record: Record) -> None:
         step = self.step
         kind = merged_from = replay_of = origin = None
         late_kind: bytes | None = None
@@ -161,11 +164,9 @@ class Batch(Generic[S, R]):
                 replay_of = value.decode()
         if record.key is None:
             raise Undecodable("the record has no key")
-        if replay_of is not None:
-            if replay_of in self.meta.replayed:
-                self.counts["repeated"] += 1
-                return
-            self.meta.replayed.add(replay_of)
+        if replay_of is not None and not self.meta.replayed.take(replay_of, record.timestamp):
+            self.counts["repeated"] += 1
+            return
         key = record.key.decode()
         step.key = key
         step.offset = record.offset
@@ -183,7 +184,7 @@ class Batch(Generic[S, R]):
         elif entry.winner is not None:
             self._forward(entry.winner, kind, merged_from, origin, record)
         elif kind == b"merge":
-            self._leave(entry, record, sides)
+            self._leave(entry, record)
         else:
             self._fold_one(entry, key, record, merged_from)
 
@@ -193,7 +194,7 @@ class Batch(Generic[S, R]):
             item = stage.decode(record)
         except Exception as error:
             raise Undecodable(f"{type(error).__name__}: {error}") from error
-        if merged_from is not None and (entry.absorbed is None or merged_from not in entry.absorbed):
+        if merged_from is not None and not self._absorbed.has(entry, key, merged_from):
             entry.awaiting = (entry.awaiting or set()) | {merged_from}
         step.merged_from = merged_from
         step.held = bool(entry.awaiting)
@@ -240,22 +241,23 @@ class Batch(Generic[S, R]):
             extra.append(("merged_from", merged_from.encode()))
         self.step.emit(self._moved_topic(), winner, None, *extra)
 
-    def _leave(self, entry: Entry[S], record: Record, sides: Mapping[str, list[tuple[float, bytes]]]) -> None:
+    def _leave(self, entry: Entry[S], record: Record) -> None:
         """This key has lost a merge: export what it has, and leave a marker."""
         step = self.step
         merge = MERGE_DECODER.decode(record.value or b"")
         key = step.key
+        absorbed = self._absorbed.leave(entry, key)
         known = entry.state is not None or entry.blob is not None
         state = self._state(entry, key)
         step.held = bool(entry.awaiting)
         if known:
             self.stage.leave(state, merge.winner, step)
-        own = {(member, score) for score, member in sides.get(key, ())}
+        own = {(member, score) for score, member in self._absorbed.beside.sides.get(key, ())}
         own.update((member, score) for owner, score, member in step.sides if owner == key)
         moved = Moved(
             key,
             self.stage.dump(state) if known else None,
-            sorted(entry.absorbed or ()),
+            absorbed,
             sorted(entry.awaiting or ()),
             sorted((score, member) for member, score in own),
         )
@@ -273,14 +275,14 @@ class Batch(Generic[S, R]):
             step.emit(self._moved_topic(), entry.winner, None, ("kind", b"moved"))
             return
         moved = decode_moved(record.value or b"")
-        absorbed = entry.absorbed or set()
-        if moved.loser in absorbed:
+        key, absorbed = step.key, self._absorbed
+        if absorbed.has(entry, key, moved.loser):
             self.counts["repeated"] += 1
             return
         self.counts["absorbed"] += 1
-        absorbed |= {moved.loser, *moved.absorbed}
-        awaiting = ((entry.awaiting or set()) | set(moved.awaiting)) - absorbed
-        entry.absorbed, entry.awaiting = absorbed, awaiting or None
+        absorbed.add(entry, key, (moved.loser, *moved.absorbed))
+        awaiting = {one for one in (*(entry.awaiting or ()), *moved.awaiting) if not absorbed.has(entry, key, one)}
+        entry.awaiting = awaiting or None
         step.held = bool(awaiting)
         state = self._state(entry, step.key)
         if moved.blob is not None:

@@ -2,7 +2,7 @@
 
 0 | due (8 bytes) | blob                         an ordinary state
 1 | winner (UTF-8)                               a marker: the state has moved
-2 | due | msgpack [absorbed, awaiting, blob]     a state that took part in merges
+2 | due | msgpack [absorbed, awaiting, blob]     a state that took part in merges; OTHERS among the absorbed: more stand in an index
 
 The first byte is the form's version too: a change of a form is a new first byte.
 """
@@ -16,6 +16,8 @@ from shared.contracts.versions import newer, opened, stamped
 
 S = TypeVar("S")
 
+OTHERS = ""
+"""Among the absorbed: others stand in the slot's index (absorbed.py). No id is empty."""
 _PLAIN, _MARKER, _MERGED = 0, 1, 2
 _HEAD = struct.Struct("<Bq")
 

@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar
 
-from shared.contracts.headers import KIND, KIND_MERGE, header
+import msgspec
+
+from shared.contracts.headers import KIND, KIND_MERGE, KIND_MOVED, MERGED_FROM, ORIGIN_KIND
+from shared.contracts.versions import NewerVersion
+from shared.runtime.absorbed import Beside, index_of
 from shared.runtime.batch import CLOCK_KEY
 from shared.runtime.cache import EntryCache
+from shared.runtime.envelope import OTHERS, decode_moved
 from shared.runtime.ports import StateStore
 from shared.runtime.stage import Record
 
 S = TypeVar("S")
-
-Sides = dict[str, list[tuple[float, bytes]]]
 
 LEAVING_AT_ONCE: Final = 200
 """Keys that lose a merge in one batch: each has its second blob read, too."""
@@ -25,28 +28,48 @@ class Loading(Generic[S]):
         self._cache = cache
         self._limit = limit
 
-    async def records(self, records: Sequence[Record], start: int, stop: int) -> tuple[int, Sides]:
-        """Load what records[start:stop] touch. Answers the index before which all is at hand, beyond `start`, and second blobs."""
+    async def records(self, records: Sequence[Record], start: int, stop: int) -> tuple[int, Beside]:
+        """Load what records[start:stop] touch. Answers the index before which all is at hand, beyond `start`, and what else they need."""
         keys: dict[str, int] = {}
         leaving: list[str] = []
+        asking: list[tuple[int, str, bytes | None]] = []
         for index in range(start, stop):
             record = records[index]
             if record.key is None or record.key.startswith(CLOCK_KEY):
                 continue
             key = record.key.decode(errors="replace")
             keys.setdefault(key, index)
-            if header(record.headers, KIND) == KIND_MERGE:
-                leaving.append(key)
-                if len(leaving) == LEAVING_AT_ONCE:
-                    stop = index + 1
-                    break
+            for name, value in record.headers:
+                if value == KIND_MERGE and name in (KIND, ORIGIN_KIND):
+                    leaving.append(key)
+                elif name == MERGED_FROM:
+                    asking.append((index, key, value))
+                elif value == KIND_MOVED and name == KIND:
+                    asking.append((index, key, None))
+            if len(leaving) == LEAVING_AT_ONCE:
+                stop = index + 1
+                break
         missing = await self._keys(list(keys))
         if missing:
             stop = keys[missing[0]]
-            leaving = [key for key in leaving if keys[key] < stop]
-        if not leaving:
-            return stop, {}
-        return stop, dict(zip(leaving, await self._store.sides(leaving), strict=True))
+        return stop, await self._beside(
+            [key for key in dict.fromkeys(leaving) if keys[key] < stop],
+            [(key, records[index], announced) for index, key, announced in asking if index < stop],
+        )
+
+    async def _beside(self, leaving: Sequence[str], asking: Sequence[tuple[str, Record, bytes | None]]) -> Beside:
+        store = self._store
+        sides = dict(zip(leaving, await store.sides(leaving), strict=True)) if leaving else {}
+        many = [key for key in leaving if self._has_others(key)]
+        absorbed = {key: await store.index(index_of(key)) for key in many}
+        asked = [(key, one) for key, record, announced in asking if self._has_others(key) for one in _ids(record, announced)]
+        if not asked:
+            return Beside(sides, absorbed)
+        found = await store.in_index([(index_of(key), one) for key, one in asked])
+        return Beside(sides, absorbed, {pair for pair, there in zip(asked, found, strict=True) if there})
+
+    def _has_others(self, key: str) -> bool:
+        return OTHERS in (self._cache.get(key).absorbed or ())
 
     async def timers(self, keys: Sequence[str]) -> Sequence[str]:
         """Load the states of `keys`; answers those at hand, the first of them at least."""
@@ -61,3 +84,14 @@ class Loading(Generic[S]):
         blobs = await self._store.load(missing, self._limit)
         self._cache.fill(missing[: len(blobs)], blobs)
         return missing[len(blobs) :]
+
+
+def _ids(record: Record, announced: bytes | None) -> Sequence[str]:
+    """Of whom a record makes it matter whether they are in: the one whom it announces, or all of whom a moved state speaks."""
+    if announced is not None:
+        return (announced.decode(errors="replace"),)
+    try:
+        moved = decode_moved(record.value or b"")
+    except (NewerVersion, msgspec.DecodeError):
+        return ()  # folding it says what is wrong
+    return (moved.loser, *moved.awaiting)

@@ -8,7 +8,8 @@
 | `k|<slot>` | highest clock read of resolver slot `slot`, epoch ms |
 | `p|<topic>|<partition>` | next offset after the last record this slot has published there |
 | `t` | `<offset>|<n>`: timers are firing at the clock record at `offset` of input `on`, n outputs are made; `-1|0`: none are |
-| `r|<position>` | a dead letter that has been replayed |
+| `rp|<n>` | `<partition>|<block>|<day>|<bits>`: dead letters that have been replayed (replayed.py) |
+| `r|<position>` | one of them, as an earlier release wrote it |
 | `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
@@ -22,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from shared.contracts.slots import partition_count
+from shared.runtime.replayed import Replayed
 
 CAUSE_BITS = 24
 
@@ -36,7 +38,7 @@ class Meta:
     clocks: dict[int, int] = field(default_factory=dict)
     published: dict[tuple[str, int], int] = field(default_factory=dict)
     fired: tuple[int, int] = (-1, 0)
-    replayed: set[str] = field(default_factory=set)
+    replayed: Replayed = field(default_factory=Replayed)
     on: str = ""
     rebuilding: bool = False
     written: int = 1
@@ -45,6 +47,7 @@ class Meta:
     @classmethod
     def decode(cls, fields: Mapping[str, str]) -> "Meta":
         meta = cls()
+        earlier = []
         for name, value in fields.items():
             kind, _, rest = name.partition("|")
             match kind:
@@ -64,7 +67,9 @@ class Meta:
                     offset, _, n = value.partition("|")
                     meta.fired = (int(offset), int(n))
                 case "r":
-                    meta.replayed.add(rest)
+                    earlier.append(rest)
+                case "rp":
+                    meta.replayed.read(rest, value)
                 case "on":
                     meta.on = value
                 case "v":
@@ -73,6 +78,8 @@ class Meta:
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
                     pass
+        for letter in earlier:
+            meta.replayed.take(letter, 0)
         meta.stored = meta.copy() if fields else None
         return meta
 
@@ -95,7 +102,7 @@ class Meta:
         fields.update((f"k|{slot}", str(now)) for slot, now in self.clocks.items() - old.clocks.items())
         moved = self.published.items() - old.published.items()
         fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in moved)
-        fields.update((f"r|{position}", "1") for position in self.replayed - old.replayed)
+        fields |= self.replayed.changed()
         self.stored = None
         self.stored = self.copy()
         return fields
@@ -110,7 +117,7 @@ class Meta:
             dict(self.clocks),
             dict(self.published),
             self.fired,
-            set(self.replayed),
+            self.replayed.copy(),
             self.on,
             self.rebuilding,
             self.written,

@@ -90,6 +90,12 @@ class StateStore(Protocol):
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         """Second blobs in the order of `keys`."""
 
+    async def index(self, name: str) -> list[str]:
+        """All members of one of the slot's indexes."""
+
+    async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
+        """Of each (index, member) whether it is there."""
+
     async def commit(self, commit: Commit) -> None:
         """Raises Fenced if the owner is another, RolledBack if the owner or the sequence number is gone or older."""
 

@@ -290,11 +290,11 @@ class Slot(Generic[S, R]):
         if records:
             self._turns.to(topic, None if self._retracing else self.position)
         while index < len(records):
-            at_hand, sides = await self._loading.records(records, index, stop)
+            at_hand, beside = await self._loading.records(records, index, stop)
             before = self.meta.copy()
             batch = self._batch(topic, watched)
             try:
-                done = batch.fold(records, index, at_hand, poison, sides)
+                done = batch.fold(records, index, at_hand, poison, beside)
                 batch.close()
             except Poisoned as poisoned:
                 self._throw_away(before)
@@ -332,7 +332,7 @@ class Slot(Generic[S, R]):
         before = self.meta.copy()
         moved = self._batch(topic)
         moved.earliest_timer = None
-        moved.fold([clock], 0, 1, {}, {})
+        moved.fold([clock], 0, 1, {})
         clocks, now = self.meta.clocks, self.meta.now
         poison: dict[str, Failure] = {}
         watched: frozenset[str] = frozenset()

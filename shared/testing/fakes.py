@@ -182,6 +182,12 @@ class FakeStore:
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return [[(score, member) for member, score in self._data().sides.get(key, {}).items()] for key in keys]
 
+    async def index(self, name: str) -> list[str]:
+        return list(self._data().indexes.get(name, {}))
+
+    async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
+        return [member in self._data().indexes.get(name, {}) for name, member in members]
+
     async def commit(self, commit: Commit) -> None:
         data = self._data()
         owner = data.fields.get("token")

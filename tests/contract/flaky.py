@@ -83,6 +83,12 @@ class FlakyStore:
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return await self._asked().sides(keys)
 
+    async def index(self, name: str) -> list[str]:
+        return await self._asked().index(name)
+
+    async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
+        return await self._asked().in_index(members)
+
     async def commit(self, commit: Commit) -> None:
         await self._asked().commit(commit)
         self._fate.commits += 1

@@ -99,7 +99,6 @@ META: Final = {
     "k|0": str(AT),
     "k|7": str(AT - 1),
     "p|rapport.profile.changed.v1|3": "77",
-    "r|rapport.record.failed.v1|3|5": "1",
 }
 
 

@@ -76,6 +76,16 @@ async def test_a_load_ends_with_the_state_that_exceeds_its_limit(store: StateSto
     assert await store.load(["k7", "k8"], 1) == [states["k7"]]
 
 
+async def test_an_index_is_read_whole_and_asked_for_members(store: StateStore) -> None:
+    await store.take_over("one")
+    ops = [IndexOp("absorbed:u:1", name, 0.0) for name in ("a:1", "a:2", "a:3")]
+    await store.commit(commit("one", 1, indexes=[*ops, IndexOp("absorbed:u:1", "a:2", None)]))
+    assert sorted(await store.index("absorbed:u:1")) == ["a:1", "a:3"]
+    assert await store.index("absorbed:u:2") == []
+    asked = [("absorbed:u:1", "a:3"), ("absorbed:u:1", "a:2"), ("absorbed:u:2", "a:1")]
+    assert await store.in_index(asked) == [True, False, False]
+
+
 async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(store: StateStore) -> None:
     await store.take_over("one")
     await store.commit(commit("one", 1, timers={"a": 5}, outbox=b"out", sides=[("a", 1.0, b"x")], indexes=[IndexOp("members:s", "a", 1.0)]))

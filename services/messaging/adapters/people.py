@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import redis.asyncio as redis
 
 from services.messaging.dispatch.ports import Known
+from shared.adapters.absorbed import have_absorbed
 from shared.adapters.forwards import Forwards, Way
 from shared.adapters.redis_store import answering
 from shared.contracts.journey_blob import Person, decode_person
@@ -24,20 +25,19 @@ class RedisPeople:
         """A person of whom nothing is kept is known to be blank. Of one whose markers form a ring nothing is known."""
         with waiting_for_update():
             ways = await self._markers.follow(profile_ids)
-            return {asked: _known(ways[asked]) for asked in profile_ids}
+            return {asked: await self._known(ways[asked]) for asked in profile_ids}
+
+    async def _known(self, way: Way) -> Known | None:
+        """The person at the end; None while the state of anybody on the way there has not arrived."""
+        if way.endless:
+            return None
+        entry: Entry[Person] = open_entry(way.raw)
+        if entry.awaiting or not await have_absorbed(self._client, "journeys", way.end, entry, way.path[:-1]):
+            return None
+        return Known(way.end, decode_person(entry.blob or b""))
 
     async def _states(self, keys: Sequence[str]) -> list[bytes | None]:
         async with answering(), self._client.pipeline(transaction=False) as pipe:
             for key in keys:
                 pipe.get(state_key("journeys", key))
             return list(await pipe.execute())
-
-
-def _known(way: Way) -> Known | None:
-    """The person at the end; None while the state of anybody on the way there has not arrived."""
-    if way.endless:
-        return None
-    entry: Entry[Person] = open_entry(way.raw)
-    if entry.awaiting or not set(way.path[:-1]) <= (entry.absorbed or set()):
-        return None
-    return Known(way.end, decode_person(entry.blob or b""))

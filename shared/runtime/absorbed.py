@@ -1,0 +1,72 @@
+"""Whom a key has taken in by merges: few stand in its envelope, more than `INLINE` in an index of the slot.
+
+So what an event of a kiosk or a test login costs does not grow with the people who were merged into it. The index is asked only when it
+must be known whether one certain id is in (an event announces its blob, or the blob comes), and read whole only when the key itself moves.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple
+
+from shared.contracts.redis_keys import ABSORBED_INDEX
+from shared.runtime.envelope import OTHERS, Entry
+from shared.runtime.stage import Step
+
+INLINE: Final = 64
+MOST_ABSORBED: Final = 100_000
+"""A key with more does not move on: its merge is a dead letter. What it has would not fit one record."""
+
+
+class Beside(NamedTuple):
+    """What a batch needs of the store beside states. `sides`: second blobs of keys that leave. `absorbed`: what the index has of such keys.
+
+    `known`: of the (key, id) that the batch's records ask about, those that are in the index.
+    """
+
+    sides: Mapping[str, Sequence[tuple[float, bytes]]] = {}
+    absorbed: Mapping[str, Sequence[str]] = {}
+    known: AbstractSet[tuple[str, str]] = frozenset()
+
+
+NOTHING: Final = Beside()
+
+
+def index_of(key: str) -> str:
+    """The slot's index with those whom `key` has taken in."""
+    return ABSORBED_INDEX + key
+
+
+class Absorbed:
+    """Whom the keys of one batch have taken in. `step`: where changes of the index go."""
+
+    def __init__(self, step: Step) -> None:
+        self.beside = NOTHING
+        self._step = step
+        self._moved_out: dict[str, set[str]] = {}
+
+    def has(self, entry: Entry[Any], key: str, one: str) -> bool:
+        absorbed = entry.absorbed
+        if absorbed is None or one in absorbed:
+            return absorbed is not None
+        return OTHERS in absorbed and (one in self._moved_out.get(key, ()) or (key, one) in self.beside.known)
+
+    def add(self, entry: Entry[Any], key: str, ids: Iterable[str]) -> None:
+        absorbed = (entry.absorbed or set()) | set(ids)
+        if len(absorbed) > INLINE + 1:
+            absorbed.discard(OTHERS)
+            for one in sorted(absorbed):
+                self._step.index_add(index_of(key), one)
+            self._moved_out.setdefault(key, set()).update(absorbed)
+            absorbed = {OTHERS}
+        entry.absorbed = absorbed
+
+    def leave(self, entry: Entry[Any], key: str) -> list[str]:
+        """All of them, sorted; they leave with the key. Raises ValueError if they are too many to go on."""
+        outside = self._moved_out.pop(key, set()) | set(self.beside.absorbed.get(key, ()))
+        everybody = (entry.absorbed or set()) | outside
+        everybody.discard(OTHERS)
+        if len(everybody) > MOST_ABSORBED:
+            raise ValueError(f"{len(everybody)} people were merged into this one; with more than {MOST_ABSORBED} it cannot be merged on")
+        for one in sorted(outside):
+            self._step.index_remove(index_of(key), one)
+        return sorted(everybody)

@@ -11,6 +11,13 @@ import structlog
 PERSONAL: Final = frozenset(
     {"email", "phone", "to", "address", "name", "first_name", "last_name", "firstName", "lastName", "user_id", "ip"}
 )
+HARMLESS: Final = (
+    # mode's own check found that its loop did not run for 3 s; the watchdog looks after a loop that stands still (watchdog.py)
+    re.compile(r"Thread keepalive is not responding\.\.\.$"),
+    # a broker that starts, or makes its topic of offsets, has no coordinator yet; aiokafka asks again, and readiness says so
+    re.compile(r"^Group Coordinator Request failed: \[Error 15\] GroupCoordinatorNotAvailableError"),
+)
+"""What libraries log at level error though nothing is wrong. It is left out unless the level is DEBUG."""
 _EMAIL = re.compile(r"([^@\s\"']{1,2})[^@\s\"']*@([^@\s\"']+)")
 
 
@@ -20,6 +27,11 @@ def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
         if isinstance(value, str):
             event[name] = "***" if name in PERSONAL else _EMAIL.sub(r"\1***@\2", value)
     return event
+
+
+def means_something(record: logging.LogRecord) -> bool:
+    """Whether a line is none of those that libraries log for nothing."""
+    return record.levelno < logging.ERROR or not any(noise.search(record.getMessage()) for noise in HARMLESS)
 
 
 def configure_logs(level: str, service: str) -> None:
@@ -47,6 +59,8 @@ def configure_logs(level: str, service: str) -> None:
             foreign_pre_chain=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), mask],
         )
     )
+    if number > logging.DEBUG:
+        handler.addFilter(means_something)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)

@@ -15,6 +15,7 @@ from services.query.adapters.people import People
 from services.query.adapters.sealing import Sealer
 from services.query.app import QueryApp, build
 from services.query.domain.access import Scope
+from services.query.domain.keeping import Standing
 from services.query.domain.questions import Question
 from services.query.domain.reasons import Code, HistoryAway, LiveAway, LogAway, Refused
 from services.query.domain.replaying import Append
@@ -27,9 +28,10 @@ from shared.contracts.key_signature import KeyStates
 from shared.contracts.link_blob import Links, encode_links
 from shared.contracts.membership_blob import Membership, encode_membership, members_index
 from shared.contracts.profile_blob import Profile, encode_profile
+from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged
 from shared.contracts.redis_keys import index_key, state_key
 from shared.contracts.slots import partition_count, slot
-from shared.contracts.topics import KEY_CHANGED
+from shared.contracts.topics import KEY_CHANGED, REBUILD_CHANGED
 from shared.runtime.envelope import Entry, close_entry
 from tests.key_secrets import SECRETS
 
@@ -113,6 +115,15 @@ class MemoryHistory:
         self.canned = dict(rows or {})
         self.asked: list[Question] = []
         self.away = False
+        self.kept = Standing()
+
+    async def standing(self) -> Standing:
+        if self.away:
+            raise HistoryAway("switched off")
+        return self.kept
+
+    async def notes(self, question: Question) -> list[dict[str, Any]]:
+        return await self.rows(question)
 
     async def rows(self, question: Question) -> list[dict[str, Any]]:
         if self.away:
@@ -131,6 +142,8 @@ class MemoryLog:
         self.records: dict[tuple[str, int], list[LogRecord]] = {}
         self.appended: list[Append] = []
         self.acked: dict[tuple[str, tuple[str, int]], int] = {}
+        self.begins: dict[tuple[str, int], int] = {}
+        self.orders: list[RebuildChanged] = []
         self.away = False
         self._stores = stores
 
@@ -149,7 +162,7 @@ class MemoryLog:
 
     async def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         self._check()
-        return dict.fromkeys(partitions, 0)
+        return {where: self.begins.get(where, 0) for where in partitions}
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         self._check()
@@ -171,6 +184,13 @@ class MemoryLog:
                 changed = KEY_CHANGED_DECODER.decode(record.value or b"")
                 assert KeyStates(SECRETS).take(record.key, record.value, record.headers) is None, "not signed"
                 self._stores[changed.kind].keys[changed.hash] = changed
+            if record.topic == REBUILD_CHANGED:
+                order = REBUILD_DECODER.decode(record.value or b"")
+                kept = [one for one in self.orders if one.id != order.id]
+                self.orders = sorted([order, *kept], key=lambda one: -one.generation)
+
+    def caught_up(self, seconds: float) -> bool:
+        return not self.away
 
 
 class MemoryKeys:
@@ -246,6 +266,7 @@ class World:
             segments=SEGMENTS,
             metrics=Metrics(Registry("query", METRICS)),
             catalogue=public_fields(SHIPPED),
+            orders=self.log,
         )
         self.app: QueryApp = build(self.parts)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import acl_commands, definitions, key_commands, local_commands, status
+from deploy.cli import acl_commands, definitions, key_commands, local_commands, rebuild_commands, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Rapport: live customer profiles, segments and journeys.",
 )
 app.add_typer(key_commands.app, name="keys")
+app.add_typer(rebuild_commands.app, name="rebuild")
 app.command("acls")(acl_commands.run)
 app.command("run")(local_commands.run)
 app.command("up")(local_commands.up)

@@ -10,7 +10,7 @@ from fastapi import params as kinds
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
 
-from services.query.adapters.http import failures, history, keys, problems, profiles, queries, segments, system
+from services.query.adapters.http import failures, history, keys, problems, profiles, queries, rebuilds, segments, system
 from services.query.adapters.http.envelope import Envelope
 from services.query.domain.reasons import Code, Refused
 from services.query.parts import Parts
@@ -57,6 +57,7 @@ def build(parts: Parts, group_prefix: str = "rapport", lifespan: Lifespan | None
         failures.rejected(parts),
         failures.dead_letters(parts),
         keys.router(parts),
+        rebuilds.router(parts),
         system.router(parts, group_prefix),
     ):
         api.include_router(routes)

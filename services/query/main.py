@@ -7,8 +7,8 @@ import structlog
 from fastapi import FastAPI
 
 from services.query.adapters.definitions import known_segments, public_fields
-from services.query.adapters.history import THREADS, ClickHouseHistory
 from services.query.adapters.idempotency import Answered
+from services.query.adapters.kept_history import KeptHistory, asked_history
 from services.query.adapters.key_access import KeyAccess
 from services.query.adapters.live import RedisSpace
 from services.query.adapters.log import KafkaAppends, KafkaReads
@@ -17,7 +17,6 @@ from services.query.adapters.rejected import IngestReplays
 from services.query.adapters.sealing import Sealer
 from services.query.adapters.server import serve
 from services.query.app import QueryApp, build
-from services.query.domain.questions import Load
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
@@ -25,6 +24,7 @@ from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry
+from shared.adapters.rebuild_topic import RebuildTopic
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
 from shared.definitions.yaml_text import DefinitionError
@@ -40,39 +40,35 @@ def create(settings: Settings) -> QueryApp:
     secrets, refused = settings.key_secrets, metrics.key_refused
     stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space = RedisSpace(settings.redis, settings.redis_seconds)
-    history = _history(settings)
+    asked = asked_history(settings)
     reads, appends = KafkaReads(settings.kafka, settings.query_waiting), KafkaAppends(settings.kafka)
+    history, orders = KeptHistory(asked, reads, settings.group_prefix), RebuildTopic(settings.kafka, "rapport-query-rebuilds")
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
     access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
     people, answered, region = People(space), Answered(), settings.phone_region
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
-    parts = Parts(
-        space, people, history, reads, appends, replays, stores, secrets, access, sealer, answered, segments, metrics, region, public, count
-    )
+    live = (space, people, history, reads, appends, replays)
+    parts = Parts(*live, stores, secrets, access, sealer, answered, segments, metrics, region, public, count, orders)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         for store in stores.values():
             store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
         count.start()
+        orders.start()
         _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
         yield
         await count.stop()
+        orders.stop()
         for store in stores.values():
             store.stop()
         await space.close()
         await replays.close()
-        for closing in (history, reads, appends):
+        for closing in (asked, reads, appends):
             closing.close()
         _log.info("stopped")
 
     return build(parts, settings.group_prefix, lifespan)
-
-
-def _history(settings: Settings) -> ClickHouseHistory:
-    threads = {**THREADS, Load.PAGE: settings.query_page_threads, Load.SERIES: settings.query_series_threads}
-    most = settings.query_seconds, settings.query_rows, settings.query_memory_mb
-    return ClickHouseHistory(settings.clickhouse, *most, threads, settings.query_waiting)
 
 
 def main() -> None:

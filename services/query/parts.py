@@ -11,6 +11,7 @@ from services.query.adapters.log import LogRecord
 from services.query.adapters.people import People
 from services.query.adapters.sealing import Sealer
 from services.query.domain.access import Access, Scope
+from services.query.domain.keeping import Standing
 from services.query.domain.personal import View
 from services.query.domain.questions import Question
 from services.query.domain.replaying import Append
@@ -19,14 +20,17 @@ from services.query.metrics import Metrics
 from shared.adapters.partitions import PartitionsOfLog
 from shared.contracts.control import KeyKind
 from shared.contracts.key_signature import KeySecrets
+from shared.contracts.rebuilds import RebuildChanged
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 
 
 class History(Protocol):
-    """ClickHouse. Raises HistoryAway, HistoryTooMuch."""
+    """ClickHouse. Raises HistoryAway, HistoryTooMuch; asked for rows while some are missing, HistoryLost."""
 
     async def rows(self, question: Question) -> list[dict[str, Any]]: ...
     async def answers(self) -> bool: ...
+    async def notes(self, question: Question) -> list[dict[str, Any]]: ...
+    async def standing(self) -> Standing: ...
 
 
 class LogReads(Protocol):
@@ -43,6 +47,16 @@ class LogAppends(Protocol):
     """Kafka, written. Raises LogAway."""
 
     async def append(self, records: Sequence[Append]) -> None: ...
+
+
+class RebuildOrders(Protocol):
+    """The orders to rebuild a view, as the log has them."""
+
+    @property
+    def orders(self) -> list[RebuildChanged]:
+        """Newest first."""
+
+    def caught_up(self, seconds: float) -> bool: ...
 
 
 class RejectedReplays(Protocol):
@@ -75,6 +89,7 @@ class Parts:
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
+    orders: RebuildOrders | None = None
 
     def view(self, access: Access) -> View:
         """How this key sees people."""

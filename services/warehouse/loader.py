@@ -15,9 +15,12 @@ import structlog
 from services.warehouse.domain.block import Block, Gathering, Limits
 from services.warehouse.domain.progress import Place, Progress
 from services.warehouse.domain.rows import Record
+from services.warehouse.keeping import Keeper, Lost
 from services.warehouse.ports import Assigned, Log, LogAway, Observer, Rebalance, Tables
 from services.warehouse.restore import restore
 from shared.adapters.clickhouse import StoreAway, StoreRefused
+from shared.contracts.kept_rows import ADVICE, GONE
+from shared.contracts.rebuilds import RebuildChanged
 from shared.runtime.failpoints import failpoint
 
 READ_RECORDS: Final = 2_000
@@ -30,6 +33,9 @@ LONGEST_AGE_SECONDS: Final = 8.0
 WRITING_SHARE: Final = 4
 """Rows are gathered at least so many times as long as writing the last ones took."""
 KEEP_ALIVE_SECONDS: Final = 0.1
+LOOK_SECONDS: Final = 3.0
+LOST_PAUSE_SECONDS: Final = 1.0
+"""So soon an order to load again is heeded."""
 
 _log = structlog.get_logger("warehouse")
 T = TypeVar("T")
@@ -49,15 +55,18 @@ class Loader:
         limits: Limits,
         age_s: float,
         inserts_s: float,
+        keeper: Keeper,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._tables, self._observer = tables, observer
+        self._tables, self._observer, self._keeper = tables, observer, keeper
         self._age_s, self._inserts_s = age_s, inserts_s
         self._clock = clock
         self._log: Log
         self._gathering = Gathering(limits)
         self._most = min(READ_RECORDS, limits.records)
         self._meant: dict[Place, Progress] = {}
+        self._begun: dict[Place, Progress] = {}
+        self._looked_at = float("-inf")
         self._epoch = 0
         self._held: list[tuple[Place, Record]] = []
         self._settled_at = 0.0
@@ -73,6 +82,7 @@ class Loader:
         self._epoch += 1
         self.joined = True
         for place, progress, lost in assigned:
+            self._begun[place] = progress
             if progress.intent:
                 self._meant[place] = progress
             else:
@@ -85,6 +95,8 @@ class Loader:
         self._epoch += 1
         self._gathering.clear()
         self._meant.clear()
+        self._begun.clear()
+        self._keeper.forget()
         self._held.clear()
 
     def stop(self) -> None:
@@ -105,8 +117,10 @@ class Loader:
             work()
         except Abandoned:
             self._observer.held_up(None)
+            self._observer.missing(False)
 
     def _round(self) -> None:
+        self._look()
         while self._meant:
             self._restore()
         held, self._held = self._held, []
@@ -119,6 +133,36 @@ class Loader:
             self._took_s = self._clock() - now
         if now - self._settled_at >= SETTLE_SECONDS:
             self._settle(now)
+
+    def _look(self) -> None:
+        """See whether the tables still hold what was written, and begin anew if that is ordered. Raises Abandoned."""
+        epoch, begun = self._epoch, dict(self._begun)
+        if begun:
+            self._until_done(lambda: self._keeper.begin(begun), epoch)
+            self._begun.clear()
+        order = self._keeper.order
+        if order is not None:
+            self._go_back(order, epoch)
+        elif self._looked_at + LOOK_SECONDS <= self._clock():
+            self._until_done(self._keeper.look, epoch)
+            self._looked_at = self._clock()
+
+    def _go_back(self, order: RebuildChanged, epoch: int) -> None:
+        """Read everything again as `order` says. Whoever dies on the way is followed by one who goes back again. Raises Abandoned."""
+        places = [*self._gathering.next, *self._meant]
+        spans = self._until_done(lambda: self._log.spans(places, order.from_ms), epoch)
+        self._until_done(self._keeper.prepare, epoch)
+        begin = {place: Progress(start) for place, (start, _) in spans.items()}
+        self._commit(begin, epoch)
+        self._until_done(lambda: self._keeper.rewound(order.generation, spans), epoch)
+        self._observer.rebuilding(*self._keeper.left())
+        self._log.go_back({place: progress.next for place, progress in begin.items()})
+        self._gathering.clear()
+        self._meant.clear()
+        self._held.clear()
+        for place, progress in begin.items():
+            self._gathering.begin(place, progress)
+        _log.warning("loading again", generation=order.generation, records=sum(end - start for start, end in spans.values()))
 
     def _age(self) -> float:
         """Rows wait longer the more tables are busy and the longer writing takes: a block costs as much as some thousand rows."""
@@ -136,7 +180,9 @@ class Loader:
         self._settled_at = now
         settled = self._gathering.settle()
         if settled:
-            self._commit(settled, self._epoch)
+            epoch = self._epoch
+            self._note({place: progress.next for place, progress in settled.items()}, epoch)
+            self._commit(settled, epoch)
         self._observer.standing(self._log.waiting(self._gathering.next))
 
     def _write(self) -> None:
@@ -154,7 +200,10 @@ class Loader:
         self._done(blocks, epoch)
 
     def _done(self, blocks: Sequence[Block], epoch: int) -> None:
-        self._commit({place: done for block in blocks for place, done in block.done().items()}, epoch)
+        done = {place: progress for block in blocks for place, progress in block.done().items()}
+        self._note({place: progress.next for place, progress in done.items()}, epoch)
+        failpoint("warehouse.after_note")
+        self._commit(done, epoch)
         failpoint("warehouse.after_done")
         for block in blocks:
             for chunk in block.chunks.values():
@@ -176,10 +225,15 @@ class Loader:
             del self._meant[place]
             self._gathering.begin(place, done)
 
+    def _note(self, written: Mapping[Place, int], epoch: int) -> None:
+        self._until_done(lambda: self._keeper.note(written), epoch)
+        self._observer.rebuilding(*self._keeper.left())
+
     def _insert(self, block: Block, epoch: int) -> None:
+        token = block.token if not self._keeper.generation else f"{self._keeper.generation}/{block.token}"
         for table, data in block.rows.items():
             began = self._clock()
-            self._until_done(lambda table=table, data=data: self._tables.insert(table, data, block.token), epoch)  # type: ignore[misc]
+            self._until_done(lambda table=table, data=data: self._tables.insert(table, data, token), epoch)  # type: ignore[misc]
             self._observer.written(table, block.count(table), self._clock() - began, block.newest_ms)
 
     def _commit(self, progress: Mapping[Place, Progress], epoch: int) -> None:
@@ -189,6 +243,7 @@ class Loader:
         """Until it succeeds, staying in the group meanwhile. Raises Abandoned when that is no longer ours to do."""
         pause, held = FIRST_PAUSE_SECONDS, False
         while True:
+            lost = False
             if self._epoch != epoch:
                 raise Abandoned
             try:
@@ -198,8 +253,13 @@ class Loader:
                 reason = f"{type(away).__name__}: {away}"
             except StoreRefused as refused:
                 reason, pause = f"ClickHouse refuses: {refused}", LONGEST_PAUSE_SECONDS
-            if self._stop.is_set():
+                if refused.code in GONE:
+                    reason, lost = f"ClickHouse has lost a table: {ADVICE}", True
+            except Lost as gone:
+                reason, lost, pause = str(gone), True, LOST_PAUSE_SECONDS
+            if self._stop.is_set() or (lost and self._keeper.order is not None):
                 raise Abandoned
+            self._observer.missing(lost)
             if not held:
                 _log.warning("waiting: what is in hand cannot be written", reason=reason)
             held = True
@@ -210,6 +270,7 @@ class Loader:
         if held:
             _log.warning("going on")
             self._observer.held_up(None)
+            self._observer.missing(False)
             self._log.resume()
         return done
 

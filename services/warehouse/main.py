@@ -8,9 +8,11 @@ import sys
 import structlog
 
 from services.warehouse.adapters.consumer import LogConsumer
+from services.warehouse.adapters.notes import ClickHouseNotes
 from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.block import Limits
 from services.warehouse.domain.rows import TOPICS
+from services.warehouse.keeping import Keeper
 from services.warehouse.loader import Loader
 from services.warehouse.metrics import METRICS, WarehouseMetrics
 from services.warehouse.settings import Settings
@@ -18,6 +20,8 @@ from shared.adapters.clickhouse import ClickHouse
 from shared.adapters.environment import read_environment
 from shared.adapters.health import HealthServer
 from shared.adapters.prometheus import Registry
+from shared.adapters.rebuild_topic import RebuildTopic
+from shared.contracts.rebuilds import View
 from shared.runtime.logs import configure_logs
 
 _log = structlog.get_logger("warehouse")
@@ -28,18 +32,20 @@ async def serve(settings: Settings) -> None:
     registry = Registry("warehouse", METRICS)
     metrics = WarehouseMetrics(registry)
     store = ClickHouse(settings.clickhouse)
+    orders = RebuildTopic(settings.kafka, "rapport-warehouse-rebuilds")
     loader = Loader(
         ClickHouseTables(store),
         metrics,
         Limits(settings.warehouse_block_records, settings.warehouse_block_bytes),
         settings.warehouse_flush_seconds,
         settings.warehouse_inserts_per_second,
+        Keeper(ClickHouseNotes(store), lambda: orders.ordered(View.WAREHOUSE)),
     )
     group = f"{settings.group_prefix}-warehouse"
     log = LogConsumer(settings.kafka, group, TOPICS, settings.session_timeout_s, loader.rebalance())
 
     def readiness() -> dict[str, str | None]:
-        return {"kafka": None if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason}
+        return {"kafka": None if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason or metrics.gap}
 
     health = HealthServer(settings.host, settings.health_port, readiness, registry.collectors)
     await health.start()
@@ -47,8 +53,10 @@ async def serve(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     _log.info("started", group=group)
     try:
+        orders.start()
         await asyncio.to_thread(loader.run, log)
     finally:
+        await asyncio.to_thread(orders.stop)
         await asyncio.to_thread(log.close)
         store.close()
         await health.stop()

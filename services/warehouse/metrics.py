@@ -29,6 +29,13 @@ METRICS: Final = (
     Metric("rapport_warehouse_repeated_total", C, ("topic",), "records dropped because their cause had been seen"),
     Metric("rapport_warehouse_bad_values_total", C, ("reason",), "values that no column can hold; the row is kept, the column is NULL"),
     Metric("rapport_warehouse_blocked", G, (), "1 while what is in hand cannot be written"),
+    Metric(
+        "rapport_warehouse_lost",
+        G,
+        (),
+        "1 while ClickHouse lacks rows that were written to it: nothing is written until they are loaded again",
+    ),
+    Metric("rapport_warehouse_rebuild_left_records", G, (), "records that an ordered rebuild still has to read"),
     Metric("rapport_warehouse_retries_total", C, (), "inserts and commits that had to be tried again"),
 )
 
@@ -41,6 +48,7 @@ class WarehouseMetrics:
         self._newest_ms = 0
         self._lock = threading.Lock()
         self._reason: str | None = None
+        self._gap: str | None = None
         for table in Table:
             registry.counter("rapport_warehouse_rows_total").labels(table.label)
 
@@ -68,6 +76,21 @@ class WarehouseMetrics:
         with self._lock:
             self._reason = reason
         self._registry.gauge("rapport_warehouse_blocked").set(0 if reason is None else 1)
+
+    def missing(self, lost: bool) -> None:
+        self._registry.gauge("rapport_warehouse_lost").set(lost)
+
+    def rebuilding(self, left: int, gap: bool) -> None:
+        """`gap`: rows are missing until all of them are read."""
+        with self._lock:
+            self._gap = f"{left} records of a rebuild are still to be loaded" if left and gap else None
+        self._registry.gauge("rapport_warehouse_rebuild_left_records").set(left)
+
+    @property
+    def gap(self) -> str | None:
+        """Why the tables are not whole, though they are written; None if they are."""
+        with self._lock:
+            return self._gap
 
     def retried(self) -> None:
         self._registry.counter("rapport_warehouse_retries_total").inc()

@@ -38,6 +38,10 @@ class Migration:
         """SHA-256 of the file, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    def makes(self) -> set[str]:
+        """Names of the tables that it makes."""
+        return set(re.findall(r"^CREATE TABLE (?:IF NOT EXISTS )?rapport\.(\w+)", self.text, flags=re.MULTILINE))
+
     def statements(self, user: str, password: str) -> list[str]:
         """Its statements, without comments, with the credentials by which the server reads its own tables put in."""
         bare = re.sub(r"^\s*--.*$", "", self.text, flags=re.MULTILINE)
@@ -50,7 +54,10 @@ def _quoted(text: str) -> str:
 
 
 def found(folder: Path = FOLDER) -> list[Migration]:
-    """The migrations of a folder, by number. Raises MigrationError for a name without a number, or a number twice."""
+    """The migrations of a folder, by number. Raises MigrationError for a name without a number, or a number twice.
+
+    Numbers may leave gaps: two that are written at one time are given theirs beforehand, and do not depend on each other.
+    """
     migrations = []
     for path in sorted(folder.glob("*.sql")):
         named = _NUMBERED.fullmatch(path.name)
@@ -58,13 +65,16 @@ def found(folder: Path = FOLDER) -> list[Migration]:
             raise MigrationError(f"{path.name}: a migration is named like 0001_what_it_does.sql")
         migrations.append(Migration(int(named[1]), named[2], path.read_text()))
     numbers = [migration.number for migration in migrations]
-    if numbers != list(range(1, len(numbers) + 1)):
-        raise MigrationError(f"the numbers of the migrations are {numbers}, not 1 to {len(numbers)}")
+    if len(set(numbers)) < len(numbers):
+        raise MigrationError(f"the numbers of the migrations are {numbers}: each may be there once")
     return migrations
 
 
 def migrate(store: ClickHouse, migrations: list[Migration]) -> list[str]:
-    """Apply what has not been applied; returns the names. Raises MigrationError, StoreAway, StoreRefused."""
+    """Apply what has not been applied, and all again where a table that was made is gone; returns the names.
+
+    Raises MigrationError, StoreAway, StoreRefused.
+    """
     store.command("CREATE DATABASE IF NOT EXISTS rapport")
     store.command(
         "CREATE TABLE IF NOT EXISTS rapport.migrations (number UInt32, name String, sha256 String, "
@@ -72,11 +82,14 @@ def migrate(store: ClickHouse, migrations: list[Migration]) -> list[str]:
     )
     done = {row["number"]: row["sha256"] for row in store.rows("SELECT number, sha256 FROM rapport.migrations FINAL")}
     applied = []
+    there = {row["name"] for row in store.rows("SELECT name FROM system.tables WHERE database = 'rapport'")}
+    gone = any(migration.number in done and migration.makes() - there for migration in migrations)
     for migration in migrations:
         if migration.number in done:
             if done[migration.number] != migration.digest:
                 raise MigrationError(f"migration {migration.number:04} was changed after it had been applied: add a new one instead")
-            continue
+            if not gone:
+                continue
         for statement in migration.statements(store.user, store.password):
             store.command(_repeatable(statement))
         row = f"{migration.number}\t{migration.name}\t{migration.digest}\n"

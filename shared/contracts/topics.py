@@ -61,6 +61,7 @@ SEGMENTATION_REPLAYED: Final = "rapport.segmentation.replayed.v1"
 JOURNEYS_REPLAYED: Final = "rapport.journeys.replayed.v1"
 KEY_CHANGED: Final = "rapport.key.changed.v1"
 DEFINITION_CHANGED: Final = "rapport.definition.changed.v1"
+REBUILD_CHANGED: Final = "rapport.rebuild.changed.v1"
 
 TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
@@ -249,6 +250,16 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("segmentation", "journeys", "query"),
         "kind/name",
         "DefinitionChanged JSON (control.py); reserved: nothing writes or reads it yet, definitions are files",
+        compacted=True,
+        partitions=1,
+        personal=Personal.NONE,
+    ),
+    Topic(
+        REBUILD_CHANGED,
+        ("query",),
+        ("resolver", "folder", "segmentation", "journeys", "warehouse", "query"),
+        "id of the order",
+        "RebuildChanged JSON (rebuilds.py): an order to rebuild a view, or its cancellation",
         compacted=True,
         partitions=1,
         personal=Personal.NONE,

@@ -43,7 +43,10 @@ async def open_slot(store: StateStore, token: str, stage: str, partition: int, r
         return fields, outbox
     if gone is not None:
         _log.error(
-            "Redis lost a part of a slot: forgetting the rest and refolding it from the log", stage=stage, slot=partition, detail=gone
+            "Redis lost a part of a slot: forgetting the rest, refolding from the log (RUNBOOK.md, Rebuild a view)",
+            stage=stage,
+            slot=partition,
+            detail=gone,
         )
     await store.forget(token, int(fields.get("g", "0")))
     return await store.take_over(token)
@@ -56,3 +59,8 @@ async def still_held(store: StateStore, token: str | None, seq: int) -> None:
     gone = await store.damage()
     if gone is not None:
         raise RolledBack(gone)
+
+
+def log_loss(stage: str, partition: int, detail: str) -> None:
+    """Tell whoever reads the log what happens to a slot whose store went back, and where to read on."""
+    _log.error("Redis lost what was committed: refolding (RUNBOOK.md, Rebuild a view)", stage=stage, slot=partition, detail=detail)

@@ -42,6 +42,7 @@ class Meta:
     on: str = ""
     rebuilding: bool = False
     written: int = 1
+    generation: int = 0
     stored: "Meta | None" = None
 
     @classmethod
@@ -74,6 +75,8 @@ class Meta:
                     meta.on = value
                 case "v":
                     meta.written = int(value)
+                case "g":
+                    meta.generation = int(value)
                 case "rb":
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
@@ -121,6 +124,7 @@ class Meta:
             self.on,
             self.rebuilding,
             self.written,
+            self.generation,
             self.stored,
         )
 

@@ -18,7 +18,7 @@ from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
 from shared.runtime.failpoints import failpoint
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Unstorable
-from shared.runtime.forgetting import open_slot, still_held
+from shared.runtime.forgetting import log_loss, open_slot, still_held
 from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
@@ -86,10 +86,7 @@ class Slot(Generic[S, R]):
         self._outbox_since: float | None = None
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:
-        """Apply a chunk of consecutive records and publish what follows from it; True when all of it is durable.
-
-        False if the slot now belongs to another worker: the chunk must not be acked. Waits as long as Redis or Kafka are away.
-        """
+        """Apply consecutive records, publish what follows. True: all is durable. False: another owns the slot, ack nothing."""
         async with self.lock:
             self.delivered[topic] = max(self.delivered.get(topic, 0), records[-1].offset + 1)
             return await self._persist(lambda: self._chunk(topic, records))
@@ -109,7 +106,7 @@ class Slot(Generic[S, R]):
         """See whether the store still holds what this slot last committed: an idle slot would not notice that it was emptied."""
         async with self.lock:
             if self.token is not None:
-                await self._persist(self._held)
+                await self._persist(lambda: still_held(self.store, self.token, self.meta.seq))
 
     async def forget_outbox(self) -> None:
         """Replace the outbox of a slot that has been idle for a while by nothing, once: what it holds is published, and may be personal."""
@@ -120,8 +117,13 @@ class Slot(Generic[S, R]):
             if self.token is not None and self._outbox_since == since:
                 await self._persist(self._commit_alone)
 
-    async def _held(self) -> None:
-        await still_held(self.store, self.token, self.meta.seq)
+    async def rebuild(self, generation: int) -> None:
+        """Forget all that is kept and go the way again from the log's start, for order `generation`; nothing if that has been done."""
+        async with self.lock:
+            begun = self.token is not None and self.meta.generation < generation
+            if begun and await self._persist(lambda: self.store.forget(self.token or "", generation)):
+                self.release()
+                await self._persist(self._nothing)
 
     def release(self) -> None:
         """Forget everything: the slot is another's now."""
@@ -144,9 +146,7 @@ class Slot(Generic[S, R]):
                     return False
                 _log.warning("slot taken by another worker, asking again", stage=self.stage.name, slot=self.partition)
             except RolledBack as lost:
-                _log.error(
-                    "Redis lost what was committed: refolding from the log", stage=self.stage.name, slot=self.partition, detail=str(lost)
-                )
+                log_loss(self.stage.name, self.partition, str(lost))
                 self.observer.rolled_back(self.stage.name)
                 self.release()
                 continue

@@ -14,11 +14,13 @@ from shared.adapters.health import HealthServer
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry, RuntimeMetrics
+from shared.adapters.rebuild_topic import RebuildTopic
 from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.contracts.metrics import Metric
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 from shared.runtime.ports import Halted, StateStore
+from shared.runtime.rebuilder import Rebuilder
 from shared.runtime.settings import RuntimeSettings
 from shared.runtime.stage import Stage
 from shared.runtime.stage_worker import StageWorker
@@ -90,6 +92,7 @@ class _Process:
         used |= {topic for companion in companions for topic in companion.topics}
         self._partitions = PartitionsOfLog(settings.kafka, used)
         self._tasks: list[asyncio.Task[None]] = []
+        self._orders: RebuildTopic | None = None
         self._ended: asyncio.Future[BaseException | None]
 
     async def run(self) -> int:
@@ -111,6 +114,8 @@ class _Process:
         for task in self._tasks:
             task.cancel()
         await self._drain()
+        if self._orders is not None:
+            await asyncio.to_thread(self._orders.stop)
         await health.stop()
         publisher.close()
         await self._redis.aclose()
@@ -124,6 +129,10 @@ class _Process:
         self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
         self._begin(self._watchdog.run())
         self._begin(self._faust())
+        if self._workers:
+            self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
+            self._orders.start()
+            self._begin(Rebuilder(self._workers, self._orders).run())
         for worker in self._workers:
             if worker.stage.name == "resolver":
                 self._begin(Ticker(worker.slots.values, log).run())

@@ -103,6 +103,13 @@ class Scene:
             self._slots.pop((stage, partition), None)
             assert finished(self._slot(stage, partition).take_over()), "nobody else wants this slot"
 
+    def rebuild(self, stage: str, generation: int) -> None:
+        """Every slot of a stage carries out an order to rebuild; what a slot has not read before comes again by `settle`."""
+        for partition in range(partition_count()):
+            slot = self._slot(stage, partition)
+            assert finished(slot.take_over()), "nobody else wants this slot"
+            finished(slot.rebuild(generation))
+
     def tick(self, now: int) -> None:
         """Every resolver slot says that it has come to `now`, epoch ms of log-append time."""
         for partition in range(partition_count()):

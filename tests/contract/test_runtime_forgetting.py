@@ -11,6 +11,10 @@ from tests.contract.slot_worlds import World
 KEY = "u:1"
 
 
+def here() -> int:
+    return slot(KEY)
+
+
 async def four_and_a_timer(world: World) -> None:
     for n in range(4):
         world.put(KEY, add=n, sleep_until=5_000)
@@ -31,8 +35,8 @@ async def test_a_takeover_that_finds_a_key_of_the_slot_gone_refolds_it_whole(wor
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    await world.lose(slot(KEY), part)
-    await world.slot(slot(KEY)).take_over()
+    await world.lose(here(), part)
+    await world.slot(here()).take_over()
     await is_whole(world)
 
 
@@ -40,8 +44,8 @@ async def test_a_takeover_that_finds_a_key_of_the_slot_gone_refolds_it_whole(wor
 async def test_an_idle_slot_notices_that_a_key_of_it_is_gone(worlds: Worlds, part: str) -> None:
     world = await worlds()
     await four_and_a_timer(world)
-    await world.lose(slot(KEY), part)
-    await world.slot(slot(KEY)).check()
+    await world.lose(here(), part)
+    await world.slot(here()).check()
     await is_whole(world)
 
 
@@ -50,7 +54,7 @@ async def test_a_busy_slot_notices_at_its_next_commit_that_its_timers_are_gone(w
     for n in range(3):
         world.put(KEY, add=n, sleep_until=5_000)
     await world.run()
-    await world.lose(slot(KEY), "t")
+    await world.lose(here(), "t")
     world.put(KEY, add=3, sleep_until=5_000)
     await world.run()
     await is_whole(world)
@@ -60,19 +64,19 @@ async def test_side_blobs_and_states_of_keys_that_the_log_no_longer_has_are_forg
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    await world.lose(slot(KEY), "m")
-    store = world.new_store(slot(KEY))
+    await world.lose(here(), "m")
+    store = world.new_store(here())
     await store.take_over("one")
     await store.forget("one", 7)
     assert (await world.states(), await world.sides(KEY), await store.first_due()) == ({}, 0, None)
-    fields = dict(await world.fields(slot(KEY)))
+    fields = dict(await world.fields(here()))
     assert (fields["rb"], fields["g"], "seq" in fields) == ("1", "7", False)
 
 
 async def test_who_was_overtaken_forgets_nothing(worlds: Worlds) -> None:
     world = await worlds()
     await four_and_a_timer(world)
-    store = world.new_store(slot(KEY))
+    store = world.new_store(here())
     before = await world.states()
     with pytest.raises(Fenced):
         await store.forget("somebody else", 1)
@@ -83,14 +87,40 @@ async def test_dying_behind_the_forgetting_and_before_the_first_commit_begins_ag
     world = await worlds()
     await four_and_a_timer(world)
     world.crash()
-    store = world.new_store(slot(KEY))
+    store = world.new_store(here())
     await store.take_over("one")
     await store.forget("one", 0)
     for survive in (0, 1):
         world.log.read_limit, world.log.page = survive, 2
         with pytest.raises(Crash):
-            await world.slot(slot(KEY)).take_over()
+            await world.slot(here()).take_over()
         world.crash()
     world.log.read_limit = None
-    await world.slot(slot(KEY)).take_over()
+    await world.slot(here()).take_over()
+    await is_whole(world)
+
+
+async def test_an_order_to_rebuild_gives_the_same_states_and_publishes_nothing_again(worlds: Worlds) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    before = await world.states()
+    live = world.slot(here())
+    for _ in range(2):  # the second time it has been done
+        await live.rebuild(7)
+    assert await world.states() == before
+    assert len(await world.out()) == 4
+    assert ((await world.fields(here()))["g"], (await world.fields(here()))["rb"]) == ("7", "0")
+    await is_whole(world)
+
+
+async def test_whoever_dies_on_the_way_of_a_rebuild_is_followed_by_one_who_ends_it(worlds: Worlds) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    world.log.read_limit, world.log.page = 2, 1
+    with pytest.raises(Crash):
+        await world.slot(here()).rebuild(7)
+    world.crash()
+    world.log.read_limit = None
+    await world.slot(here()).take_over()
+    assert world.slot(here()).meta.generation == 7
     await is_whole(world)

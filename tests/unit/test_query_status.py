@@ -72,7 +72,7 @@ async def test_the_warehouse_tells_its_last_flush() -> None:
     world = World()
     world.history.canned["flushed"] = [{"flushed_ms": NOW, "events": 12}]
     found = (await world.get("system/status")).json()["warehouse"]
-    assert found == {"lag_records": 0, "last_flush": "2026-05-28T20:26:40.000Z", "events": 12}
+    assert found == {"state": "whole", "detail": None, "lag_records": 0, "last_flush": "2026-05-28T20:26:40.000Z", "events": 12}
 
 
 async def test_whatever_is_away_is_said_and_the_rest_is_answered() -> None:

@@ -9,11 +9,14 @@ from hypothesis import strategies as st
 from services.warehouse.domain.block import Limits
 from services.warehouse.domain.progress import LONGEST_BYTES, Place, Progress, Range, decode
 from services.warehouse.domain.rows import Record, Table
+from services.warehouse.keeping import Keeper
 from services.warehouse.loader import Loader
 from services.warehouse.ports import Assigned, LogAway
 from shared.adapters.clickhouse import StoreAway, StoreRefused
+from shared.contracts.kept_rows import Noted
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import EVENT_RESOLVED
+from tests.unit.warehouse_notes import MemoryNotes
 
 
 class Tables:
@@ -23,6 +26,7 @@ class Tables:
         self.troubles = list(troubles)
         self.tokens: dict[str, bytes] = {}
         self.rows: list[bytes] = []
+        self.notes = MemoryNotes()
 
     def insert(self, table: Table, rows: bytes, token: str) -> None:
         trouble = self.troubles.pop(0) if self.troubles else ""
@@ -148,6 +152,16 @@ class Log:
             raise LogAway("not now")
         return {place: self.broker.records[place][one.first : one.last + 1] for place, one in ranges.items()}
 
+    def spans(self, places: Sequence[Place], from_ms: int) -> Mapping[Place, tuple[int, int]]:
+        if self._next() == "commit":
+            raise LogAway("not now")
+        logs = {place: self.broker.records[place] for place in places}
+        return {place: (next((one.offset for one in log if one.appended_at >= from_ms), len(log)), len(log)) for place, log in logs.items()}
+
+    def go_back(self, to: Mapping[Place, int]) -> None:
+        assert to.keys() == self.at.keys()
+        self.at = dict(to)
+
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
         return {place.topic: len(self.broker.records[place]) - at for place, at in progress.items()}
 
@@ -174,6 +188,12 @@ class Told:
     def lost(self, records: int) -> None:
         return
 
+    def missing(self, lost: bool) -> None:
+        return
+
+    def rebuilding(self, left: int, gap: bool) -> None:
+        return
+
     def standing(self, waiting: Mapping[str, int]) -> None:
         return
 
@@ -193,7 +213,7 @@ def load(
     records: int, script: Sequence[str], troubles: Sequence[str], partitions: int = 1, hands: Sequence[int] = ()
 ) -> tuple[Broker, Tables, Told]:
     log, tables, told = Log(Broker(records, partitions), script, hands), Tables(troubles), Told()
-    log.loader = Loader(tables, told, Limits(5, 10_000), 0.25, 16.0, Clock())
+    log.loader = Loader(tables, told, Limits(5, 10_000), 0.25, 16.0, Keeper(tables.notes, lambda: None), Clock())
     log.loader.run(log)
     return log.broker, tables, told
 
@@ -247,7 +267,8 @@ class FullBroker(Broker):
 
 def test_with_very_many_partitions_blocks_become_smaller_and_all_is_written_once() -> None:
     log, tables, told = Log(FullBroker(400, MOST_PARTITIONS), ["", "", "", "rebalance", "", "commit"]), Tables(["", "cut", "away"]), Told()
-    log.loader = Loader(tables, told, Limits(400, 100_000), 0.25, 16.0, Clock())
+    tables.notes.noted = [Noted("*", 0, 0, 1)]
+    log.loader = Loader(tables, told, Limits(400, 100_000), 0.25, 16.0, Keeper(tables.notes, lambda: None), Clock())
     log.loader.run(log)
     assert numbers(tables) == list(range(400))
     assert log.broker.done
@@ -277,7 +298,7 @@ class Doomed(Tables):
 
 def _member(broker: Broker, tables: Tables, hand: int) -> Log:
     log = Log(broker, [], [hand], alone=True)
-    log.loader = Loader(tables, Told(), Limits(5, 10_000), 0.25, 16.0, Clock())
+    log.loader = Loader(tables, Told(), Limits(5, 10_000), 0.25, 16.0, Keeper(tables.notes, lambda: None), Clock())
     return log
 
 
@@ -288,7 +309,7 @@ def test_a_block_of_somebody_killed_is_made_whole_again_by_whoever_has_a_part_of
 
     def killed(hand: int, inserts: int, applied: bool) -> None:
         doomed = Doomed(inserts, applied)
-        doomed.tokens, doomed.rows = tables.tokens, tables.rows
+        doomed.tokens, doomed.rows, doomed.notes = tables.tokens, tables.rows, tables.notes
         log = _member(broker, doomed, hand)
         with pytest.raises(Stopped):
             log.loader.run(log)
@@ -324,7 +345,7 @@ def test_the_longer_writing_takes_the_more_rows_wait_for_it() -> None:
     def inserts(seconds: float) -> int:
         clock = Clock()
         log, tables, told = Log(Broker(600, 1), []), SlowTables(clock, seconds), Told()
-        log.loader = Loader(tables, told, Limits(10_000, 10_000_000), 0.25, 16.0, clock)
+        log.loader = Loader(tables, told, Limits(10_000, 10_000_000), 0.25, 16.0, Keeper(tables.notes, lambda: None), clock)
         log.loader.run(log)
         assert numbers(tables) == list(range(600))
         return len(tables.rows)

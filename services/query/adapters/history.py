@@ -17,6 +17,8 @@ TOO_MUCH: Final = frozenset({158, 159, 160, 241, 306, 307, 396})
 """ClickHouse's codes: too many rows, timeout, too slow, memory, too many steps, too many bytes, too many rows or bytes in the result."""
 NOT_SET_UP: Final = frozenset({60, 81})
 """Unknown table or database: the migrations have not run yet."""
+DAMAGED: Final = frozenset({74, 75, 76, 107, 228, 1001})
+"""Its files are not there or cannot be read: somebody removed its folder while it runs."""
 BUSY: Final = frozenset({202, 209, 210, 242, 999})
 """Too many queries, network, read-only, Keeper."""
 
@@ -102,7 +104,7 @@ class ClickHouseHistory:
             return HistoryTooMuch(f"{question.name}: {code}")
         if code in NOT_SET_UP:
             return HistoryAway(f"{question.name}: the tables are not there yet")
-        if code in BUSY:
+        if code in BUSY | DAMAGED:
             return HistoryAway(f"{question.name}: {code}")
         if code:
             return RuntimeError(f"{question.name}: ClickHouse refuses the question: {error}")

@@ -27,8 +27,11 @@ class Code(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     LIVE_UNAVAILABLE = "live_unavailable"
     HISTORY_UNAVAILABLE = "history_unavailable"
+    HISTORY_INCOMPLETE = "history_incomplete"
     LOG_UNAVAILABLE = "log_unavailable"
     INGEST_UNAVAILABLE = "ingest_unavailable"
+    UNKNOWN_REBUILD = "unknown_rebuild"
+    WOULD_LOSE = "would_lose"
     REPLAY_REFUSED = "replay_refused"
     REPLAY_NOT_SET_UP = "replay_not_set_up"
     QUERY_TOO_LARGE = "query_too_large"
@@ -50,6 +53,10 @@ class LiveAway(Exception):
 
 class HistoryAway(Exception):
     """ClickHouse does not answer, or is not set up yet."""
+
+
+class HistoryLost(HistoryAway):
+    """ClickHouse lacks rows that were written to it, so an answer could be short. The text says what is missing and what to do."""
 
 
 class HistoryTooMuch(Exception):

@@ -139,6 +139,29 @@ class LogConsumer:
         """As Log.again."""
         return read_ranges(self._kafka, ranges)
 
+    def spans(self, places: Sequence[Place], from_ms: int) -> Mapping[Place, tuple[int, int]]:
+        """As Log.spans."""
+        try:
+            bounds = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=CALL_SECONDS) for place in places}
+            asked = [TopicPartition(*place, from_ms) for place in places]
+            told = self._consumer.offsets_for_times(asked, timeout=CALL_SECONDS) if from_ms else []
+        except KafkaException as away:
+            raise LogAway(f"offsets are not told: {away}") from away
+        found = {Place(one.topic, one.partition): one.offset for one in told}
+        spans = {}
+        for place, (low, high) in bounds.items():
+            at = found.get(place, low)
+            spans[place] = (max(low, high if at < 0 else at), high)  # below zero: nothing is so young
+        return spans
+
+    def go_back(self, to: Mapping[Place, int]) -> None:
+        """As Log.go_back."""
+        self._next = dict(to)
+        self._changed = True
+        self._consumer.assign([TopicPartition(place.topic, place.partition, offset) for place, offset in to.items()])
+        self._paused = True
+        self.resume()
+
     def waiting(self, progress: Mapping[Place, int]) -> Mapping[str, int]:
         """As Log.waiting."""
         behind: dict[str, int] = {}

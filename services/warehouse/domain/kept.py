@@ -21,5 +21,7 @@ TABLES: Final = (
     Kept("messages_to_message_people", Personal.IDS, "view that fills it"),
     Kept("canonical_ids", Personal.IDS, "view of merges: the root of each chain"),
     Kept("canonical", Personal.IDS, "dictionary of the same"),
+    Kept("progress", Personal.NONE, "offsets up to which rows are in"),
+    Kept("kept", Personal.NONE, "numbers of the oldest blocks of tables"),
     Kept("migrations", Personal.NONE, "names and hashes of the migrations applied"),
 )

@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from services.query.domain.reasons import RETRY_SECONDS, Busy, Code, HistoryAway, HistoryTooMuch, LiveAway, LogAway, Refused
+from services.query.domain.reasons import RETRY_SECONDS, Busy, Code, HistoryAway, HistoryLost, HistoryTooMuch, LiveAway, LogAway, Refused
 from services.query.metrics import Metrics
 from shared.contracts.slots import NotSettled
 from shared.contracts.versions import NewerVersion
@@ -83,6 +83,8 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 
     async def away(request: Request, error: Exception) -> Response:
         code, message = _AWAY[type(error)]
+        if isinstance(error, HistoryLost):
+            message = str(error)
         _log.warning("store_away", path=request.url.path.split("/")[:4], code=code.value, detail=str(error))
         return respond(Refused(503, code, message, retry_after=RETRY_SECONDS))
 
@@ -107,6 +109,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
 _AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {
     LiveAway: (Code.LIVE_UNAVAILABLE, "the live view (Redis) does not answer now"),
     HistoryAway: (Code.HISTORY_UNAVAILABLE, "the history (ClickHouse) does not answer now"),
+    HistoryLost: (Code.HISTORY_INCOMPLETE, "the history (ClickHouse) is not whole"),
     LogAway: (Code.LOG_UNAVAILABLE, "the log (Kafka) does not answer now"),
     NewerVersion: (Code.LIVE_UNAVAILABLE, "the live view (Redis) is written by a newer release than this process: update it"),
     NotSettled: (Code.LOG_UNAVAILABLE, "the number of partitions has not been read from the log (Kafka) yet"),

@@ -1,6 +1,7 @@
 """system: where every stage stands, from Redis and Kafka; when the warehouse last wrote, from ClickHouse. What does not answer is said."""
 
 import asyncio
+from enum import StrEnum
 from typing import Final
 
 from fastapi import APIRouter, Response
@@ -14,6 +15,7 @@ from services.query.adapters.http.shapes import Instant
 from services.query.adapters.pools import Glance
 from services.query.domain import questions
 from services.query.domain.instants import instant_or_none
+from services.query.domain.keeping import Standing
 from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
 from services.query.parts import Parts
 from shared.contracts.redis_keys import meta_key
@@ -50,7 +52,16 @@ class StageShape(BaseModel):
     slots: list[SlotShape]
 
 
+class WarehouseState(StrEnum):
+    WHOLE = "whole"
+    LOST = "lost"
+    REBUILDING = "rebuilding"
+    UNKNOWN = "unknown"
+
+
 class WarehouseShape(BaseModel):
+    state: WarehouseState = Field(description="lost: ClickHouse lacks rows that were written to it; rebuilding: they are loaded again")
+    detail: str | None = Field(description="what is missing and what to do")
     lag_records: int | None = Field(description="records of its topics that it has not committed")
     last_flush: Instant | None = Field(description="the last time at which rows reached ClickHouse")
     events: int | None
@@ -85,12 +96,12 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         return ends, starts, list(await asyncio.gather(*(acked(reader) for reader in (*STAGES, WAREHOUSE))))
 
     slots_now, log_now = Glance(metas, NotSettled), Glance(offsets, NotSettled)
-    flushed_now = Glance(lambda: parts.history.rows(questions.flushed()))
+    flushed_now, kept_now = Glance(lambda: parts.history.rows(questions.flushed())), Glance(parts.history.standing)
 
     @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
     async def status(access: Reader) -> Status:
         """Answers within a second whatever is down or slow: what it cannot know is null or empty."""
-        slots, log, flushed = await asyncio.gather(slots_now(), log_now(), flushed_now())
+        slots, log, flushed, kept = await asyncio.gather(slots_now(), log_now(), flushed_now(), kept_now())
         stages: list[StageShape] = []
         warehouse_lag = None
         if log is not None:
@@ -107,12 +118,16 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
             rebuilding=None if slots is None else any(meta.rebuilding for meta in slots),
             stages=stages,
             warehouse=WarehouseShape(
-                lag_records=warehouse_lag, last_flush=instant_or_none(row.get("flushed_ms")), events=row.get("events") if flushed else None
+                state=_state(kept),
+                detail=None if kept is None else kept.hole,
+                lag_records=warehouse_lag,
+                last_flush=instant_or_none(row.get("flushed_ms")),
+                events=row.get("events") if flushed else None,
             ),
             stores={
                 "redis": StoreShape(answers=slots is not None),
                 "kafka": StoreShape(answers=log is not None),
-                "clickhouse": StoreShape(answers=flushed is not None),
+                "clickhouse": StoreShape(answers=kept is not None),
             },
         )
 
@@ -123,7 +138,7 @@ def health(parts: Parts) -> APIRouter:
     """/healthz, /readyz, /metrics."""
     routes = APIRouter(tags=["health"])
 
-    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(parts.history.answers)
+    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(parts.history.standing)
     kafka_now = Glance(lambda: parts.reads.ends([(KEY_CHANGED, 0)]))
 
     @routes.get("/healthz", operation_id="healthz", summary="The process runs")
@@ -142,9 +157,11 @@ def health(parts: Parts) -> APIRouter:
             "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
         }
         ready = all(reason is None for reason in needed.values())
-        named = {"kafka": kafka is not None, "clickhouse": clickhouse}
-        told = {name: reason or "ok" for name, reason in needed.items()}
-        told |= {name: "ok" if answers else "does not answer" for name, answers in named.items()}
+        named = {
+            "kafka": None if kafka is not None else "does not answer",
+            "clickhouse": clickhouse.hole if clickhouse is not None else "does not answer",
+        }
+        told = {name: reason or "ok" for name, reason in (needed | named).items()}
         return JSONResponse({"status": "ready" if ready else "not ready", "parts": told}, 200 if ready else 503)
 
     @routes.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
@@ -152,6 +169,14 @@ def health(parts: Parts) -> APIRouter:
         return Response(generate_latest(parts.metrics.registry.collectors), media_type=CONTENT_TYPE_LATEST)
 
     return routes
+
+
+def _state(kept: Standing | None) -> WarehouseState:
+    if kept is None:
+        return WarehouseState.UNKNOWN
+    if kept.lost is not None:
+        return WarehouseState.LOST
+    return WarehouseState.REBUILDING if kept.left else WarehouseState.WHOLE
 
 
 def _stage(one: StageStanding) -> StageShape:

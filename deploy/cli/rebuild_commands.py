@@ -1,0 +1,169 @@
+"""`rapport rebuild warehouse | profile | segmentation | messaging`, `rapport rebuild list | cancel`: views made again, by the query API."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Final
+
+import httpx
+import typer
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+from rich.table import Table
+
+from deploy.cli.folder import home_folder
+from deploy.local import env_file
+from shared.contracts.rebuilds import View
+
+POLL_SECONDS: Final = 1.0
+PATIENCE_SECONDS: Final = 60.0
+app = typer.Typer(no_args_is_help=True, help="Make a view again from the log, while events flow.")
+
+
+class QuerySettings(BaseSettings):
+    """Read from RAPPORT_<NAME>; without them, from the env file of the system that runs here."""
+
+    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
+
+    query_url: str | None = Field(None, description="where the query API is; without it, that of the system that runs here")
+    query_key: SecretStr | None = Field(None, description="a query key with scope `admin`; without it, that of the system that runs here")
+
+
+class Refused(Exception):
+    """The API refused, or does not answer: the text says why."""
+
+
+@dataclass(frozen=True)
+class Api:
+    """The query API."""
+
+    url: str
+    key: str
+
+    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, again: str | None = None) -> dict[str, Any]:
+        """The answer. Raises Refused."""
+        headers = {"authorization": f"Bearer {self.key}"} | ({"idempotency-key": again} if again else {})
+        try:
+            answer = httpx.request(method, f"{self.url}/api/v1/{path}", headers=headers, json=body, timeout=30)
+        except httpx.HTTPError as error:
+            raise Refused(f"the query API at {self.url} does not answer: {type(error).__name__}") from None
+        found: dict[str, Any] = answer.json()
+        if answer.status_code >= 400:
+            raise Refused(str(found.get("message", answer.status_code)))
+        return found
+
+
+def _api() -> Api:
+    asked, local = QuerySettings(), env_file.read(home_folder().env)
+    url = asked.query_url or local.get("RAPPORT_QUERY_URL")
+    key = asked.query_key.get_secret_value() if asked.query_key is not None else local.get("RAPPORT_QUERY_KEY")
+    if url is None or key is None:
+        typer.echo("which installation? Set RAPPORT_QUERY_URL and RAPPORT_QUERY_KEY, or start Rapport here with `make run`", err=True)
+        raise typer.Exit(1)
+    return Api(url.rstrip("/"), key)
+
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay and print how far it is, until it is done.")]
+
+
+@app.command()
+def warehouse(
+    from_: Annotated[
+        datetime | None,
+        typer.Option("--from", help="Load what the log took since then (UTC) and no more.", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]),
+    ] = None,
+    yes: Yes = False,
+    wait: Wait = True,
+) -> None:
+    """Load ClickHouse's tables again from the log. Rows that are there stay; what is there twice counts once."""
+    body = {} if from_ is None else {"from": from_.isoformat() + "Z"}
+    _order(View.WAREHOUSE, body, yes, wait)
+
+
+@app.command()
+def profile(yes: Yes = False, wait: Wait = True) -> None:
+    """Links and profiles: every slot forgets and reads the log from its beginning."""
+    _order(View.PROFILE, {}, yes, wait)
+
+
+@app.command()
+def segmentation(yes: Yes = False, wait: Wait = True) -> None:
+    """Features and memberships. Nobody enters or leaves a segment again by it."""
+    _order(View.SEGMENTATION, {}, yes, wait)
+
+
+@app.command()
+def messaging(yes: Yes = False, wait: Wait = True) -> None:
+    """Who stands where in which journey. Nobody is mailed again; nothing is mailed until it is done."""
+    _order(View.MESSAGING, {}, yes, wait)
+
+
+@app.command("list")
+def list_() -> None:
+    """Print every order, newest first."""
+    table = Table("id", "view", "asked", "state", "records", box=None)
+    for one in _told(lambda api: api.ask("GET", "rebuilds"))["data"]:
+        table.add_row(one["id"], one["view"], one["asked_at"], one["state"], _share(one))
+    Console().print(table)
+
+
+@app.command()
+def cancel(rebuild: Annotated[str, typer.Argument(help="Id, as `rapport rebuild list` prints it.")]) -> None:
+    """Slots that have not begun do not begin; those that have go on, since they have forgotten what they had."""
+    one = _told(lambda api: api.ask("DELETE", f"rebuilds/{rebuild}"))
+    typer.echo(f"{one['id']}: {one['state']}")
+
+
+def _told(work: Any) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = work(_api())
+    except Refused as refused:
+        typer.echo(str(refused), err=True)
+        raise typer.Exit(1) from None
+    return found
+
+
+def _order(view: View, body: dict[str, Any], yes: bool, wait: bool) -> None:
+    plan = _told(lambda api: api.ask("GET", f"rebuilds:plan?view={view.value}"))
+    typer.echo(f"{view.value}: {plan['records']} records are to be read; {plan['message']}")
+    if not yes:
+        typer.confirm("Rebuild it?", abort=True)
+    name = f"cli-{time.time_ns()}"
+    one = _told(lambda api: api.ask("POST", "rebuilds", {"view": view.value, "accept_loss": True} | body, name))
+    typer.echo(f"ordered: {one['id']}")
+    if wait:
+        _follow(one["id"])
+
+
+def _follow(rebuild: str) -> None:
+    """Print how far it is until it is done. What does not answer for a while is asked again: the workers go on."""
+    last_read, last_at, silent = 0, time.monotonic(), time.monotonic()
+    while True:
+        try:
+            one = _api().ask("GET", f"rebuilds/{rebuild}")
+            silent = time.monotonic()
+        except Refused as refused:
+            if time.monotonic() - silent > PATIENCE_SECONDS:
+                typer.echo(f"{refused}; the workers go on: `rapport rebuild list` says how far they are", err=True)
+                raise typer.Exit(1) from None
+            time.sleep(POLL_SECONDS)
+            continue
+        read = (one["progress"] or {}).get("records_read", last_read)
+        now = time.monotonic()
+        rate = max(0.0, (read - last_read) / max(now - last_at, 0.001))
+        last_read, last_at = read, now
+        typer.echo(f"{one['state']:>8}  {_share(one)}  {rate:,.0f}/s")
+        if one["state"] not in ("asked", "running"):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def _share(one: dict[str, Any]) -> str:
+    """How far an order is: of records, and of slots or partitions."""
+    told = one["progress"]
+    if told is None:
+        return "not known now"
+    share = 100 * told["records_read"] / told["records"] if told["records"] else 100 * told["done"] / max(told["parts"], 1)
+    return f"{share:5.1f} %, {told['records_read']:,} of {told['records']:,} records, {told['done']} of {told['parts']} parts done"

@@ -1,0 +1,200 @@
+"""rebuilds: orders to make a view again, their progress, and what an order could not bring back. The workers concerned do the work."""
+
+import asyncio
+import secrets
+import time
+from typing import Annotated, Final
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from services.query.adapters.http.bearer import Admin
+from services.query.adapters.http.keys import IdempotencyKey
+from services.query.adapters.http.problems import documented
+from services.query.adapters.http.shapes import Instant, Page
+from services.query.domain.instants import epoch_ms, instant, instant_or_none, rfc3339
+from services.query.domain.questions import Load, Question
+from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, Refused
+from services.query.domain.rebuilding import Progress, State, gone, next_generation, of_rows, of_slots, readers, state, words
+from services.query.domain.replaying import Append
+from services.query.domain.standing import inputs, partitions
+from services.query.parts import Parts, RebuildOrders
+from shared.contracts.kept_rows import PROGRESS, Noted, latest
+from shared.contracts.rebuilds import STAGES, RebuildChanged, View
+from shared.contracts.redis_keys import meta_key
+from shared.contracts.slots import partition_count
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, REBUILD_CHANGED
+from shared.runtime.meta import Meta
+
+FOLLOW_SECONDS: Final = 2.0
+BELOW: Final = "SELECT count() AS rows FROM rapport.events WHERE _offset < arrayElement({starts:Array(Int64)}, _partition + 1)"
+
+RebuildId = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
+
+
+class RebuildRequest(BaseModel):
+    """`from` is for the warehouse alone: a live view is always read from the beginning."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    view: View
+    from_: AwareDatetime | None = Field(None, alias="from", description="the warehouse loads what the log took since; all without it")
+    accept_loss: bool = Field(False, description="go on though the log no longer has everything: see rebuilds:plan")
+
+
+class ProgressShape(BaseModel):
+    parts: int = Field(description="slots of the view's stages; partitions of the log for the warehouse")
+    begun: int
+    done: int
+    records_read: int
+    records: int
+
+
+class RebuildShape(BaseModel):
+    id: str
+    view: View
+    state: State
+    asked_at: Instant
+    asked_by: str
+    from_: Instant | None = Field(serialization_alias="from")
+    progress: ProgressShape | None = Field(description="null while the store that knows it does not answer")
+
+
+class PlanShape(BaseModel):
+    """What an order could not bring back. `message` says all of it."""
+
+    view: View
+    records: int = Field(description="to be read")
+    gone_records: int = Field(description="that have left the log")
+    log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has; null if it has all")
+    kept_rows: int | None = Field(description="events of before that in ClickHouse; null where that does not matter or is not known")
+    message: str
+
+
+def router(parts: Parts) -> APIRouter:
+    routes = APIRouter(tags=["rebuilds"])
+
+    async def orders() -> RebuildOrders:
+        """Raises Refused (503) until all orders are known."""
+        if parts.orders is None or not await asyncio.to_thread(parts.orders.caught_up, FOLLOW_SECONDS):
+            raise Refused(503, Code.LOG_UNAVAILABLE, "the orders have not been read to their end yet", retry_after=RETRY_SECONDS)
+        return parts.orders
+
+    async def progress(order: RebuildChanged) -> Progress | None:
+        if order.view is View.WAREHOUSE:
+            try:
+                rows = await parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS))
+            except (HistoryAway, HistoryTooMuch):
+                return None
+            return of_rows(order.generation, latest(Noted(**row) for row in rows))
+        stages = STAGES[order.view]
+        places = sorted({where for stage in stages for where in partitions(inputs(stage))})
+        starts, ends = await asyncio.gather(parts.reads.starts(places), parts.reads.ends(places))
+        hashes = await parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(partition_count())])
+        metas = [Meta.decode(fields) for fields in hashes]
+        count = partition_count()
+        return of_slots(order.generation, {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}, starts, ends)
+
+    async def shape(order: RebuildChanged, known: list[RebuildChanged]) -> RebuildShape:
+        come = await progress(order)
+        return RebuildShape(
+            id=order.id,
+            view=order.view,
+            state=state(order, known, come),
+            asked_at=instant(order.asked_at),
+            asked_by=order.asked_by,
+            from_=instant_or_none(order.from_ms),
+            progress=None
+            if come is None
+            else ProgressShape(parts=come.parts, begun=come.begun, done=come.done, records_read=come.read, records=come.records),
+        )
+
+    async def plan(view: View) -> PlanShape:
+        places = sorted({where for reader in readers(view) for where in partitions(inputs(reader))})
+        starts, ends = await asyncio.gather(parts.reads.starts(places), parts.reads.ends(places))
+        lost = gone(view, starts)
+        began = await oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
+        kept = await below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
+        return PlanShape(
+            view=view,
+            records=sum(ends[where] - starts[where] for where in places),
+            gone_records=lost,
+            log_begins_at=instant_or_none(began or 0),
+            kept_rows=kept,
+            message=words(view, lost, None if began is None else rfc3339(instant(began)), kept),
+        )
+
+    async def oldest(topic: str, starts: dict[tuple[str, int], int]) -> int | None:
+        """When the log took the oldest record that it has of a topic, epoch ms; None if it has none."""
+        begins = {p: (start, start + 1) for (name, p), start in starts.items() if name == topic}
+        ends = await parts.reads.ends([(topic, p) for p in begins])
+        records = await parts.reads.read(topic, {p: span for p, span in begins.items() if span[0] < ends[topic, p]})
+        return min((record.timestamp for record in records), default=None)
+
+    async def below(starts: list[int]) -> int | None:
+        try:
+            rows = await parts.history.notes(Question("below", BELOW, {"starts": starts}))
+        except (HistoryAway, HistoryTooMuch):
+            return None
+        return int(rows[0]["rows"]) if rows else None
+
+    @routes.get("/rebuilds:plan", operation_id="planRebuild", summary="What a rebuild could not bring back", responses=documented())
+    async def planned(access: Admin, view: Annotated[View, Query()]) -> PlanShape:
+        return await plan(view)
+
+    @routes.get("/rebuilds", operation_id="listRebuilds", summary="Orders to rebuild, newest first", responses=documented())
+    async def listed(access: Admin) -> Page[RebuildShape]:
+        known = (await orders()).orders
+        return Page(data=[await shape(order, known) for order in known[:100]])
+
+    @routes.get("/rebuilds/{rebuild_id}", operation_id="getRebuild", summary="One order and how far it is", responses=documented(404))
+    async def one(access: Admin, rebuild_id: RebuildId) -> RebuildShape:
+        known = (await orders()).orders
+        return await shape(found(known, rebuild_id), known)
+
+    @routes.post("/rebuilds", operation_id="createRebuild", summary="Rebuild a view", status_code=201, responses=documented(409))
+    async def create(access: Admin, request: Request, wanted: RebuildRequest, idempotency_key: IdempotencyKey = None) -> RebuildShape:
+        """Refused (409 `would_lose`) where a live view would forget what the log no longer has, unless `accept_loss` is set."""
+        if wanted.from_ is not None and wanted.view is not View.WAREHOUSE:
+            raise Refused(400, Code.INVALID_REQUEST, "from: only the warehouse can be loaded from an instant on", "from")
+
+        async def make() -> RebuildShape:
+            expected = await plan(wanted.view)
+            if wanted.view is not View.WAREHOUSE and expected.gone_records and not wanted.accept_loss:
+                raise Refused(409, Code.WOULD_LOSE, f"{expected.message} Set accept_loss to do it all the same.", "accept_loss")
+            followed, now = await orders(), time.time_ns() // 1_000_000
+            order = RebuildChanged(
+                id=secrets.token_hex(8),
+                view=wanted.view,
+                generation=next_generation(followed.orders, now),
+                asked_at=now,
+                asked_by=access.id,
+                from_ms=0 if wanted.from_ is None else epoch_ms(wanted.from_),
+            )
+            await append(order)
+            return await shape(order, (await orders()).orders)
+
+        return await parts.answered.once(access.id, "createRebuild", idempotency_key, await request.body(), make)
+
+    @routes.delete("/rebuilds/{rebuild_id}", operation_id="cancelRebuild", summary="Cancel an order", responses=documented(404))
+    async def cancel(access: Admin, rebuild_id: RebuildId) -> RebuildShape:
+        """Slots that have not begun do not begin; those that have go on, since they have forgotten what they had."""
+        order = found((await orders()).orders, rebuild_id)
+        if order.cancelled_at is None:
+            order = msgspec.structs.replace(order, cancelled_at=time.time_ns() // 1_000_000)
+            await append(order)
+        return await shape(order, (await orders()).orders)
+
+    async def append(order: RebuildChanged) -> None:
+        await parts.appends.append([Append(REBUILD_CHANGED, 0, order.id.encode(), msgspec.json.encode(order))])
+
+    return routes
+
+
+def found(known: list[RebuildChanged], rebuild_id: str) -> RebuildChanged:
+    """Raises Refused (404)."""
+    order = next((order for order in known if order.id == rebuild_id), None)
+    if order is None:
+        raise Refused(404, Code.UNKNOWN_REBUILD, "there is no rebuild of that id")
+    return order

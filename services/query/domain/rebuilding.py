@@ -1,0 +1,107 @@
+"""How far an order to rebuild has come, from what each view notes beside what it keeps; what an order could not bring back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.query.domain.standing import Where, inputs, partitions
+from shared.contracts.kept_rows import Noted
+from shared.contracts.rebuilds import STAGES, RebuildChanged, View, newest
+from shared.runtime.meta import Meta
+
+WAREHOUSE = "warehouse"
+
+
+class State(StrEnum):
+    """Of an order. `replaced`: a newer one of the same view holds."""
+
+    ASKED = "asked"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    REPLACED = "replaced"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`parts`: slots (the warehouse's: partitions), of which `begun` have begun and `done` are through. Records: read, and in all."""
+
+    parts: int
+    begun: int
+    done: int
+    read: int
+    records: int
+
+
+def readers(view: View) -> tuple[str, ...]:
+    """Who reads the log for a view."""
+    return STAGES.get(view, (WAREHOUSE,))
+
+
+def of_slots(generation: int, metas: Mapping[str, Sequence[Meta]], starts: Mapping[Where, int], ends: Mapping[Where, int]) -> Progress:
+    """Of stages whose slots have these metas."""
+    begun = done = read = records = parts = 0
+    for stage, slots in metas.items():
+        for partition, meta in enumerate(slots):
+            parts += 1
+            began = meta.generation >= generation
+            whole = began and meta.stored is not None and not meta.rebuilding
+            begun, done = begun + began, done + whole
+            for topic in inputs(stage):
+                where = (topic, partition)
+                first, end = starts.get(where, 0), ends.get(where, 0)
+                come = end if whole else meta.fences.get(topic, first) if began else first
+                records += end - first
+                read += min(max(come - first, 0), end - first)
+    return Progress(parts, begun, done, read, records)
+
+
+def of_rows(generation: int, noted: Mapping[Where, Noted]) -> Progress:
+    """Of the warehouse, by its notes."""
+    ours = {where: noted.get(where) for where in partitions(inputs(WAREHOUSE))}
+    begun = [one for one in ours.values() if one is not None and one.generation >= generation]
+    return Progress(
+        parts=len(ours),
+        begun=len(begun),
+        done=sum(one.next >= one.target for one in begun),
+        read=sum(min(one.next, one.target) for one in begun),
+        records=sum(one.target for one in begun),
+    )
+
+
+def state(order: RebuildChanged, orders: Sequence[RebuildChanged], progress: Progress | None) -> State:
+    """What is to be said of an order."""
+    holds = newest(orders, order.view)
+    if progress is not None and progress.parts and progress.done == progress.parts:
+        return State.DONE
+    if order.cancelled_at is not None and (progress is None or not progress.begun):
+        return State.CANCELLED
+    if holds is not None and holds.generation > order.generation:
+        return State.REPLACED
+    return State.RUNNING if progress is not None and progress.begun else State.ASKED
+
+
+def next_generation(orders: Sequence[RebuildChanged], now_ms: int) -> int:
+    """Greater than every one before, also if this host's clock is late."""
+    return max([now_ms, *(order.generation + 1 for order in orders)])
+
+
+def gone(view: View, starts: Mapping[Where, int]) -> int:
+    """Records that the log no longer has."""
+    return sum(starts.get(where, 0) for reader in readers(view) for where in partitions(inputs(reader)))
+
+
+def words(view: View, gone_records: int, began: str | None, kept_rows: int | None) -> str:
+    """What an order of this view does, and what it cannot bring back."""
+    since = f"{gone_records} records have left the log" + (f", which begins at {began}" if began else "")
+    if view is View.WAREHOUSE:
+        if not gone_records:
+            return "the log has everything: all rows are loaded again, and what is there twice counts once"
+        rows = "an unknown number of" if kept_rows is None else str(kept_rows)
+        held = f"ClickHouse has {rows} events from before"
+        return f"{since}. {held}: they stay. Rows from before that ClickHouse has lost cannot be loaded again."
+    if not gone_records:
+        return (
+            "the log has everything: slots forget what they have and read it from the beginning, one after another; nobody is mailed again"
+        )
+    return f"{since}. What is known of people from those records alone would be lost: counts, traits, memberships and passages begin there."

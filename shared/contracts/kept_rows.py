@@ -1,0 +1,99 @@
+"""What the warehouse notes in ClickHouse about what it has put there, and how the notes show what ClickHouse has lost.
+
+`rapport.progress`: up to which offset the rows of each partition of the log are in; written behind each block and before Kafka's commit. So
+ClickHouse is never behind the committed offset, unless it lost rows: its folder went, or an older copy came back.
+`rapport.kept`: the number of the oldest block in each partition of a table. It stays through inserts, merges and DELETE; it goes or changes
+when a table or a partition of it is dropped or truncated. A DELETE, such as an erasure, may empty a partition too: ClickHouse lists it
+among its mutations, and what goes by one is not called lost.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+TABLES: Final = ("events", "merges", "segment_transitions", "messages", "profiles", "identity_conflicts")
+GONE: Final = frozenset({60, 81})
+"""ClickHouse's codes: no such table, no such database."""
+ADOPTED: Final = "*"
+"""As a topic: the tables held rows before there were notes, so a partition without a note is taken as it stands."""
+
+PROGRESS: Final = "SELECT topic, partition, generation, next, target, gap FROM rapport.progress FINAL"
+PARTS: Final = (
+    "SELECT table, partition_id AS part, min(min_block_number) AS first FROM system.parts "
+    "WHERE database = 'rapport' AND active AND rows > 0 "
+    "AND table IN ('events', 'merges', 'segment_transitions', 'messages', 'profiles', 'identity_conflicts') GROUP BY table, part"
+)
+KEPT: Final = "SELECT table, part, first, toUnixTimestamp(at) AS since FROM rapport.kept FINAL WHERE NOT gone"
+DELETED: Final = (
+    "SELECT table, toUnixTimestamp(max(create_time)) AS last FROM system.mutations WHERE database = 'rapport' "
+    "AND (command ILIKE '%DELETE%' OR command LIKE '%_row_exists%') GROUP BY table"
+)
+PRESENT: Final = "SELECT name FROM system.tables WHERE database = 'rapport'"
+
+ADVICE: Final = "`rapport rebuild warehouse` loads it again from the log (RUNBOOK.md, Rebuild a view)"
+
+Where = tuple[str, int]
+
+
+class Noted(NamedTuple):
+    """A partition's rows are in up to `next`.
+
+    `target`: where the rebuild of this generation ends, 0 for none. `gap`: rows were lost before it.
+    """
+
+    topic: str
+    partition: int
+    generation: int
+    next: int
+    target: int = 0
+    gap: bool = False
+
+
+class Part(NamedTuple):
+    """The oldest block of one partition of a table. `since`: when that was noted, epoch seconds."""
+
+    table: str
+    part: str
+    first: int
+    since: int = 0
+
+
+def latest(rows: Iterable[Noted]) -> dict[Where, Noted]:
+    """The note that holds for each partition: of the newest generation."""
+    found: dict[Where, Noted] = {}
+    for row in rows:
+        known = found.get((row.topic, row.partition))
+        if known is None or (row.generation, row.next) > (known.generation, known.next):
+            found[row.topic, row.partition] = row
+    return found
+
+
+def missing_tables(present: Iterable[str]) -> str | None:
+    """Which tables are gone."""
+    gone = sorted({*TABLES, "progress", "kept"} - set(present))
+    return f"ClickHouse has lost tables: {', '.join(gone)}" if gone else None
+
+
+def rows_lost(noted: Mapping[Where, Noted], written: Mapping[Where, int]) -> str | None:
+    """What is missing of that which had been written up to `written`."""
+    short = {where: next_ - noted[where].next for where, next_ in written.items() if where in noted and noted[where].next < next_}
+    absent = sorted(where for where in written if where not in noted)
+    if absent:
+        return f"ClickHouse knows nothing of {absent[0][0]}[{absent[0][1]}] and {len(absent) - 1} more: it was emptied"
+    if short:
+        where, records = max(short.items(), key=lambda one: one[1])
+        return f"ClickHouse is older than what was written to it: {where[0]}[{where[1]}] ends {records} records too early"
+    return None
+
+
+def parts_lost(kept: Sequence[Part], parts: Sequence[Part], deleted: Mapping[str, int]) -> list[Part]:
+    """What was dropped: the oldest block of a partition is another, or there is none, and no DELETE explains it."""
+    there = {(part.table, part.part): part.first for part in parts}
+    return [one for one in kept if there.get((one.table, one.part)) != one.first and deleted.get(one.table, -1) < one.since]
+
+
+def said(lost: Sequence[Part]) -> str | None:
+    """The same in words."""
+    if not lost:
+        return None
+    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+    return f"rows of {lost[0].table} (partition {lost[0].part}{more}) were dropped from ClickHouse"

@@ -1,0 +1,57 @@
+"""Orders to rebuild a view: records of a compacted control topic. The query service appends them, the workers concerned follow them.
+
+An order has a generation, greater than that of every order before it. A slot (or a partition of the warehouse) whose own generation is
+smaller than the newest order's forgets what it has and reads the log again; it notes the generation with what it keeps, so an order is
+carried out once, whoever dies on the way. How far it has come is read from there: nobody writes progress into the topic.
+"""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+
+class View(StrEnum):
+    """What can be rebuilt."""
+
+    WAREHOUSE = "warehouse"
+    PROFILE = "profile"
+    SEGMENTATION = "segmentation"
+    MESSAGING = "messaging"
+
+
+STAGES: Final[Mapping[View, tuple[str, ...]]] = MappingProxyType(
+    {View.PROFILE: ("resolver", "folder"), View.SEGMENTATION: ("segmentation",), View.MESSAGING: ("journeys",)}
+)
+"""The stages whose slots a view is, in the order in which they are rebuilt. The warehouse has none: its view is ClickHouse's tables."""
+
+
+class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One order; the record's key is its `id`. Times in epoch milliseconds.
+
+    `from_ms`: the warehouse reads records again that the log took from then on; 0: all. `cancelled_at`: slots that have not begun do not.
+    """
+
+    id: str
+    view: View
+    generation: int
+    asked_at: int
+    asked_by: str
+    from_ms: int = 0
+    cancelled_at: int | None = None
+
+
+REBUILD_DECODER: Final = msgspec.json.Decoder(RebuildChanged)
+
+
+def newest(orders: Iterable[RebuildChanged], view: View) -> RebuildChanged | None:
+    """The order that holds for a view now."""
+    wanted = [order for order in orders if order.view is view and order.cancelled_at is None]
+    return max(wanted, key=lambda order: order.generation, default=None)
+
+
+def view_of(stage: str) -> View | None:
+    """The view that a stage belongs to."""
+    return next((view for view, stages in STAGES.items() if stage in stages), None)

@@ -1,0 +1,86 @@
+"""A real ClickHouse that loses rows: noticed within seconds, and back after an order, equal to the event."""
+
+import shutil
+import time
+from collections.abc import Callable
+
+import httpx
+import msgspec
+import pytest
+from confluent_kafka import Producer
+
+from deploy.local.process import Process
+from shared.contracts.rebuilds import RebuildChanged, View
+from shared.contracts.topics import REBUILD_CHANGED
+from tests.integration.test_warehouse_exactly_once import House, broker, house
+from tests.waiting import wait_until
+
+__all__ = ["broker", "house"]
+pytestmark = pytest.mark.real
+SENT = 600
+
+
+def not_ready(warehouse: Process) -> str:
+    """Why, or nothing."""
+    assert warehouse.check is not None
+    answer = httpx.get(warehouse.check, timeout=5)
+    return "" if answer.status_code == 200 else str(answer.json()["parts"]["clickhouse"])
+
+
+def order(house: House) -> None:
+    now = time.time_ns() // 1_000_000
+    told = RebuildChanged(id=str(now), view=View.WAREHOUSE, generation=now, asked_at=now, asked_by="test")
+    producer = Producer({"bootstrap.servers": house.broker.bootstrap, "acks": "all"})
+    producer.produce(REBUILD_CHANGED, msgspec.json.encode(told), told.id, partition=0)
+    assert producer.flush(30) == 0
+
+
+def emptied(house: House) -> None:
+    house.server.kill()
+    shutil.rmtree(house.folder / "clickhouse")
+    house.server.start()
+    house.server.wait_ready()
+    house.migrate()
+
+
+def older(house: House) -> None:
+    """The copy of before the last events is put back."""
+    house.server.kill()
+    shutil.rmtree(house.folder / "clickhouse")
+    shutil.copytree(house.folder / "copy", house.folder / "clickhouse", symlinks=True)
+    house.server.start()
+    house.server.wait_ready()
+
+
+LOSSES: dict[str, Callable[[House], object]] = {
+    "rows of events": lambda house: house.ask("TRUNCATE TABLE rapport.events"),
+    "lost tables: events, merges": lambda house: [house.ask(f"DROP TABLE rapport.{table}") for table in ("events", "merges")],
+    "too early": older,
+    "emptied": emptied,
+}
+
+
+def test_whatever_is_lost_is_noticed_and_an_order_brings_it_back(house: House) -> None:
+    warehouse = house.warehouse()
+    house.send(SENT // 2)
+    house.until_counted(SENT // 2)
+    house.ask("DELETE FROM rapport.events WHERE message_id = 'm7' SETTINGS mutations_sync = 2, lightweight_deletes_sync = 2")
+    house.server.kill()
+    shutil.copytree(house.folder / "clickhouse", house.folder / "copy", symlinks=True)
+    house.server.start()
+    house.server.wait_ready()
+    wait_until("it is ready: a DELETE is no loss", lambda: not not_ready(warehouse))
+    house.send(SENT // 2)
+    house.until_counted(SENT - 1)
+    for words, lose in LOSSES.items():
+        lose(house)
+        wait_until(lambda words=words: f"{words}: {not_ready(warehouse)}", lambda words=words: words in not_ready(warehouse))  # type: ignore[misc]
+        assert "rapport rebuild warehouse" in not_ready(warehouse)
+        order(house)
+        wait_until("the table is there", lambda: house.ask("EXISTS TABLE rapport.events") == "1")
+        house.until_counted(SENT)
+        wait_until(lambda: f"it is whole again: {not_ready(warehouse)}", lambda: not not_ready(warehouse))
+        assert house.counts()[1:] == (SENT, SENT)
+    house.send(10)
+    house.until_counted(SENT + 10)
+    assert house.counts()[1:] == (SENT + 10, SENT + 10)

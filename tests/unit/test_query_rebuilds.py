@@ -1,0 +1,102 @@
+"""rebuilds: ordered, followed and cancelled over the API; a history that is not whole says so instead of giving short answers."""
+
+import pytest
+
+from services.query.adapters.kept_history import KeptHistory
+from services.query.domain.keeping import Standing
+from services.query.domain.questions import flushed
+from services.query.domain.reasons import HistoryLost
+from shared.contracts.kept_rows import TABLES
+from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged, View
+from shared.contracts.redis_keys import meta_key
+from shared.contracts.slots import partition_count
+from shared.contracts.topics import EVENT_RESOLVED, REBUILD_CHANGED
+from tests.query_fakes import ADMIN, READ, World
+
+NOW = 1_780_000_000_000
+
+
+def orders(world: World) -> list[RebuildChanged]:
+    return [REBUILD_DECODER.decode(one.value or b"") for one in world.log.appended if one.topic == REBUILD_CHANGED]
+
+
+async def ordered(world: World, view: View) -> str:
+    answer = await world.post("rebuilds", {"view": view.value}, key=ADMIN)
+    assert answer.status_code == 201, answer.text
+    return str(answer.json()["id"])
+
+
+async def test_an_order_needs_the_scope_admin_and_comes_once_however_often_it_is_sent() -> None:
+    world = World()
+    assert (await world.post("rebuilds", {"view": "profile"}, key=READ)).status_code == 403
+    for _ in range(2):
+        answer = await world.post("rebuilds", {"view": "profile"}, key=ADMIN, headers={"idempotency-key": "one"})
+        assert (answer.status_code, answer.json()["state"]) == (201, "asked")
+    assert [one.view for one in orders(world)] == [View.PROFILE]
+
+
+async def test_the_progress_of_a_live_view_is_read_from_its_slots() -> None:
+    world = World()
+    made = await ordered(world, View.SEGMENTATION)
+    generation = orders(world)[0].generation
+    for p in range(partition_count()):
+        for _ in range(10):
+            world.log.put(EVENT_RESOLVED, p, b"", NOW)
+        world.space.hash[meta_key("segmentation", p)] = {"seq": "4", "rb": "0"}
+    last = partition_count() - 1
+    for p in range(last):
+        world.space.hash[meta_key("segmentation", p)] |= {"g": str(generation)}
+    world.space.hash[meta_key("segmentation", 0)] |= {"rb": "1", f"f|{EVENT_RESOLVED}": "4"}
+    found = (await world.get(f"rebuilds/{made}", key=ADMIN)).json()
+    assert found["state"] == "running"
+    assert (found["progress"]["begun"], found["progress"]["done"], found["progress"]["parts"]) == (last, last - 1, last + 1)
+    assert (found["progress"]["records_read"], found["progress"]["records"]) == (4 + 10 * (last - 1), 10 * (last + 1))
+    for p in range(last + 1):
+        world.space.hash[meta_key("segmentation", p)] |= {"g": str(generation), "rb": "0"}
+    assert (await world.get(f"rebuilds/{made}", key=ADMIN)).json()["state"] == "done"
+
+
+async def test_a_newer_order_has_a_greater_generation_and_a_cancelled_one_is_said_to_be() -> None:
+    world = World()
+    first, second = await ordered(world, View.PROFILE), await ordered(world, View.PROFILE)
+    assert orders(world)[0].generation < orders(world)[1].generation
+    assert (await world.get(f"rebuilds/{first}", key=ADMIN)).json()["state"] == "replaced"
+    async with world.client(ADMIN) as client:
+        assert (await client.delete(f"/api/v1/rebuilds/{second}")).json()["state"] == "cancelled"
+    assert [one["id"] for one in (await world.get("rebuilds", key=ADMIN)).json()["data"]] == [second, first]
+
+
+async def test_what_the_log_no_longer_has_is_said_before_and_a_live_view_is_not_forgotten_unasked() -> None:
+    world = World()
+    world.log.begins[EVENT_RESOLVED, 0] = 7
+    plan = (await world.get("rebuilds:plan", view="segmentation", key=ADMIN)).json()
+    assert (plan["gone_records"], "would be lost" in plan["message"]) == (7, True)
+    refused = await world.post("rebuilds", {"view": "segmentation"}, key=ADMIN)
+    assert (refused.status_code, refused.json()["code"]) == (409, "would_lose")
+    assert (await world.post("rebuilds", {"view": "segmentation", "accept_loss": True}, key=ADMIN)).status_code == 201
+    assert (await world.post("rebuilds", {"view": "warehouse"}, key=ADMIN)).status_code == 201
+
+
+async def test_an_instant_to_begin_at_is_for_the_warehouse_alone() -> None:
+    world = World()
+    body = {"from": "2026-01-01T00:00:00Z"}
+    assert (await world.post("rebuilds", {"view": "profile"} | body, key=ADMIN)).json()["field"] == "from"
+    assert (await world.post("rebuilds", {"view": "warehouse"} | body, key=ADMIN)).json()["from"] == "2026-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize("kept", [Standing(lost="rows of events were dropped"), Standing(left=5, all=9, gap=True)])
+async def test_a_history_that_lacks_rows_is_named_by_readyz_and_status(kept: Standing) -> None:
+    world = World()
+    world.history.kept = kept
+    async with world.client() as client:
+        assert (await client.get("/readyz")).json()["parts"]["clickhouse"] == kept.hole
+    told = (await world.get("system/status")).json()["warehouse"]
+    assert (told["state"], told["detail"]) == ("lost" if kept.lost else "rebuilding", kept.hole)
+
+
+async def test_what_has_lost_rows_is_not_asked_for_them() -> None:
+    world = World()
+    world.history.canned = {"standing": [{"name": name} for name in (*TABLES, "progress")]}
+    kept = KeptHistory(world.history, world.log, "rapport")
+    with pytest.raises(HistoryLost, match=r"lost tables: kept.*rapport rebuild warehouse"):
+        await kept.rows(flushed())

@@ -1,0 +1,59 @@
+"""`rapport rebuild`: what it says before it begins, and what an order, a list and a cancellation look like."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from deploy.cli.main import app
+from deploy.local.ports import HOST, free_port
+from shared.contracts.rebuilds import View
+from shared.contracts.topics import EVENT_RESOLVED
+from tests.query_fakes import ADMIN, READ, World
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The query API on a port, over stores in memory."""
+    made, port = World(), free_port()
+    server = uvicorn.Server(uvicorn.Config(made.app, host=HOST, port=port, log_level="critical", lifespan="off"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    wait_until("the API answers", lambda: server.started)
+    monkeypatch.setenv("RAPPORT_QUERY_URL", f"http://{HOST}:{port}")
+    monkeypatch.setenv("RAPPORT_QUERY_KEY", ADMIN)
+    yield made
+    server.should_exit = True
+    thread.join()
+
+
+def said(*arguments: str, answer: str = "") -> tuple[int, str]:
+    done = CliRunner().invoke(app, ["rebuild", *arguments], input=answer)
+    return done.exit_code, done.output
+
+
+def test_what_cannot_be_brought_back_is_said_before_anything_is_ordered(world: World) -> None:
+    world.log.begins[EVENT_RESOLVED, 0] = 7
+    code, output = said("segmentation", answer="n\n")
+    assert (code, world.log.orders) == (1, [])
+    assert "7 records have left the log" in output
+    assert "would be lost" in output
+    code, output = said("segmentation", "--no-wait", answer="y\n")
+    assert (code, [one.view for one in world.log.orders]) == (0, [View.SEGMENTATION])
+
+
+def test_an_order_is_listed_and_can_be_cancelled(world: World) -> None:
+    code, output = said("warehouse", "--from", "2026-06-01", "--yes", "--no-wait")
+    (order,) = world.log.orders
+    assert (code, order.from_ms, f"ordered: {order.id}" in output) == (0, 1_780_272_000_000, True)
+    assert "asked" in said("list")[1]
+    assert said("cancel", order.id) == (0, f"{order.id}: cancelled\n")
+
+
+def test_a_key_that_may_not_is_told_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAPPORT_QUERY_KEY", READ)
+    code, output = said("profile", "--yes")
+    assert (code, "scope `admin`" in output) == (1, True)

@@ -19,6 +19,7 @@ from services.warehouse.settings import Settings
 from shared.adapters.clickhouse import ClickHouse
 from shared.adapters.environment import read_environment
 from shared.adapters.health import HealthServer
+from shared.adapters.kafka_pulse import KafkaPulse, silence
 from shared.adapters.prometheus import Registry
 from shared.adapters.rebuild_topic import RebuildTopic
 from shared.contracts.rebuilds import View
@@ -44,18 +45,23 @@ async def serve(settings: Settings) -> None:
     group = f"{settings.group_prefix}-warehouse"
     log = LogConsumer(settings.kafka, group, TOPICS, settings.session_timeout_s, loader.rebalance())
 
+    pulse = KafkaPulse(settings.kafka.admin({"log_level": 2}), TOPICS[0])
+
     def readiness() -> dict[str, str | None]:
-        return {"kafka": None if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason or metrics.gap}
+        silent = silence(pulse.silent_s())
+        return {"kafka": silent if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason or metrics.gap}
 
     health = HealthServer(settings.host, settings.health_port, readiness, registry.collectors)
     await health.start()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, loader.stop)
     _log.info("started", group=group)
+    asking = asyncio.create_task(pulse.run(), name="pulse")
     try:
         orders.start()
         await asyncio.to_thread(loader.run, log)
     finally:
+        asking.cancel()
         await asyncio.to_thread(orders.stop)
         await asyncio.to_thread(log.close)
         store.close()

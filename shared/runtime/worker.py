@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol
 
 import redis.asyncio as redis
 import structlog
@@ -12,6 +12,7 @@ import uvloop
 
 from shared.adapters.health import HealthServer
 from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.adapters.kafka_pulse import SILENT_S, silence
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry, RuntimeMetrics
 from shared.adapters.rebuild_topic import RebuildTopic
@@ -27,8 +28,6 @@ from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import Ticker
 from shared.runtime.watchdog import Watchdog
 
-ACKNOWLEDGED_S: Final = 5.0
-"""Whoever waits longer for Kafka says so on /readyz: librdkafka itself waits without a word."""
 _log = structlog.get_logger("worker")
 
 
@@ -205,10 +204,9 @@ class _Process:
     def _silence(self) -> str | None:
         """What Kafka has been asked and does not answer."""
         waiting_s = self._publisher.waiting_s()
-        if waiting_s > ACKNOWLEDGED_S:
+        if waiting_s > SILENT_S:
             return f"records wait for its acknowledgement since {waiting_s:.0f} s"
-        silent_s = 0.0 if self._watchdog is None else self._watchdog.silent_s()
-        return f"does not say since {silent_s:.0f} s how far its log goes" if silent_s > ACKNOWLEDGED_S else None
+        return None if self._watchdog is None else silence(self._watchdog.silent_s())
 
     def _notes(self) -> dict[str, str]:
         return {name: told for companion in self._companions for name, told in companion.notes().items()}

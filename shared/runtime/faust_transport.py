@@ -6,6 +6,7 @@ Pinned to faust-streaming 0.15.3 and aiokafka 0.14.0: it overrides `getmany`, `a
 what aiokafka makes of a fetched record, and sets how long the broker gathers.
 """
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
@@ -14,6 +15,7 @@ import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from faust.transport.drivers.aiokafka import Consumer as AioKafkaConsumer
 from faust.transport.drivers.aiokafka import Transport as AioKafkaTransport
@@ -74,7 +76,10 @@ class Consumer(AioKafkaConsumer):  # type: ignore[misc]
             return
         if not self.flow_active:
             # a rebalance began while we fetched: what came is fetched again from the committed offsets
-            await self.perform_seek()
+            with contextlib.suppress(IllegalStateError, AssertionError):
+                # It asks for one partition after the other. Where the new assignment comes meanwhile aiokafka raises one of these, and
+                # begins at the committed offsets by itself.
+                await self.perform_seek()
             return
         if records:
             self._gather(sum(map(len, records.values())))
@@ -82,7 +87,6 @@ class Consumer(AioKafkaConsumer):  # type: ignore[misc]
             if not self.flow_active or self.app.consumer_generation_id != generation:
                 return
             if chunk and (active is None or tp in active or tp in self._buffered_partitions):
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
                 yield tp, self._chunk(tp, chunk, generation)
 
     def _gather(self, fetched: int) -> None:

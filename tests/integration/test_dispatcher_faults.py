@@ -127,16 +127,16 @@ def overtaken_by(house: Installation, post: SlowPost, one: MessageRequested) -> 
 
 def test_a_slow_server_and_one_that_greylists_hold_up_neither_each_other_nor_what_is_urgent(house: Installation) -> None:
     """200 ms a mail, a campaign that waits, and hundreds that are put off: few records a mail, transactional mail passes all of them."""
-    campaign = [request("slow", number) for number in range(300)]
-    grey = [request("slow-grey", number) for number in range(500)]
+    campaign = [request("slow", number) for number in range(200)]
+    grey = [request("slow-grey", number) for number in range(300)]
     urgent = [request(f"slow-now{number}", number, message_class="transactional") for number in range(3)]
     connections, seconds = 8, 0.2
     in_two_seconds = int(2 / seconds * connections)
     with SlowPost(seconds, lambda address: address.startswith("slow-grey-")) as post:
         house.ask([*grey, *campaign])
-        with house.process(smtp_url=post.url, smtp_connections=str(connections), dispatch_lease_seconds="1", retry_first_seconds="5"):
+        with house.process(smtp_url=post.url, smtp_connections=str(connections), dispatch_lease_seconds="1", retry_first_seconds="2"):
             for number, one in enumerate(urgent):
-                post.wait_for(60 * (number + 1))
+                post.wait_for(40 * (number + 1))
                 assert overtaken_by(house, post, one) <= in_two_seconds
             wait_until("the campaign is settled", lambda: house.settled([*campaign, *urgent]))
             wait_until("every greylisted one has been tried", lambda: len(house.ledger(grey)) == len(grey))

@@ -15,9 +15,10 @@ from shared.adapters.store_settings import Address
 from shared.contracts.changes import MessageStatus
 from shared.contracts.journey_blob import Fact, Person, encode_person
 from shared.contracts.ledger import LedgerEntry
-from shared.contracts.redis_keys import cap_key, meta_key, state_key
-from shared.contracts.slots import partition_count
-from shared.runtime.envelope import Entry, close_entry
+from shared.contracts.redis_keys import cap_key, index_key, meta_key, state_key
+from shared.contracts.slots import partition_count, slot
+from shared.runtime.absorbed import index_of
+from shared.runtime.envelope import OTHERS, Entry, close_entry
 from shared.runtime.ports import StoreAway
 
 pytestmark = pytest.mark.real
@@ -81,6 +82,16 @@ async def test_while_a_blob_is_on_its_way_nothing_is_known(client: redis.Redis) 
     assert await RedisPeople(client).read(["a:1", "u:2"]) == {"a:1": None, "u:2": None}
     await put(client, "u:1", person("win@example.com"), absorbed=["a:1"])
     assert (await RedisPeople(client).read(["a:1"]))["a:1"] == Known("u:1", person("win@example.com"))
+
+
+async def test_who_was_merged_is_found_in_the_index_where_they_are_many(client: redis.Redis) -> None:
+    for one in ("a:1", "a:2", "a:3"):
+        await put(client, one, None, winner="u:1")
+    await put(client, "u:1", person("win@example.com"), absorbed=[OTHERS, "a:1"])
+    await client.zadd(index_key("journeys", slot("u:1"), index_of("u:1")), {"a:2": 0.0})
+    found = await RedisPeople(client).read(["a:1", "a:2", "a:3"])
+    winner = Known("u:1", person("win@example.com"))
+    assert found == {"a:1": winner, "a:2": winner, "a:3": None}
 
 
 async def test_markers_that_point_in_a_circle_end(client: redis.Redis) -> None:

@@ -9,14 +9,17 @@ from hypothesis import strategies as st
 
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.query.adapters.people import People
+from services.query.adapters.people import MOST_IDS, People
 from shared.contracts.digest import root
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.ids import user
 from shared.contracts.link_blob import decode_links
 from shared.contracts.profile_blob import decode_profile
-from shared.contracts.redis_keys import state_key
+from shared.contracts.redis_keys import index_key, state_key
+from shared.contracts.slots import slot
 from shared.contracts.topics import EVENT_RECEIVED
+from shared.runtime.absorbed import index_of
+from shared.runtime.envelope import OTHERS, Entry, close_entry
 from shared.testing.histories import encoded, event, histories, key_of, people_of, typed_ids
 from shared.testing.scene import Scene, finished
 from tests.query_fakes import MemorySpace
@@ -110,3 +113,17 @@ def test_a_chain_of_a_thousand_aliases_is_one_person_by_each_of_its_ids() -> Non
         assert (held[0].profile_id, held[1].events) == ("u:u0000", 1000)
         assert finished(people.profile(user(name))) is not None
         assert decode_profile(held[0].blob) == held[1]
+
+
+async def test_the_ids_of_somebody_with_very_many_merges_come_from_the_index_too() -> None:
+    space = MemorySpace()
+    entry: Entry[bytes] = Entry()
+    entry.absorbed = {OTHERS, "a:0"}
+    space.strings[state_key("folder", "u:kiosk")] = close_entry(entry, b"blob")
+    index = index_key("folder", slot("u:kiosk"), index_of("u:kiosk"))
+    for number in range(1, 3000):
+        space.add(index, 0.0, f"a:{number:04}".encode())
+    ids = await People(space).ids_of("u:kiosk")
+    assert ids[:2] == ["u:kiosk", "a:0"]
+    assert len(ids) == len(set(ids)) == MOST_IDS
+    assert "" not in ids

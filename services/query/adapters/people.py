@@ -15,9 +15,10 @@ from shared.adapters.forwards import Forwards
 from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
-from shared.contracts.redis_keys import meta_key, side_key, state_key
+from shared.contracts.redis_keys import index_key, meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
-from shared.runtime.envelope import Entry, open_entry, peek
+from shared.runtime.absorbed import index_of
+from shared.runtime.envelope import OTHERS, Entry, open_entry, peek
 
 RESOLVER: Final = "resolver"
 FOLDER: Final = "folder"
@@ -87,7 +88,11 @@ class People:
         if way.endless:
             raise BrokenMergesError(f"{FOLDER}: {profile_id} leads in a ring")
         entry: Entry[bytes] = open_entry(way.raw)
-        found = dict.fromkeys((*reversed(way.path), *sorted(entry.absorbed or ())))
+        absorbed = sorted((entry.absorbed or set()) - {OTHERS})
+        if OTHERS in (entry.absorbed or ()):
+            (others,) = await self._space.slices([(index_key(FOLDER, slot(way.end), index_of(way.end)), 0, MOST_IDS - 1)])
+            absorbed += [member.decode() for member, _ in others]
+        found = dict.fromkeys((*reversed(way.path), *absorbed))
         bytes_until = accumulate(len(one.encode()) for one in found)
         return [one for one, size in islice(zip(found, bytes_until, strict=True), MOST_IDS) if size <= IDS_BYTES]
 

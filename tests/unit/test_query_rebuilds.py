@@ -1,5 +1,7 @@
 """rebuilds: ordered, followed and cancelled over the API; a history that is not whole says so instead of giving short answers."""
 
+import asyncio
+
 import pytest
 
 from services.query.adapters.kept_history import KeptHistory
@@ -94,9 +96,59 @@ async def test_a_history_that_lacks_rows_is_named_by_readyz_and_status(kept: Sta
     assert (told["state"], told["detail"]) == ("lost" if kept.lost else "rebuilding", kept.hole)
 
 
-async def test_what_has_lost_rows_is_not_asked_for_them() -> None:
-    world = World()
-    world.history.canned = {"standing": [{"name": name} for name in (*TABLES, "progress")]}
-    kept = KeptHistory(world.history, world.log, "rapport")
-    with pytest.raises(HistoryLost, match=r"lost tables: kept.*rapport rebuild warehouse"):
+def standing_history(world: World) -> dict[str, list[dict[str, object]]]:
+    """What ClickHouse says of itself while it is whole."""
+    world.history.canned = {
+        "present": [{"name": name} for name in (*TABLES, "progress", "kept")],
+        "progress": [{"topic": EVENT_RESOLVED, "partition": 0, "generation": 0, "next": 10, "target": 0, "gap": False}],
+        "kept": [{"table": "events", "part": "202601", "first": 1, "since": 100}],
+        "parts": [{"table": "events", "part": "202601", "first": 1}],
+    }
+    world.log.acked["rapport-warehouse", (EVENT_RESOLVED, 0)] = 10
+    return world.history.canned
+
+
+LOSSES: dict[str, dict[str, list[dict[str, object]]]] = {
+    "lost tables: kept": {"present": [{"name": name} for name in (*TABLES, "progress")]},
+    "were dropped": {"parts": []},
+    "ends 7 records too early": {
+        "progress": [{"topic": EVENT_RESOLVED, "partition": 0, "generation": 0, "next": 3, "target": 0, "gap": False}]
+    },
+    "loaded again: 4 of 9": {
+        "progress": [{"topic": EVENT_RESOLVED, "partition": 0, "generation": 7, "next": 5, "target": 9, "gap": True}],
+    },
+}
+
+
+@pytest.mark.parametrize("words", LOSSES)
+async def test_what_has_lost_rows_is_not_asked_for_them(words: str) -> None:
+    world, now = World(), [0.0]
+    told = standing_history(world)
+    kept = KeptHistory(world.history, world.log, "rapport", lambda: now[0])
+    await kept.rows(flushed())
+    told |= LOSSES[words]
+    world.log.acked["rapport-warehouse", (EVENT_RESOLVED, 0)] = 5 if "again" in words else 10
+    now[0] = 3600.0  # after a rest the first question is told, however long ago the history was whole
+    with pytest.raises(HistoryLost, match=words):
         await kept.rows(flushed())
+
+
+async def test_while_questions_come_none_waits_for_the_look_and_the_next_is_told() -> None:
+    world, now = World(), [0.0]
+    told = standing_history(world)
+    kept = KeptHistory(world.history, world.log, "rapport", lambda: now[0])
+    await kept.rows(flushed())
+    told |= LOSSES["were dropped"]
+    now[0] = 3.0
+    await kept.rows(flushed())
+    await asyncio.sleep(0)
+    with pytest.raises(HistoryLost):
+        await kept.rows(flushed())
+
+
+async def test_a_delete_is_no_loss() -> None:
+    world = World()
+    told = standing_history(world)
+    told |= LOSSES["were dropped"]
+    told["deleted"] = [{"table": "events", "last": 200}]
+    await KeptHistory(world.history, world.log, "rapport").rows(flushed())

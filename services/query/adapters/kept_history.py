@@ -32,6 +32,8 @@ from shared.contracts.kept_rows import (
 from shared.contracts.slots import NotSettled
 
 FRESH_SECONDS: Final = 2.0
+STALE_SECONDS: Final = 6.0
+"""Younger than this, what is known is told at once, and renewed behind the answer."""
 LOOK_SECONDS: Final = 0.6
 WAREHOUSE: Final = "warehouse"
 _log = structlog.get_logger("query")
@@ -53,7 +55,7 @@ class KeptHistory:
         self._history, self._log, self._clock = history, log, clock
         self._group = f"{group_prefix}-{WAREHOUSE}"
         self._standing: Standing | None = None
-        self._looked_at = float("-inf")
+        self._looked_at = self._told_at = float("-inf")
         self._looking: asyncio.Task[Standing] | None = None
 
     async def rows(self, question: Question) -> list[dict[str, Any]]:
@@ -75,12 +77,15 @@ class KeptHistory:
 
     async def standing(self) -> Standing:
         """How it stands; how it stood, where finding out takes long. Raises HistoryAway if ClickHouse has never said."""
+        age = self._clock() - self._told_at
         if self._looking is None or (self._looking.done() and self._clock() - self._looked_at > FRESH_SECONDS):
             self._looked_at = self._clock()
             self._looking = asyncio.create_task(self._look(), name="standing")
-        await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
+        if self._standing is None or age > STALE_SECONDS:
+            await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
         if self._looking.done():
             before, self._standing = self._standing, self._looking.result()
+            self._told_at = self._looked_at
             if before is None or self._standing.lost != before.lost:
                 _log.info("history", lost=self._standing.lost)
         if self._standing is None:
@@ -92,12 +97,12 @@ class KeptHistory:
             written = await self._log.committed(self._group, partitions(inputs(WAREHOUSE)))
         except (LogAway, NotSettled):
             written = {}  # what ClickHouse says of itself is known all the same
-        gone = missing_tables([row["name"] for row in await self._ask(PRESENT)])
+        gone = missing_tables([row["name"] for row in await self._ask("present", PRESENT)])
         if gone is not None:
             return Standing(f"{gone}: {ADVICE}")
-        noted = latest(Noted(**row) for row in await self._ask(PROGRESS))
-        kept, parts = [Part(**row) for row in await self._ask(KEPT)], [Part(**row) for row in await self._ask(PARTS)]
-        deleted = {row["table"]: row["last"] for row in await self._ask(DELETED)}
+        noted = latest(Noted(**row) for row in await self._ask("progress", PROGRESS))
+        kept, parts = [Part(**row) for row in await self._ask("kept", KEPT)], [Part(**row) for row in await self._ask("parts", PARTS)]
+        deleted = {row["table"]: row["last"] for row in await self._ask("deleted", DELETED)}
         known = {where: next_ for where, next_ in written.items() if not noted or where in noted}
         lost = said(parts_lost(kept, parts, deleted)) or rows_lost(noted, known)
         open_ = [one for one in noted.values() if one.next < one.target]
@@ -108,9 +113,9 @@ class KeptHistory:
             any(one.gap for one in open_),
         )
 
-    async def _ask(self, sql: str) -> list[dict[str, Any]]:
+    async def _ask(self, name: str, sql: str) -> list[dict[str, Any]]:
         try:
-            return await self._history.rows(Question("standing", sql, {}, Load.STATUS))
+            return await self._history.rows(Question(name, sql, {}, Load.STATUS))
         except (HistoryTooMuch, Busy) as slow:
             raise HistoryAway(str(slow)) from slow
 

@@ -170,7 +170,7 @@ def router(parts: Parts) -> APIRouter:
                 generation=next_generation(followed.orders, now),
                 asked_at=now,
                 asked_by=access.id,
-                from_ms=0 if wanted.from_ is None else epoch_ms(wanted.from_),
+                from_ms=0 if wanted.from_ is None else max(0, epoch_ms(wanted.from_)),
             )
             await append(order)
             return await shape(order, (await orders()).orders)

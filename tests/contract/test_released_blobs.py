@@ -11,6 +11,7 @@ from shared.contracts.membership_blob import decode_membership
 from shared.contracts.profile_blob import decode_profile, decode_recent
 from shared.contracts.versions import NewerVersion, stamped
 from shared.runtime.envelope import decode_moved, open_entry
+from shared.runtime.meta import Meta
 from shared.runtime.outbox import decode_outbox
 from shared.runtime.ports import NewerRelease
 from tests.contract.released import FORMS
@@ -32,6 +33,13 @@ def test_what_the_last_release_stored_is_read_to_the_same_meaning(name: str) -> 
 def test_what_is_stored_now_is_what_the_last_release_reads(name: str) -> None:
     """An added field is dropped by an older reader without a word. So it is a new version, which older readers refuse, and not this one."""
     assert FORMS[name][1].hex() == RELEASED[name]
+
+
+def test_a_letter_that_the_last_release_replayed_counts_as_replayed() -> None:
+    """Its form of that field is only read: README.md, Versions, says what a step back forgets."""
+    meta = Meta.decode({"seq": "1", "r|3:5": "1"})
+    assert not meta.replayed.take("3:5", 0)
+    assert meta.replayed.take("3:6", 0)
 
 
 @pytest.mark.parametrize("read", [decode_profile, decode_links, decode_membership, decode_person, decode_moved])

@@ -152,7 +152,7 @@ STAGES: Final = Row(
         Chart(
             "Behind, in records",
             "short",
-            "Between what is applied and the end of the log.",
+            "Between what is applied and the end of the log. In an idle system: clock records, which go with the next record.",
             (Query("sum by (stage, topic) (rapport_consumer_lag_records)", "{{stage}} {{topic}}"),),
         ),
         Chart(
@@ -166,6 +166,12 @@ STAGES: Final = Row(
             "s",
             "From loading states to the delivery reports of what follows.",
             quantiles("rapport_stage_chunk_seconds", "stage"),
+        ),
+        Chart(
+            "One batch",
+            "bytes",
+            "Outputs and states of one commit: what a worker's memory goes to. RAPPORT_BATCH_BYTES bounds it.",
+            quantiles("rapport_batch_bytes", "stage"),
         ),
         Chart(
             "Slots",
@@ -205,6 +211,7 @@ STAGES: Final = Row(
             "Each of these should be flat at zero.",
             (
                 Query(f"sum by (stage) (increase(rapport_dead_letters_total[{RANGE}]))", "{{stage}} set aside"),
+                Query("sum by (stage) (rapport_slots_braked)", "{{stage}} slots that stand still"),
                 Query(f"sum by (stage) (increase(rapport_store_rolled_back_total[{RANGE}]))", "{{stage}} store rolled back"),
                 Query(f"sum by (stage) (increase(rapport_store_retries_total[{RANGE}]))", "{{stage}} waited for a server"),
                 Query(f"sum by (stage) (increase(rapport_gap_records_total[{RANGE}]))", "{{stage}} read again"),

@@ -2,7 +2,8 @@
 
 What counts is keys, not records: whatever one person sends, they are one. A slot whose brake has caught stands still before it commits
 anything of the batch, says so, and goes on after a pause: the batch then passes, failures as dead letters. So nobody who finds a record
-that cannot be folded stops a slot for good. As long as it goes on like that each pause is twice as long as the last.
+that cannot be folded stops a slot for good. As long as it goes on like that each pause is twice as long as the last. Whoever takes the slot
+over meanwhile begins the pause anew. A slot of the resolver that stands still holds the clock, and with it every timer.
 """
 
 import asyncio

@@ -194,10 +194,14 @@ class FakeRequestLog:
 class FakePeople:
     people: dict[str, Known | None] = field(default_factory=dict)
     away: bool = False
+    asked: int = 0
+    reads: int = 0
 
     async def read(self, profile_ids: Sequence[str]) -> dict[str, Known | None]:
         if self.away:
             raise StoreAway("Redis is away")
+        self.reads += 1
+        self.asked += len(profile_ids)
         return {asked: self.people.get(asked, Known(asked, person())) for asked in profile_ids}
 
 

@@ -9,13 +9,14 @@ from structlog.testing import capture_logs
 
 from services.messaging.dispatch import decide
 from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.ports import Known
 from services.messaging.domain.outcome import Deferred, Outcome
 from services.messaging.domain.patience import Pace
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import Rendered
 from shared.contracts.changes import MessageStatus
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import World, request, write_templates
+from tests.unit.dispatcher_world import World, person, request, write_templates
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 AWAY: list[Outcome] = [Deferred(Reason.PROVIDER_AWAY, "refused", away=True)]
@@ -362,3 +363,19 @@ async def test_a_fault_of_the_program_ends_the_slot_loudly(world: World) -> None
     with pytest.raises(RuntimeError, match="a fault of ours"):
         await asyncio.wait_for(asyncio.gather(*world.tasks), 10)
     slot.close()
+
+
+async def test_no_more_people_are_read_than_there_are_places_unless_most_messages_end_without(world: World) -> None:
+    world.places = 2
+    world.ask(*(request(number) for number in range(40)))
+    slot = world.start()
+    await world.settle(slot)
+    assert world.people.asked <= 40 + 2 * 4
+    world.people.asked = world.people.reads = 0
+    for number in range(40, 120):
+        world.people.people[f"u:{number}"] = Known(f"u:{number}", person(consents={}))
+    world.ask(*(request(number) for number in range(40, 120)))
+    slot.receive(world.records[40:])
+    await world.settle(slot)
+    await world.stop(slot)
+    assert world.people.reads <= 80 / 4 + 4

@@ -10,6 +10,9 @@ from services.messaging.domain.patience import Patience
 LISTED: Final = 200
 """Most messages that are listed as waiting in one transaction."""
 
+IDLE_S: Final = 1.0
+"""A slot without work looks so often whether its books are to be kept."""
+
 
 @dataclass(frozen=True)
 class Habits:

@@ -97,8 +97,9 @@ class Grant:
         self._free = sorted(granted, reverse=True)
         self._pledged: list[Class] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._free)
+    def __len__(self) -> int:
+        """Places that are not pledged."""
+        return len(self._free)
 
     def pledge(self, one: Class) -> Class | None:
         """A place for a message of this class: a transactional one may use any; None: there is none left for it."""

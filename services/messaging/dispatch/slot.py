@@ -7,7 +7,6 @@ it -> only then is the request's offset free to be committed.
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Final
 
 import msgspec
 import structlog
@@ -15,7 +14,7 @@ import structlog
 from services.messaging.dispatch.book import Book
 from services.messaging.dispatch.calls import Calls, Ended
 from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim
-from services.messaging.dispatch.habits import LISTED, Habits
+from services.messaging.dispatch.habits import IDLE_S, LISTED, Habits
 from services.messaging.dispatch.intake import Intake
 from services.messaging.dispatch.lanes import Item
 from services.messaging.dispatch.outlet import Outlet
@@ -33,8 +32,6 @@ from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
 
-IDLE_S: Final = 1.0
-"""A slot without work looks so often whether its books are to be kept."""
 _log = structlog.get_logger("dispatcher")
 
 
@@ -68,6 +65,7 @@ class DispatchSlot:
         self._intake = Intake(partition, self.queue, requests, clock, observer, self.wake)
         self._seat = Seat(self.wake)
         self._calls = Calls(outlet, self.wake)
+        self._spare = 0  # looked at beyond the places there are: many, while most messages end without a place
 
     @property
     def ledger(self) -> Ledger:
@@ -231,12 +229,14 @@ class DispatchSlot:
             grant.give_back(self._clock.steady_s())
             await self._calls.wait(self._habits.gate_pause_s)
             return
-        batch = self._without_settled(self.queue.take(self._habits.batch))
+        most = self._habits.batch
+        batch = self._without_settled(self.queue.take(min(most, len(grant) + self._spare)))
         try:
             decisions = await self._decide(batch, grant)
         except StoreAway:
             self._put_back(batch)
             raise
+        self._spare = min(most, 2 * self._spare + 4) if grant else 0
         await self._carry_out(decisions, grant)
 
     def _without_settled(self, batch: list[Item]) -> list[Item]:

@@ -154,6 +154,8 @@ class Keeper:
 
     def _check(self, noted: Mapping[tuple[str, int], Noted], written: Mapping[Place, int]) -> None:
         self._found(rows_lost(noted, {(place.topic, place.partition): next_ for place, next_ in written.items()}))
+        if any(noted[place].generation < self._ours.get(place, NOTHING).generation for place in written):
+            self._found("ClickHouse is older than the rebuild that is under way in it")
 
     def _found(self, loss: str | None) -> None:
         if loss is not None:

@@ -69,6 +69,17 @@ def test_an_older_copy_is_noticed_and_not_hidden_by_the_next_note() -> None:
     assert notes.noted == older
 
 
+def test_a_copy_of_before_a_rebuild_is_noticed_though_it_reaches_further() -> None:
+    notes = MemoryNotes()
+    live = begun(notes, 300)
+    before = list(notes.noted)
+    live.rewound(7, {HERE: (0, 300)})
+    live.note({HERE: 150})
+    notes.noted = before
+    with pytest.raises(Lost, match="older than the rebuild"):
+        live.note({HERE: 160})
+
+
 @pytest.mark.parametrize("gone", ["events", "merges", "progress", "kept"])
 def test_a_dropped_table_is_noticed(gone: str) -> None:
     notes = MemoryNotes()

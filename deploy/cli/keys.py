@@ -156,7 +156,9 @@ def _fold(records: Sequence[Message], secrets: KeySecrets) -> Found:
         except msgspec.DecodeError:
             continue
         if refusal is KeyRefusal.UNSIGNED:
-            unsigned[record.hash] = record
+            known = unsigned.get(record.hash)
+            if known is None or known.revoked_at is None:  # a revoked key stays revoked, whatever was written behind that
+                unsigned[record.hash] = record
         elif refusal is None and secrets.place(key, value or b"", header(headers, SIGNATURE) or b"") == 0:
             by_newest[record.hash] = record
     good = sorted(states.keys.values(), key=lambda record: record.created_at)

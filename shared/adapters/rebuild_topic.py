@@ -26,11 +26,9 @@ class RebuildTopic:
         self._partition = TopicPartition(REBUILD_CHANGED, 0, OFFSET_BEGINNING)
         # confluent-kafka answers no question about offsets on a consumer that another thread is polling: two clients.
         self._consumer, self._asking = (
-            kafka.consumer(
+            kafka.reader(
                 {
                     "client.id": client_id,
-                    "group.id": client_id,  # demanded, never used: partitions are assigned by hand and nothing is committed
-                    "enable.auto.commit": False,
                     "enable.partition.eof": True,
                     "auto.offset.reset": "earliest",
                     "reconnect.backoff.max.ms": 500,

@@ -9,22 +9,26 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from typer.testing import CliRunner
 
 from deploy.cli import keys
 from deploy.cli.main import app
-from deploy.local import env_file
+from deploy.local import env_file, key_secret
 from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import free_port
+from deploy.local.run import prepare_keys
+from deploy.local.servers import Servers
+from deploy.local.settings import Home
 from deploy.local.topics import TopicSettings, WrongTopicError, ensure
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.partitions import read_count
-from shared.contracts.control import KeyKind, key_hash
+from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.personal import Personal
-from shared.contracts.topics import DAY_MS, TOPICS, Topic
+from shared.contracts.topics import DAY_MS, KEY_CHANGED, TOPICS, Topic
 from tests.key_secrets import SECRETS
 
 PROJECT = Path(__file__).parents[2]
@@ -111,6 +115,33 @@ def test_the_command_makes_lists_and_revokes_keys(kafka: Kafka, admin: AdminClie
     assert run(app, ["keys", "revoke", secret[-4:]]).exit_code == 1
 
 
+def _unsigned(kafka: Kafka, secret: str) -> str:
+    """A query key in the topic as the versions before wrote it; answers its hash."""
+    record = KeyChanged(kind=KeyKind.QUERY, hash=key_hash(secret), name=secret, created_at=1, scopes=["read"], hint=secret[-4:])
+    producer = kafka.connection.producer({"log_level": 0})
+    producer.produce(KEY_CHANGED, msgspec.json.encode(record), f"query:{record.hash}", partition=0)
+    assert producer.flush(20) == 0
+    return record.hash
+
+
+@pytest.mark.real
+def test_keys_of_the_versions_before_are_signed_when_the_secret_is_made_and_never_again(
+    kafka: Kafka, admin: AdminClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure(admin, TOPICS, TopicSettings())
+    monkeypatch.delenv("RAPPORT_KEY_SECRET")
+    home, variables = Home(tmp_path), {"RAPPORT_KAFKA_BOOTSTRAP": kafka.bootstrap}
+    elder = _unsigned(kafka, "qk_elder")
+    prepare_keys(home, variables, Servers(), sign=key_secret.is_new(home))
+    later = _unsigned(kafka, "qk_later")
+    prepare_keys(home, variables, Servers(), sign=key_secret.is_new(home))
+    good = {record.hash for record in keys.read_all(kafka.connection, key_secret.of_home(home))}
+    own = env_file.read(home.env)
+    assert good == {elder, key_hash(own["RAPPORT_WRITE_KEY"]), key_hash(own["RAPPORT_QUERY_KEY"])}
+    assert later not in good
+    assert stat.S_IMODE(home.key_secret.stat().st_mode) == 0o600
+
+
 def test_a_key_is_not_claimed_made_when_kafka_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keys, "SECONDS", 1.0)
     with pytest.raises(keys.KeysUnavailableError, match=r"127\.0\.0\.1:1 did not take the key"):
@@ -189,7 +220,10 @@ def test_a_run_uses_the_servers_that_its_environment_names_and_keeps_their_passw
 
 
 @pytest.mark.real
-def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka: Kafka, tmp_path: Path) -> None:
+def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(
+    kafka: Kafka, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAPPORT_KEY_SECRET")  # the run makes one
     home = tmp_path / "home"
     assert "is not up" in _rapport(home, "status", "--wait", "0").stderr
     first = _up(home)
@@ -220,8 +254,10 @@ def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka
     try:
         assert _rapport(home, "status", "--wait", "60").returncode == 0
         later = env_file.read(home / "env")
+        signing = key_secret.of_home(Home(home))
+        assert "local" in _rapport(home, "keys", "list").stdout
         assert later["RAPPORT_WRITE_KEY"] == env["RAPPORT_WRITE_KEY"]
-        hashes = {record.hash for record in keys.read_all(KafkaConnection(later["RAPPORT_KAFKA_BOOTSTRAP"]), SECRETS)}
+        hashes = {record.hash for record in keys.read_all(KafkaConnection(later["RAPPORT_KAFKA_BOOTSTRAP"]), signing)}
         assert hashes == {key_hash(env["RAPPORT_WRITE_KEY"]), key_hash(env["RAPPORT_QUERY_KEY"])}
         assert env["RAPPORT_WRITE_KEY"] not in (home / "logs" / "kafka.log").read_text() + told
     finally:
@@ -230,3 +266,4 @@ def test_a_run_makes_its_keys_once_says_when_it_is_up_and_drains_on_ctrl_c(kafka
     assert "is not up" in _rapport(home, "status", "--wait", "0").stderr  # though it could not clean up
     assert _rapport(home, "reset", "--yes").returncode == 0
     assert not (home / "data").exists()
+    assert not (home / "key_secret").exists()

@@ -34,8 +34,8 @@ def test_a_stage_may_read_its_inputs_and_the_tails_of_what_it_writes(process: st
 
 def test_the_table_of_topics_names_the_inputs_of_every_stage_and_of_the_warehouse() -> None:
     for stage in (ResolverStage, FolderStage, SegmentationStage, Journeys):
-        assert {topic.name for topic in TOPICS if stage.name in topic.readers and topic.partitions != 1} == set(stage.inputs)
-    assert {topic.name for topic in TOPICS if "warehouse" in topic.readers} == set(WAREHOUSE_TOPICS)
+        assert {topic.name for topic in TOPICS if stage.name in topic.readers and topic.partitions is None} == set(stage.inputs)
+    assert {topic.name for topic in TOPICS if "warehouse" in topic.readers and topic.partitions is None} == set(WAREHOUSE_TOPICS)
 
 
 def test_every_name_in_the_table_of_topics_is_a_process() -> None:

@@ -87,9 +87,9 @@ class MemorySpace:
     def remove(self, key: str, member: bytes) -> None:
         self.sets[key] = [one for one in self.sets[key] if one[1] != member]
 
-    def state(self, stage: str, key: str, blob: bytes, awaiting: set[str] | None = None) -> None:
+    def state(self, stage: str, key: str, blob: bytes, awaiting: set[str] | None = None, absorbed: set[str] | None = None) -> None:
         entry: Entry[bytes] = Entry()
-        entry.awaiting = awaiting
+        entry.awaiting, entry.absorbed = awaiting, absorbed
         self.strings[state_key(stage, key)] = close_entry(entry, blob)
 
     def marker(self, stage: str, key: str, winner: str) -> None:
@@ -97,8 +97,8 @@ class MemorySpace:
         entry.winner = winner
         self.strings[state_key(stage, key)] = close_entry(entry, b"")
 
-    def profile(self, key: str, profile: Profile, awaiting: set[str] | None = None) -> None:
-        self.state("folder", key, encode_profile(profile), awaiting)
+    def profile(self, key: str, profile: Profile, awaiting: set[str] | None = None, absorbed: set[str] | None = None) -> None:
+        self.state("folder", key, encode_profile(profile), awaiting, absorbed)
 
     def link(self, typed: str, forward: str | None = None, had: bool = True) -> None:
         self.state("resolver", typed, encode_links(Links(forward=forward, had=had)))

@@ -8,10 +8,12 @@ from tests.bench.ingest_alone import Alone
 from tests.bench.latency import MEMBER, PROFILE, ROW, Latency
 from tests.bench.limit import Limit
 from tests.bench.profile_bytes import ProfileBytes
+from tests.bench.reads import Reads
 from tests.bench.sustained import Trial
 
 EVENTS_A_SECOND = 15_000.0
 SEGMENT_P99_S = 0.25
+READ_P95_S = 0.1
 EVERYTHING_BYTES = 1.5 * 1024**3
 PROFILE_BYTES = 1.2 * 1024
 GATEWAY = {1: 11_800.0, 20: 31_000.0, 100: 39_000.0}
@@ -35,6 +37,7 @@ class Figures:
     profile_bytes: ProfileBytes | None = None
     limit: Limit | None = None
     alone: dict[int, Alone] = field(default_factory=dict)
+    reads: dict[str, Reads] = field(default_factory=dict)
     idle: dict[int, Mapping[str, float]] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
 
@@ -61,6 +64,9 @@ def lines(figures: Figures) -> Iterator[Line]:
         target = GATEWAY[batch]
         what = f"ingest alone, {how} on {alone.connections} connections"
         yield Line(what, f"{alone.rate:,.0f}/s (p99 {alone.p99_ms:,.0f} ms)", f"> {target:,.0f}/s", alone.rate > target)
+    for operation, one in figures.reads.items():
+        told = f"p50 {one.p50 * 1000:,.0f} ms, p95 {one.p95 * 1000:,.0f} ms ({one.status})"
+        yield Line(f"GET {operation}", told, f"p95 < {READ_P95_S * 1000:.0f} ms", one.p95 < READ_P95_S)
     for count, cores in sorted(figures.idle.items()):
         spent = ", ".join(f"{part} {used:.1%}" for part, used in cores.items() if used >= 0.0005)
         yield Line(f"idle, {count} partitions, of one core", f"{sum(cores.values()):.0%}: {spent}")

@@ -11,7 +11,10 @@ from httpx import HTTPError
 from redis.exceptions import RedisError
 from rich.console import Console
 
-from tests.bench import idle, ingest_alone, latency, limit, profile_bytes
+from deploy.local.topics import NEW_PARTITIONS
+from shared.adapters.clickhouse import StoreAway, StoreRefused
+from shared.contracts.slots import settle as count_partitions
+from tests.bench import idle, ingest_alone, latency, limit, profile_bytes, reads
 from tests.bench.figures import Figures
 from tests.bench.generator import write_templates
 from tests.bench.hardware import hardware
@@ -20,10 +23,12 @@ from tests.bench.sustained import SHORT_SECONDS, Trial, highest, run_trial, sett
 from tests.bench.system import NotMeasuredError, System, running
 from tests.bench.usage import usage
 
-PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle")
-"""idle: CPU where nothing happens, with few and many partitions.
+PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle", "reads")
+"""reads: each GET over a million merges and ten million messages. idle: CPU where nothing happens, with few and many partitions.
 
 small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
+WHOLE_SECONDS = 60.0
+"""A run of fewer seconds reads over a smaller share of rows."""
 WARM_UP_RATE, WARM_UP_SECONDS = 2_000.0, 30.0
 """Kafka's JVM compiles what it runs often: a broker that has just started costs five times as much."""
 NO_LIMIT_OF_A_KEY = {"RAPPORT_RATE_PER_KEY": "1000000"}
@@ -54,6 +59,8 @@ class Bench:
                             self._alone(made)
                         case "idle":
                             self._idle()
+                        case "reads":
+                            self._reads()
                         case _:
                             self._sustained(made, int(phase.rpartition("-")[2]))
 
@@ -66,7 +73,7 @@ class Bench:
         try:
             with self._console.status(what):
                 yield
-        except (NotMeasuredError, KafkaException, RedisError, HTTPError) as error:
+        except (NotMeasuredError, KafkaException, RedisError, HTTPError, StoreAway, StoreRefused) as error:
             told = str(error) if isinstance(error, NotMeasuredError) else f"a server did not answer: {error!r}"
             self.figures.unmeasured[what] = told
             self._say(f"{what}: not measured: {told}")
@@ -116,6 +123,12 @@ class Bench:
             with self._guarded("limit"):
                 self.figures.limit = limit.measure(system, made, self._seconds / 3)
                 self._say(f"limit: {self.figures.limit.rate:,.0f}/s")
+
+    def _reads(self) -> None:
+        with running(only=reads.PARTS) as system:
+            count_partitions(NEW_PARTITIONS)
+            reads.fill(system, self._say, min(1.0, self._seconds / WHOLE_SECONDS))
+            self.figures.reads = reads.measure(system, self._say)
 
     def _gauge(self, system: System) -> Gauge:
         return Gauge(system.bootstrap, system.env["RAPPORT_REDIS_URL"], self._warehouse)

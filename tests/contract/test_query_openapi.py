@@ -50,6 +50,7 @@ def filled() -> World:
         events=[EVENT] * 2,
         messages_of=[MESSAGE] * 2,
         messages=[MESSAGE],
+        last_turns=[MESSAGE],
         message_places=[MESSAGE],
         transitions=[TRANSITION] * 2,
         conflicts=[{"one": "u:1", "two": "u:2", "why": "phone", "at_ms": AT}] * 2,

@@ -4,6 +4,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from services.query.adapters.people import IDS_BYTES, MOST_IDS
 from shared.contracts.membership_blob import Membership, encode_membership
 from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Money, Profile, Said, encode_recent
 from shared.contracts.redis_keys import meta_key, side_key, state_key
@@ -79,6 +80,22 @@ async def test_a_chain_of_markers_is_followed_to_the_winner() -> None:
     shown = (await world.get("profiles/a:1")).json()
     assert shown["profile_id"] == "u:ada"
     assert shown["meta"]["merging"] is True
+
+
+async def test_history_is_asked_by_the_ids_of_the_person_and_by_no_more_than_a_question_may_hold() -> None:
+    world = World()
+    world.space.marker("folder", "a:1", "u:ada")
+    world.space.profile("u:ada", ada(), absorbed={"a:1", "a:2"})
+    for path in ("events", "messages"):
+        assert (await world.get(f"profiles/a:1/{path}")).status_code == 200
+        assert world.history.asked[-1].parameters["ids"] == ["u:ada", "a:1", "a:2"]
+    for kiosk, size in (({f"a:{n}" for n in range(3000)}, MOST_IDS), ({"a:" + f"{n:04}" * 200 for n in range(900)}, IDS_BYTES // 802 + 1)):
+        world.space.profile("u:ada", ada(), absorbed=kiosk)
+        await world.get("profiles/u:ada/events")
+        ids = world.history.asked[-1].parameters["ids"]
+        assert (ids[0], len(ids)) == ("u:ada", size), "the others are found in ClickHouse"
+    await world.get("profiles/u:nobody/events")
+    assert world.history.asked[-1].parameters["ids"] == ["u:nobody"]
 
 
 async def test_a_ring_of_markers_ends_in_an_error_that_is_logged_once_and_not_in_a_loop() -> None:

@@ -1,7 +1,7 @@
 """All messages, each in its last state, a page at a time.
 
-Every state of a message has a place in time, and only the place of the last one is shown. Places are read by key, newest first, and the
-messages that stand there by theirs: neither walks all messages.
+Every state of a message has a place in time, and only the place of the last one is shown. Places are read by key, newest first; which of
+them are last ones, and what stands there, by the ids of their messages. No question walks all messages.
 """
 
 from typing import Any, Final
@@ -22,20 +22,29 @@ async def page(
 
     Where many places belong to earlier states a page may be short and yet not the last. Raises HistoryAway, HistoryTooMuch.
     """
-    found: list[dict[str, Any]] = []
+    found: dict[str, int] = {}
     for _ in range(MOST_ROUNDS):
         size = min(PLACES, 3 * (limit - len(found)) + 10)
         places = await history.rows(questions.message_places(status, journey, after, size))
         ids = list(dict.fromkeys(place["dispatch_id"] for place in places))
-        rows = await history.rows(questions.messages(ids)) if ids else []
-        last = {(row["dispatch_id"], row["turn"]): row for row in rows}
+        told = await history.rows(questions.last_turns(ids)) if ids else []
+        last = {row["dispatch_id"]: row["turn"] for row in told}
         for place in places:
             after = (place["at_ms"], place["dispatch_id"])
-            row = last.pop((place["dispatch_id"], place["turn"]), None)
-            if row is not None:
-                found.append(row)
+            if last.get(place["dispatch_id"]) == place["turn"]:
+                found[place["dispatch_id"]] = place["turn"]
                 if len(found) == limit:
-                    return found, after
+                    return await _whole(history, found), after
         if len(places) < size:
-            return found, None
-    return found, after
+            return await _whole(history, found), None
+    return await _whole(history, found), after
+
+
+async def _whole(history: History, turns: dict[str, int]) -> list[dict[str, Any]]:
+    """These messages, in this order. One that has gone on meanwhile is left out: it stands before all of them now."""
+    ids = list(turns)
+    rows = {}
+    for start in range(0, len(ids), PLACES):
+        for row in await history.rows(questions.messages(ids[start : start + PLACES])):
+            rows[row["dispatch_id"]] = row
+    return [rows[one] for one, turn in turns.items() if one in rows and rows[one]["turn"] == turn]

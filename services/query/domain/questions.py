@@ -121,26 +121,43 @@ def message_places(status: str | None, journey: str | None, after: Key | None, l
     )
 
 
+def last_turns(dispatch_ids: Sequence[str]) -> Question:
+    """Which state of these messages is the last."""
+    return Question(
+        "last_turns",
+        """
+        SELECT dispatch_id, max(turn) AS turn FROM rapport.message_latest WHERE dispatch_id IN {dispatch_ids:Array(String)}
+        GROUP BY dispatch_id
+        """,
+        {"dispatch_ids": list(dispatch_ids)},
+    )
+
+
 def messages(dispatch_ids: Sequence[str]) -> Question:
     """The last state of these messages, in no order."""
     return Question("messages", f"{_MESSAGES} WHERE dispatch_id IN {{dispatch_ids:Array(String)}}", {"dispatch_ids": list(dispatch_ids)})
 
 
 def transitions(segment: str, transition: str | None, after: Key | None, limit: int) -> Question:
-    """Transitions of one segment, newest decided first, behind `after` (decided ms, profile id, transition)."""
+    """Transitions of one segment, newest decided first, behind `after` (decided ms, profile id, transition).
+
+    Read backwards along the table's own order; copies of a row stand side by side there, and one of them is taken.
+    """
+    decided = "fromUnixTimestamp64Milli({a0:Int64}, 'UTC')"
     where, parameters = _where(
         ("segment = {segment:String}", {"segment": segment}),
         ("transition = {transition:String}", {"transition": transition}),
-        ("(decided_ms, profile_id, transition) < ({a0:Int64}, {a1:String}, {a2:String})", _after(after)),
+        (f"(decided_at, profile_id, transition) < ({decided}, {{a1:String}}, {{a2:String}})", _after(after)),
+        (f"decided_at <= {decided}", _after(after)),
     )
     return Question(
         "transitions",
         f"""
-        SELECT profile_id, segment, toString(transition) AS transition, version, by_event,
-            {_MS}(at) AS at_ms, {_MS}(decided_at) AS decided_ms
-        FROM rapport.segment_transitions FINAL
+        SELECT profile_id, segment, transition, version, by_event, {_MS}(at) AS at_ms, {_MS}(decided_at) AS decided_ms
+        FROM rapport.segment_transitions
         {where}
-        ORDER BY decided_ms DESC, profile_id DESC, transition DESC
+        ORDER BY decided_at DESC, profile_id DESC, transition DESC
+        LIMIT 1 BY decided_at, profile_id, transition, version, at, by_event
         LIMIT {{limit:UInt32}}
         """,
         parameters | {"limit": limit},

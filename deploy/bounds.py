@@ -6,6 +6,7 @@ from services.messaging.dispatch.lanes import Bounds as LaneBounds
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
 from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
 from services.messaging.domain.rendering import MOST_BYTES, MOST_SECONDS
+from services.messaging.domain.settled import REMEMBERED_DAYS
 from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
 from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
@@ -20,6 +21,7 @@ from services.query.adapters.pools import GLANCE_SECONDS
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.segmentation.domain.series import MAX_SUMMAND
 from shared.adapters.forwards import REMEMBERED_HOPS
+from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT, MAX_STEPS
@@ -127,6 +129,21 @@ MESSAGING: Final = (
     Bound("requests in hand of a slot and class", _HAND, CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
     Bound("rendering a message", _RENDERING, CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
     Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
+    Bound(
+        "messages a slot remembers",
+        f"until {REMEMBERED_DAYS} day after their day of expiry, about 30 bytes each",
+        CONSTANT,
+        "rapport_dispatcher_ledger_messages",
+        "an expired request that is read again is dropped by its cause, and counted",
+    ),
+    Bound(
+        "what whoever takes a slot over reads beside checkpoints",
+        "10 minutes",
+        "DISPATCH_CHECKPOINT_SECONDS",
+        "rapport_dispatcher_checkpoint_timestamp_seconds",
+        "read from the ledger, which takes longer",
+    ),
+    Bound("entries of the ledger in the log", f"{LEDGER_MS // DAY_MS} days", CONSTANT, "", "gone from the log, kept in ClickHouse"),
     Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
 )
 QUERY: Final = (

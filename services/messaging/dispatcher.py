@@ -1,6 +1,7 @@
 """The dispatcher as a part of the process: wires slots to Kafka, Redis and the SMTP server."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.mail import Sender
 from services.messaging.domain.patience import Breaker, Pace, Patience
+from services.messaging.domain.standing import Standing
 from services.messaging.metrics import Metrics
 from services.messaging.settings import Settings
 from shared.adapters.prometheus import Registry
@@ -29,8 +31,10 @@ from shared.adapters.redis_store import connect
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED
 from shared.definitions.template import Templates
+from shared.runtime.ports import StoreAway
 
 OTHER_CALLS = 4
+WATCH_S = 0.5
 
 
 class SystemClock:
@@ -48,8 +52,9 @@ class Dispatcher:
 
     topics = (MESSAGE_REQUESTED, MESSAGE_CHANGED, DISPATCH_RECORDED)
 
-    def __init__(self, settings: Settings, templates: Templates, rules: Rules) -> None:
-        self._settings, self._templates, self._rules = settings, templates, rules
+    def __init__(self, settings: Settings, templates: Templates, rules: Rules, longest_cap: int) -> None:
+        """`longest_cap`: ms of the longest window that a definition caps messages in."""
+        self._settings, self._templates, self._rules, self._longest_cap = settings, templates, rules, longest_cap
         self._group = f"{settings.group_prefix}-dispatcher"
         self._running: asyncio.Task[None] | None = None
 
@@ -81,26 +86,41 @@ class Dispatcher:
         places = Places(settings.smtp_connections, kept, breaker, Pace(settings.smtp_per_second))
         self._outlet = Outlet(self._provider, places, breaker, SystemClock(), self._observer)
         self._requests = KafkaRequestLog(settings.kafka, self._group)
-        sender = Sender.parse(settings.mail_from)
-        self._desk = Desk(RedisPeople(self._redis), RedisCaps(self._redis), self._templates, self._rules, sender)
-        self._gate = RedisGate(self._redis)
+        self._sender = Sender.parse(settings.mail_from)
+        self._people = RedisPeople(self._redis)
+        self._standing = Standing()
+        self._gate = RedisGate(self._redis, self._standing)
         self._slots = Slots(self._make, on_fatal, settings.drain_s / 2)
-        self._feed = RequestFeed(settings.kafka, self._group, self._slots, self._executor, settings.session_timeout_s)
+        self._feed = RequestFeed(settings.kafka, self._group, self._slots, self._executor, settings.session_timeout_s, self._observer)
         self._running = asyncio.create_task(self._run(on_fatal))
 
     async def _run(self, on_fatal: Callable[[BaseException], None]) -> None:
+        watching = asyncio.create_task(self._watch(on_fatal))
         try:
             await self._feed.run()
         except Exception as error:
             on_fatal(error)
+        finally:
+            watching.cancel()
+
+    async def _watch(self, on_fatal: Callable[[BaseException], None]) -> None:
+        """Look at the stages upstream also while there is nothing to send: how far they have come is what tells that Redis went back."""
+        try:
+            while True:
+                with contextlib.suppress(StoreAway):
+                    await self._gate.closed()
+                await asyncio.sleep(WATCH_S)
+        except Exception as error:
+            on_fatal(error)
 
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
-        log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor)
+        log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor, self._standing)
+        caps = RedisCaps(self._redis, partition, self._longest_cap)
         return DispatchSlot(
             partition,
             log,
             self._requests,
-            self._desk,
+            Desk(self._people, caps, self._templates, self._rules, self._sender),
             self._gate,
             self._outlet,
             SystemClock(),

@@ -103,7 +103,6 @@ def request(person: Person, asked: Asked, profile: str, now: int) -> MessageRequ
         message_class=send.message_class,
         requested_at=now,
         expires_at=asked.due + send.expires,
-        to=facts.email_of(person),
         person=facts.traits_of(person),
         segment=entry.segment,
         cap_messages=send.cap_messages,

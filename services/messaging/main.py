@@ -4,7 +4,7 @@ import sys
 
 from services.messaging.dispatcher import Dispatcher
 from services.messaging.domain.admission import Rules
-from services.messaging.domain.planning import plans
+from services.messaging.domain.planning import longest_cap, plans
 from services.messaging.journeys import Journeys
 from services.messaging.metrics import METRICS
 from services.messaging.settings import Settings
@@ -30,7 +30,7 @@ def main() -> int:
     parts = settings.messaging_parts
     stages = [Journeys(journeys, templates.person_names)] if "journeys" in parts else []
     rules = Rules.of(folder.single(ConsentPolicy))
-    companions = [Dispatcher(settings, templates, rules)] if "dispatcher" in parts else []
+    companions = [Dispatcher(settings, templates, rules, longest_cap(journeys))] if "dispatcher" in parts else []
     return run("messaging", stages, settings, METRICS, companions)
 
 

@@ -73,6 +73,9 @@ class Metrics(Observer):
         self._registry.gauge("rapport_provider_places").labels(name).set(count)
         self._registry.gauge("rapport_provider_places_used").labels(name).set(used)
 
+    def lost_to_retention(self, records: int) -> None:
+        self._registry.counter("rapport_lost_to_retention_total").labels("dispatcher").inc(records)
+
     def forgotten(self) -> None:
         self._registry.counter("rapport_dispatcher_dropped_repeats_total").inc()
 

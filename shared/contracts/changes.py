@@ -68,8 +68,6 @@ class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     message_class: str
     requested_at: int
     expires_at: int
-    to: str | None = None
-    """The contact point, as journeys knows it when it asks; the dispatcher checks again when it sends."""
     person: dict[str, msgspec.Raw] = {}
     """Traits that the template may use."""
     segment: str | None = None

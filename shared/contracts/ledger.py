@@ -25,6 +25,9 @@ CHECKPOINT_VERSION: Final = 1
 Place = tuple[int, int]
 """(offset, nth) of a cause (headers.py); within a lane it only grows."""
 
+STANDING: Final = "standing"
+"""Header of the first entry of a transaction: how far the stages upstream had come then (messaging/domain/standing.py)."""
+
 
 class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The last state of one message. `at`: when it was reached, epoch ms. `attempts`: calls of the provider that were begun.
@@ -87,6 +90,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `upto`: the ledger's offset from which a reader goes on. `live`: day of expiry -> how many ids all checkpoints since `since` hold; days
     that are not named are forgotten. A reader that finds other numbers believes none of them.
+    `standing`: as the header of that name.
     """
 
     number: int
@@ -96,6 +100,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     new: list[SavedIds]
     live: dict[int, int]
     passed: Passed
+    standing: bytes = b""
     version: int = CHECKPOINT_VERSION
 
 

@@ -9,7 +9,8 @@
 | `{<tag>:<p>}:x:<key>` | sorted set | the second blob of a key: folder's last events, by event time |
 | `{<tag>:<p>}:i:<index>` | sorted set | an index that the stage keeps for lookups (segment members by since when) |
 | `{<tag>:<p>}:i:absorbed:<key>` | sorted set | who were merged into a key, where they are many (shared/runtime/absorbed.py) |
-| `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's: messages of a class that a person got in the last month, for caps |
+| `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's, for caps: messages of a class that a person got lately, by when |
+| `{dis:<p>}:m` | hash | `caps|<slot>`: what that slot of the dispatcher has left among the caps of this one (messaging/adapters/caps.py) |
 """
 
 from typing import Final
@@ -87,5 +88,5 @@ def index_key(stage: str, partition: int, index: str) -> str:
 
 
 def cap_key(profile: str, message_class: str) -> str:
-    """The messages of one class that a person got lately: dispatch id scored by when, epoch ms."""
+    """The messages of one class that a person got lately: dispatch id (16 bytes) scored by when, epoch ms."""
     return f"{slot_prefix('dispatcher', slot(profile))}n:{message_class}:{profile}"

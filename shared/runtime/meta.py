@@ -3,6 +3,7 @@
 | field | value |
 |---|---|
 | `seq` | number of the last commit |
+| `lf` | the slot's life: grows with each takeover, also over what the store has forgotten (epoch ms of the takeover, or more) |
 | `f|<topic>` | fence: the next offset of that input to apply |
 | `c|<topic>|<lane>` | highest cause seen on that input in that lane: `offset << 24 | nth` |
 | `k|<slot>` | highest clock read of resolver slot `slot`, epoch ms |
@@ -17,6 +18,7 @@
 | `g` | the rebuild for which the slot was last forgotten |
 """
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,6 +45,7 @@ class Meta:
     rebuilding: bool = False
     written: int = 1
     generation: int = 0
+    life: int = 0
     stored: "Meta | None" = None
 
     @classmethod
@@ -54,6 +57,8 @@ class Meta:
             match kind:
                 case "seq":
                     meta.seq = int(value)
+                case "lf":
+                    meta.life = int(value)
                 case "f":
                     meta.fences[rest] = int(value)
                 case "c":
@@ -96,6 +101,8 @@ class Meta:
             fields["rb"] = "1" if self.rebuilding else "0"
         if self.written != old.written:
             fields["v"] = str(self.written)
+        if self.life != old.life:
+            fields["lf"] = str(self.life)
         if self.on != old.on or self.stored is None:
             fields["on"] = self.on
         fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items() - old.fences.items())
@@ -109,6 +116,11 @@ class Meta:
         self.stored = None
         self.stored = self.copy()
         return fields
+
+    def begun_after(self, before: "Meta") -> "Meta":
+        """Itself, in a life later than that of `before`, which this process remembers, and than all others by the clock of its host."""
+        self.life = max(before.life, self.life, time.time_ns() // 1_000_000 - 1) + 1
+        return self
 
     def copy(self) -> "Meta":
         """A copy to go back to if a batch is thrown away."""
@@ -125,6 +137,7 @@ class Meta:
             self.rebuilding,
             self.written,
             self.generation,
+            self.life,
             self.stored,
         )
 

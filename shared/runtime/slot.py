@@ -169,7 +169,7 @@ class Slot(Generic[S, R]):
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
         fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition, self.stage.reads)
-        meta = Meta.decode(fields)
+        meta = Meta.decode(fields).begun_after(self.meta)
         meta.written = max(meta.written, self.stage.writes)
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
         bounds = await self.log.bounds(inputs)

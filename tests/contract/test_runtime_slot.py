@@ -286,6 +286,33 @@ async def test_idle_clocks_are_not_committed(worlds: Worlds) -> None:
     assert world.commits == commits
 
 
+async def test_the_life_of_a_slot_grows_over_what_its_store_has_forgotten(worlds: Worlds) -> None:
+    """Who has seen (life, seq) can tell an older copy from one that the slot has noticed and taken over."""
+    world = await worlds()
+    partition = slot("u:1")
+
+    async def place() -> tuple[int, int]:
+        fields = await world.fields(partition)
+        return int(fields["lf"]), int(fields["seq"])
+
+    world.put("u:1", add=1)
+    await world.run()
+    copy, first = await world.snapshot(), await place()
+    for n in range(3):
+        world.put("u:1", add=n)
+        await world.run()
+    second = await place()
+    await world.restore(copy)
+    old = await place()
+    world.put("u:1", add=1)
+    await world.run()
+    noticed = await place()
+    await world.flush()
+    world.put("u:1", add=1)
+    await world.run()
+    assert first == old < second < noticed < await place()
+
+
 async def test_rebuilding_ends_when_the_end_noted_at_the_takeover_is_passed(worlds: Worlds) -> None:
     world = await worlds()
     for n in range(10):

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import msgspec
 import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.mail import MailCatcher
@@ -32,6 +32,7 @@ from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, EVENT_RESOLVED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry
 from tests.integration.topic import messages
+from tests.waiting import wait_until
 
 DEADLINE_S = 60.0
 PREFIX = "shop"
@@ -163,7 +164,16 @@ class Installation:
     def ends_of_requests(self) -> dict[int, int]:
         """Partition -> offset behind the last request."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": "ends", "log_level": 2})
-        found = {p: consumer.get_watermark_offsets(TopicPartition(MESSAGE_REQUESTED, p), timeout=10)[1] for p in range(partition_count())}
+
+        def look() -> dict[int, int]:
+            try:
+                return {
+                    p: consumer.get_watermark_offsets(TopicPartition(MESSAGE_REQUESTED, p), timeout=10)[1] for p in range(partition_count())
+                }
+            except KafkaException:  # a topic that was just made
+                return {}
+
+        found = wait_until("every partition has a leader", look)
         consumer.close()
         return found
 

@@ -17,7 +17,7 @@ from services.messaging.adapters.ledger_reader import LedgerReader
 from services.messaging.adapters.request_log import KafkaRequestLog
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import MessageRequested, MessageStatus
-from shared.contracts.slots import slot
+from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, MESSAGE_REQUESTED
 from shared.definitions.durations import DAY_MS
 from tests.integration.messaging_installation import Installation, process_metric, request
@@ -162,7 +162,7 @@ def test_after_redis_was_emptied_nobody_is_mailed_again(house: Installation) -> 
         assert house.ledger(fresh) == {}
         house.upstream_is_caught_up()
         wait_until("what is new is sent once the stages before have caught up", lambda: house.settled(fresh))
-        wait_until("the counts for caps are back", lambda: house.redis.hlen("{dis:0}:m") == 1)
+        wait_until("the counts for caps are back", lambda: house.redis.hlen("{dis:0}:m") == partition_count())
     assert house.balance(wanted) == {"sent": 20}
     assert house.balance(fresh) == {"sent": 5}
 

@@ -1,7 +1,7 @@
 """A partition of requests, a ledger, a provider, and processes that come and go, in memory: for tests of the dispatcher's slot."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from email.headerregistry import Address
 from pathlib import Path
@@ -116,7 +116,7 @@ class FakeLedger:
         self.shared.checkpoints.append(checkpoint)
         self.shared.entries += again
 
-    async def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+    async def counted(self, since_ms: int, position: int) -> AsyncGenerator[Sequence[LedgerEntry], None]:
         yield [entry for entry in self.shared.entries[position:] if entry.at >= since_ms]
 
     async def _may_write(self) -> None:
@@ -208,21 +208,29 @@ class FakePeople:
 @dataclass
 class FakeCaps:
     places: dict[tuple[str, str], dict[str, int]] = field(default_factory=dict)
-    marks: set[int] = field(default_factory=set)
+    left: int | None = None
+    """What the dispatcher wrote last; None: Redis is not as it left it."""
+    restored: list[int] = field(default_factory=list)
 
-    async def kept(self, partition: int) -> bool:
-        return partition in self.marks
+    async def missing(self) -> int | None:
+        return 0 if self.left is None else None
 
-    async def restore(self, partition: int, pages: AsyncIterator[Sequence[LedgerEntry]]) -> None:
+    async def restore(self, pages: AsyncIterator[Sequence[LedgerEntry]], end: int) -> None:
         async for page in pages:
             for entry in page:
                 places = self.places.setdefault((entry.profile_id, entry.message_class), {})
                 places.pop(entry.dispatch_id, None)
                 if entry.status in COUNTED:
                     places[entry.dispatch_id] = entry.at
-        self.marks.add(partition)
+        self.left = end
+        self.restored.append(end)
+
+    async def noted(self, end: int) -> None:
+        self.left = end
 
     async def claim(self, wanted: Sequence[Claim]) -> list[bool]:
+        if self.left is None:
+            raise StoreAway("places are missing")
         return [self._claim(one) for one in wanted]
 
     def _claim(self, one: Claim) -> bool:

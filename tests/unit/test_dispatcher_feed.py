@@ -25,7 +25,7 @@ async def test_an_exception_of_a_slot_goes_to_the_process_which_ends() -> None:
     async def fault(*_: object) -> None:
         raise RuntimeError("a fault of ours")
 
-    world.caps.kept = fault  # type: ignore[method-assign,assignment]
+    world.caps.missing = fault  # type: ignore[method-assign]
     slots = Slots(make, on_fatal, 1.0)
     await slots.take([0])
     slots.running[0].receive(world.records)

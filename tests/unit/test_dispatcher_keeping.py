@@ -142,3 +142,11 @@ def test_one_message_that_waits_for_weeks_before_a_million_others_costs_a_bounde
         assert one.is_past("journeys|t|3|99999|0")
         assert not one.is_past("journeys|t|0|100000|0")
         assert one.settled_to == 100_000
+
+
+def test_lanes_and_places_are_those_of_the_header() -> None:
+    mark = Watermark()
+    cause = Cause("journeys", "rapport.event.resolved.v1", 3, 17, 2)
+    mark.settled(0, cause.encode().decode())
+    mark.passed(1)
+    assert mark.save().seen == {cause.lane: (cause.offset, cause.nth)}

@@ -190,7 +190,7 @@ async def test_caps_come_back_from_the_ledger_when_redis_was_emptied(world: Worl
     slot = world.start()
     await world.settle(slot)
     world.caps.places.clear()
-    world.caps.marks.clear()
+    world.caps.left = None
     world.ask(request(2, cap_messages=2, cap_per=HOUR))
     slot.receive(world.records[2:])
     await world.settle(slot)

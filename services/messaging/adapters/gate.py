@@ -3,6 +3,7 @@
 import redis.asyncio as redis
 import structlog
 
+from services.messaging.domain.standing import Standing
 from shared.adapters.redis_store import answering
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
@@ -10,25 +11,37 @@ from shared.contracts.slots import partition_count
 UPSTREAM = ("resolver", "segmentation", "journeys")
 REBUILDING = "rb"
 """Field of a slot's meta (shared/runtime/meta.py): `0` once the slot has passed the end that it noted when it was taken over."""
+COMMIT = "seq"
+LIFE = "lf"
 
 
 _log = structlog.get_logger("dispatcher")
 
 
 class RedisGate:
-    """Open while every slot of every stage upstream says that it has caught up. A slot that says nothing has not."""
+    """Open while every slot of every stage upstream says that it has caught up. A slot that says nothing has not.
 
-    def __init__(self, client: redis.Redis) -> None:
+    An older copy of Redis says so too, until its stage notices and takes the slot over anew. So a slot that stands before a place at which
+    it was seen, by this process or by one that sent before it (`standing`), counts as not caught up until it has begun a new life.
+    """
+
+    def __init__(self, client: redis.Redis, standing: Standing) -> None:
         self._client = client
+        self._standing = standing
         self._open = True
         self._slots = [(stage, partition) for stage in UPSTREAM for partition in range(partition_count())]
 
     async def closed(self) -> str | None:
         async with answering(), self._client.pipeline(transaction=False) as pipe:
             for stage, partition in self._slots:
-                pipe.hget(meta_key(stage, partition), REBUILDING)
+                pipe.hmget(meta_key(stage, partition), [REBUILDING, COMMIT, LIFE])
             found = await pipe.execute()
-        behind = [f"{stage} {partition}" for (stage, partition), value in zip(self._slots, found, strict=True) if value != b"0"]
+        behind = []
+        for (stage, partition), (rebuilding, commit, life) in zip(self._slots, found, strict=True):
+            if self._standing.went_back(stage, partition, (int(life or 0), int(commit or 0))):
+                behind.append(f"{stage} {partition} (Redis was rolled back)")
+            elif rebuilding != b"0":
+                behind.append(f"{stage} {partition}")
         if bool(behind) == self._open:  # one line for all slots that ask
             self._open = not behind
             if behind:

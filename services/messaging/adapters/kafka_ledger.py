@@ -2,21 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import Executor
 from typing import Final, TypeVar
 
+import msgspec
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from services.messaging.adapters.ledger_reader import CALL_S, LedgerReader
 from services.messaging.dispatch.ports import Change
 from services.messaging.domain.ledger import Ledger
+from services.messaging.domain.standing import Standing
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import CHANGE_ENCODER
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord
 from shared.contracts.headers import CAUSE, Cause
-from shared.contracts.ledger import CHECKPOINT_ENCODER, LEDGER_ENCODER, Checkpoint, LedgerEntry
+from shared.contracts.ledger import CHECKPOINT_ENCODER, LEDGER_ENCODER, STANDING, Checkpoint, LedgerEntry
 from shared.contracts.slots import slot
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, LARGE_RECORD_BYTES, MESSAGE_CHANGED, RECORD_FAILED
 from shared.runtime.failpoints import failpoint
@@ -35,11 +37,12 @@ class KafkaLedger:
     transactional.id is the consumer group and the slot: whoever comes later and takes over makes every commit of this one fail (Fenced).
     """
 
-    def __init__(self, kafka: KafkaConnection, group: str, partition: int, executor: Executor) -> None:
+    def __init__(self, kafka: KafkaConnection, group: str, partition: int, executor: Executor, standing: Standing) -> None:
         self._kafka = kafka
         self._name = f"{group}-{partition}"
         self._partition = partition
         self._executor = executor
+        self._standing = standing
         self._producer: Producer | None = None
         self._in_doubt = False
         self._next_cause = 0
@@ -56,7 +59,7 @@ class KafkaLedger:
         """As `record`: in one transaction, so that a reader finds all of it or nothing."""
         await self._call(lambda: self._transaction(lambda producer: self._produce_checkpoint(producer, checkpoint, again)))
 
-    async def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+    async def counted(self, since_ms: int, position: int) -> AsyncGenerator[Sequence[LedgerEntry], None]:
         reader = await self._call(lambda: LedgerReader(self._kafka, self._name, self._partition))
         try:
             pages = reader.pages(since_ms, position)
@@ -87,6 +90,7 @@ class KafkaLedger:
         finally:
             reader.close()
         self._next_cause = self.end = read.end
+        self._standing.know(read.standing)
         _log.info(
             "ledger read", slot=self._partition, messages=len(read.ledger), checkpoints=read.checkpoints, entries=read.entries,
             seconds=round(time.monotonic() - began, 3),
@@ -128,10 +132,9 @@ class KafkaLedger:
             self._producer = None
             raise Fenced(f"slot {self._partition}: cannot give a transaction up: {error}") from error
 
-    def _produce_entry(self, producer: Producer, entry: LedgerEntry) -> None:
-        producer.produce(
-            DISPATCH_RECORDED, LEDGER_ENCODER.encode(entry), entry.dispatch_id.encode(), self._partition, on_delivery=self._delivered
-        )
+    def _produce_entry(self, producer: Producer, entry: LedgerEntry, headers: Sequence[tuple[str, bytes]] = ()) -> None:
+        key, value = entry.dispatch_id.encode(), LEDGER_ENCODER.encode(entry)
+        producer.produce(DISPATCH_RECORDED, value, key, self._partition, on_delivery=self._delivered, headers=list(headers))
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         """Called while a commit waits: all that it covers has been delivered before it succeeds."""
@@ -139,16 +142,17 @@ class KafkaLedger:
             self.end = max(self.end, message.offset() + 1)
 
     def _produce_checkpoint(self, producer: Producer, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
-        value = CHECKPOINT_ENCODER.encode(checkpoint)
+        value = CHECKPOINT_ENCODER.encode(msgspec.structs.replace(checkpoint, standing=self._standing.save()))
         producer.produce(DISPATCH_CHECKPOINTED, value, str(checkpoint.number).encode(), self._partition)
         for entry in again:
             self._produce_entry(producer, entry)
 
     def _produce(self, producer: Producer, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
         """Causes count the ledger's records: they only grow, also from owner to owner, as the log's end is behind all that were written."""
-        for change in changes:
+        standing = [(STANDING, self._standing.save())]
+        for number, change in enumerate(changes):
             entry = change.entry
-            self._produce_entry(producer, entry)
+            self._produce_entry(producer, entry, () if number else standing)
             cause = Cause(STAGE, DISPATCH_RECORDED, self._partition, self._next_cause, 0)
             self._next_cause += 1
             if change.told is not None:

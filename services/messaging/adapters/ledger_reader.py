@@ -9,7 +9,8 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from services.messaging.domain.ledger import Ledger, resume
 from shared.adapters.kafka_clients import KafkaConnection
-from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, Checkpoint, LedgerEntry
+from shared.contracts.headers import header
+from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, STANDING, Checkpoint, LedgerEntry
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED
 from shared.runtime.ports import LogAway
 
@@ -22,13 +23,17 @@ _log = structlog.get_logger("dispatcher")
 
 @dataclass(frozen=True)
 class ReadLedger:
-    """`end`: offset behind the last entry. `checkpoints` and `entries`: records read. `believed`: the checkpoints were whole."""
+    """`end`: offset behind the last entry. `checkpoints` and `entries`: records read. `believed`: the checkpoints were whole.
+
+    `standing`: how far the stages upstream had come when the last entry was recorded.
+    """
 
     ledger: Ledger
     end: int
     checkpoints: int
     entries: int
     believed: bool
+    standing: bytes
 
 
 class LedgerReader:
@@ -49,11 +54,12 @@ class LedgerReader:
         if not resumed.whole:
             _log.error("checkpoints of the ledger are not whole: reading all of it", slot=self._partition, number=last and last.number)
         low, end = self._bounds(DISPATCH_RECORDED)
-        entries = 0
-        for entry in self._entries(max(low, resumed.upto), end):
-            resumed.ledger.apply(entry)
+        entries, standing = 0, last.standing if last else b""
+        for message in self._records(DISPATCH_RECORDED, max(low, resumed.upto), end):
+            resumed.ledger.apply(LEDGER_DECODER.decode(message.value()))
+            standing = header(message.headers() or (), STANDING) or standing
             entries += 1
-        return ReadLedger(resumed.ledger, end, resumed.read, entries, resumed.whole)
+        return ReadLedger(resumed.ledger, end, resumed.read, entries, resumed.whole, standing)
 
     def pages(self, since_ms: int, position: int) -> Iterator[Sequence[LedgerEntry]]:
         """Entries from offset `position` on, but none that were written before `since_ms`."""
@@ -65,8 +71,8 @@ class LedgerReader:
             raise self._away(error) from error
         since = found.offset if found.offset >= 0 else end
         page: list[LedgerEntry] = []
-        for entry in self._entries(max(low, since, position), end):
-            page.append(entry)
+        for message in self._records(DISPATCH_RECORDED, max(low, since, position), end):
+            page.append(LEDGER_DECODER.decode(message.value()))
             if len(page) >= PAGE:
                 yield page
                 page = []
@@ -88,11 +94,6 @@ class LedgerReader:
     def _checkpoints(self, start: int, end: int) -> Iterator[Checkpoint]:
         for message in self._records(DISPATCH_CHECKPOINTED, start, end):
             yield CHECKPOINT_DECODER.decode(message.value())
-
-    def _entries(self, start: int, end: int) -> Iterator[LedgerEntry]:
-        for message in self._records(DISPATCH_RECORDED, start, end):
-            if message.value() is not None:
-                yield LEDGER_DECODER.decode(message.value())
 
     def _bounds(self, topic: str) -> tuple[int, int]:
         try:
@@ -135,5 +136,6 @@ def _settings(name: str) -> dict[str, Any]:
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "queued.max.messages.kbytes": 8 * 1024,
+        "fetch.queue.backoff.ms": 10,  # the default of a second is what a takeover would spend its time on
         "log_level": 2,
     }

@@ -9,12 +9,14 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from services.messaging.adapters.records import record_of
+from services.messaging.dispatch.ports import Observer
 from services.messaging.dispatch.slot import DispatchSlot
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.runtime.failpoints import failpoint
 from shared.runtime.stage import ReadRecord
 
+CALL_S: Final = 10.0
 POLL_S: Final = 0.5
 PAGE: Final = 500
 _log = structlog.get_logger("dispatcher")
@@ -73,8 +75,11 @@ class Slots:
 class RequestFeed:
     """Feeds the slots until it is stopped."""
 
-    def __init__(self, kafka: KafkaConnection, group: str, slots: Slots, executor: Executor, session_timeout_s: float) -> None:
+    def __init__(
+        self, kafka: KafkaConnection, group: str, slots: Slots, executor: Executor, session_timeout_s: float, observer: Observer
+    ) -> None:
         self._slots = slots
+        self._observer = observer
         self._executor = executor
         self._loop = asyncio.get_running_loop()
         self._stopping = False
@@ -169,7 +174,19 @@ class RequestFeed:
             self._paused.discard(number)
             self._committed.pop(number, None)
         self._wait(self._slots.take(numbers))
+        self._count_gone(consumer, partitions)
         consumer.incremental_assign(partitions)
+
+    def _count_gone(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Say what left the log before it was settled. What was settled behind a message that waits is counted too: nobody knows here."""
+        try:
+            for where in consumer.committed(partitions, timeout=CALL_S):
+                first, _ = consumer.get_watermark_offsets(where, timeout=CALL_S, cached=False)
+                if 0 <= where.offset < first:
+                    self._observer.lost_to_retention(first - where.offset)
+                    _log.error("requests left the log before they were settled", slot=where.partition, lost=first - where.offset)
+        except KafkaException as error:
+            _log.warning("cannot see whether requests have left the log", detail=str(error))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._commit(self._wait(self._slots.give_up([where.partition for where in partitions])), False)

@@ -1,16 +1,18 @@
 """A slot's ledger, in memory and in the log, kept as one: what is written is applied, and from time to time a checkpoint is made."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
-from services.messaging.dispatch.ports import Change, Clock, LedgerLog, Observer
+from services.messaging.dispatch.ports import Caps, Change, Clock, LedgerLog, Observer
 from services.messaging.domain.ledger import MOST_SAVED, Ledger
 from shared.contracts.failed import FailedRecord
-from shared.runtime.ports import Fenced, LogAway
+from shared.definitions.journey import LONGEST_CAP
+from shared.runtime.ports import Fenced, LogAway, StoreAway
 
 FIRST_PAUSE_S: Final = 0.05
 LONGEST_PAUSE_S: Final = 2.0
@@ -35,7 +37,7 @@ class Book:
         self._wanted, self._keeping = wanted, keeping
         self._writing = asyncio.Lock()
         self._next_checkpoint = 0.0
-        self._told = -10.0
+        self._told = self._looked = -10.0
 
     async def take_over(self) -> Ledger:
         self.ledger = await self._log.take_over()
@@ -55,9 +57,25 @@ class Book:
                     self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
         return begun
 
-    async def keep(self, settled_to: int) -> None:
-        """Forget what nobody can ask for any more, and make a checkpoint if it is time. Everything below `settled_to` is settled."""
+    async def put_back_places(self, caps: Caps) -> None:
+        """See that Redis has every place under caps that the ledger knows of. Raises StoreAway, LogAway."""
+        missing = await caps.missing()
+        if missing is not None:
+            since, end = self._clock.wall_ms() - LONGEST_CAP.ms, self._log.end
+            async with contextlib.aclosing(self._log.counted(since, missing)) as pages:
+                await caps.restore(pages, end)
+            _log.info("places under caps are put back", slot=self._partition, since=missing, until=end)
+
+    async def keep(self, settled_to: int, caps: Caps) -> None:
+        """Forget what nobody can ask for any more, and make a checkpoint if it is time. Everything below `settled_to` is settled.
+
+        Places under caps are looked at also while nothing is sent: other slots may send to the same people.
+        """
         now = self._clock.steady_s()
+        if self._looked < now - 1.0:
+            self._looked = now
+            with contextlib.suppress(StoreAway):  # who sends asks again, and waits
+                await self.put_back_places(caps)
         if self._told < now - 1.0:
             self._told = now
             self.ledger.forget(self._clock.wall_ms(), settled_to)
@@ -68,6 +86,8 @@ class Book:
         if due or self.ledger.unsaved >= MOST_SAVED:
             await self._checkpoint()
             self._next_checkpoint = self._clock.steady_s() + self._keeping.checkpoint_s
+            with contextlib.suppress(StoreAway):  # then more is put back than is missing
+                await caps.noted(self._log.end)
 
     async def _checkpoint(self) -> None:
         """Everything that is new, and again the entries of what is under way, so that a reader need not go back behind this place."""

@@ -1,6 +1,6 @@
 """What dispatching needs from outside. Real ones stand in adapters, in-memory ones in the tests."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Protocol
@@ -55,7 +55,7 @@ class LedgerLog(Protocol):
     async def checkpoint(self, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
         """A checkpoint, and entries of messages under way once more, in one transaction."""
 
-    def counted(self, since_ms: int, position: int) -> AsyncIterator[Sequence[LedgerEntry]]:
+    def counted(self, since_ms: int, position: int) -> AsyncGenerator[Sequence[LedgerEntry], None]:
         """Entries from `position` on that are of `since_ms` and later, in order, in pages. Raises LogAway."""
 
     def close(self) -> None: ...
@@ -75,16 +75,22 @@ class People(Protocol):
 
 
 class Caps(Protocol):
-    """How many messages a person got. Raises StoreAway."""
+    """How many messages a person got, as far as one slot has sent them. Raises StoreAway."""
 
-    async def kept(self, partition: int) -> bool:
-        """Whether the counts that this slot has put there are still there."""
+    async def missing(self) -> int | None:
+        """The ledger's offset from which places may be missing; None: what this slot has put there is there."""
 
-    async def restore(self, partition: int, pages: AsyncIterator[Sequence[LedgerEntry]]) -> None:
-        """Put back what the ledger says, in its order, and note that it is there."""
+    async def restore(self, pages: AsyncIterator[Sequence[LedgerEntry]], end: int) -> None:
+        """Put back the places of these entries, in their order, and note that all below offset `end` are there."""
+
+    async def noted(self, end: int) -> None:
+        """All entries below offset `end` were claimed before they were recorded."""
 
     async def claim(self, wanted: Sequence["Claim"]) -> list[bool]:
-        """Take a place for each, in order, unless the cap leaves none. A place already taken is granted again."""
+        """Take a place for each, in order, unless the cap leaves none. A place already taken is granted again.
+
+        Raises StoreAway also if places are missing: see `missing`.
+        """
 
     async def release(self, places: Sequence["Claim"]) -> None: ...
 
@@ -143,5 +149,6 @@ class Observer:
     def places(self, name: str, used: int, count: int) -> None: ...
     def taken_over(self, partition: int) -> None: ...
     def forgotten(self) -> None: ...
+    def lost_to_retention(self, records: int) -> None: ...
     def ledger(self, partition: int, messages: int, size: int) -> None: ...
     def checkpointed(self, partition: int) -> None: ...

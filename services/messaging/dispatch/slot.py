@@ -27,7 +27,6 @@ from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import MessageStatus
 from shared.contracts.ledger import LedgerEntry
-from shared.definitions.journey import LONGEST_CAP
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
@@ -149,7 +148,7 @@ class DispatchSlot:
         self._intake.read_again()
         if self._intake.lost:
             await self._give_up_lost()
-        await self._book.keep(self.queue.position)
+        await self._book.keep(self.queue.position, self._desk.caps)
         self._observe()
         grant = await self._grant()
         try:
@@ -175,6 +174,7 @@ class DispatchSlot:
         ended = [msgspec.structs.replace(one, status=MessageStatus.EXPIRED, reason=Reason.TOO_LATE, at=now) for one in entries]
         await self._book.record([Change(entry, told(entry)) for entry in ended])
         self._intake.lost = self._intake.lost[len(lost) :]
+        self._observer.lost_to_retention(len(lost))
         _log.error("requests left the log before their messages were settled", slot=self.partition, count=len(lost))
 
     async def _grant(self) -> Grant:
@@ -268,9 +268,8 @@ class DispatchSlot:
         reason = await self._gate.closed()
         self.shut = reason
         self._observer.gate(self.partition, reason)
-        if reason is None and not await self._desk.caps.kept(self.partition):
-            since = self._clock.wall_ms() - LONGEST_CAP.ms
-            await self._desk.caps.restore(self.partition, self._log.counted(since, 0))
+        if reason is None:
+            await self._book.put_back_places(self._desk.caps)
         return reason is not None
 
     async def _decide(self, batch: list[Item], grant: Grant) -> list[tuple[Item, Decision, Class | None]]:

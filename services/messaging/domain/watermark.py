@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Final
 
-from shared.contracts.headers import Cause
 from shared.contracts.ledger import Passed, Place
 
 BLOCK: Final = 64
@@ -28,8 +27,8 @@ class Watermark:
         self._last = max(self._last, position)
         if cause is None:
             return
-        one = Cause.decode(cause.encode())
-        _raise(self._ahead.setdefault(position // self._length, {}), {one.lane: (one.offset, one.nth)})
+        lane, place = _parts(cause)
+        _raise(self._ahead.setdefault(position // self._length, {}), {lane: place})
         while len(self._ahead) > MOST_BLOCKS:
             self._length *= 2
             shorter, self._ahead = self._ahead, {}
@@ -53,14 +52,20 @@ class Watermark:
         """Whether what `cause` made has been settled, also if nothing else is known of it any more."""
         if cause is None:
             return False
-        one = Cause.decode(cause.encode())
-        seen = self._seen.get(one.lane)
-        return seen is not None and (one.offset, one.nth) <= seen
+        lane, place = _parts(cause)
+        seen = self._seen.get(lane)
+        return seen is not None and place <= seen
 
     def save(self) -> Passed:
         return Passed(
             self.settled_to, dict(self._seen), self._last, self._length, {block: dict(lanes) for block, lanes in self._ahead.items()}
         )
+
+
+def _parts(cause: str) -> tuple[str, Place]:
+    """Lane and place, as headers.Cause has them; this is asked for each entry of a ledger."""
+    lane, offset, nth = cause.rsplit("|", 2)
+    return lane, (int(offset), int(nth))
 
 
 def _raise(lanes: dict[str, Place], to: Mapping[str, Place]) -> None:

@@ -41,10 +41,10 @@ async def page(
 
 
 async def _whole(history: History, turns: dict[str, int]) -> list[dict[str, Any]]:
-    """These messages, in this order. One that has gone on meanwhile is left out: it stands before all of them now."""
+    """These messages, in this order. One that is gone meanwhile, because it has gone on, is left out."""
     ids = list(turns)
     rows = {}
     for start in range(0, len(ids), PLACES):
         for row in await history.rows(questions.messages(ids[start : start + PLACES])):
-            rows[row["dispatch_id"]] = row
-    return [rows[one] for one, turn in turns.items() if one in rows and rows[one]["turn"] == turn]
+            rows[row["dispatch_id"], row["turn"]] = row
+    return [rows[one] for one in turns.items() if one in rows]

@@ -136,6 +136,7 @@ def _settings(name: str) -> dict[str, Any]:
         "isolation.level": "read_committed",
         "auto.offset.reset": "earliest",
         "queued.max.messages.kbytes": 8 * 1024,
+        "fetch.wait.max.ms": 20,  # each turn to another place waits for the fetch that is under way: 3.5 s of a takeover, by the default
         "fetch.queue.backoff.ms": 10,  # the default of a second is what a takeover would spend its time on
         "log_level": 2,
     }

@@ -21,7 +21,7 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings, ensure
-from services.messaging.adapters.gate import REBUILDING, UPSTREAM
+from services.messaging.adapters.gate import COMMIT, LIFE, REBUILDING, UPSTREAM
 from services.messaging.domain.ledger import entry_of
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_CHANGED_DECODER, MessageChanged, MessageRequested, MessageStatus
 from shared.contracts.headers import CAUSE, Cause, header
@@ -116,7 +116,35 @@ class Installation:
     def upstream_is_caught_up(self, stages: Iterable[str] = UPSTREAM) -> None:
         for stage in stages:
             for partition in range(partition_count()):
-                self.redis.hset(meta_key(stage, partition), REBUILDING, "0")
+                self.redis.hset(meta_key(stage, partition), mapping={REBUILDING: "0", COMMIT: 5, LIFE: 1000})
+
+    def upstream_moves_on(self) -> None:
+        """Each slot of each stage makes a commit."""
+        for stage in UPSTREAM:
+            for partition in range(partition_count()):
+                self.redis.hincrby(meta_key(stage, partition), COMMIT)
+
+    def upstream_begins_anew(self) -> None:
+        """Each stage has noticed that Redis went back, and has refolded."""
+        for stage in UPSTREAM:
+            for partition in range(partition_count()):
+                self.redis.hset(meta_key(stage, partition), mapping={REBUILDING: "0", COMMIT: 2, LIFE: 2000})
+
+    def looks_at_the_gate(self) -> int:
+        """How often the dispatcher has looked at all stages upstream."""
+        calls: int = self.redis.info("commandstats").get("cmdstat_hmget", {"calls": 0})["calls"]
+        return calls // (len(UPSTREAM) * partition_count())
+
+    def copy_of_redis(self) -> dict[bytes, bytes]:
+        return {key: self.redis.dump(key) for key in self.redis.keys("*")}  # type: ignore[misc]
+
+    def put_back(self, copy: Mapping[bytes, bytes]) -> None:
+        """Redis holds what it held then, at once, as if its file of then had been put under it."""
+        with self.redis.pipeline(transaction=True) as pipe:
+            pipe.flushdb()
+            for key, value in copy.items():
+                pipe.restore(key, 0, value)
+            pipe.execute()
 
     def know(self, profile_id: str, email_address: str | None, consent: bool = True) -> None:
         """Put a person where journeys would keep them."""
@@ -128,8 +156,14 @@ class Installation:
 
     def ask(self, requests: Iterable[MessageRequested]) -> None:
         """Put requests where journeys would, and their people too."""
+        requests = list(requests)
         for one in requests:
             self.know(one.profile_id, f"{one.profile_id.partition(':')[2]}@example.com")
+        self.ask_without_knowing(requests)
+
+    def ask_without_knowing(self, requests: Iterable[MessageRequested]) -> None:
+        """Put requests where journeys would."""
+        for one in requests:
             self._producer.produce(MESSAGE_REQUESTED, CHANGE_ENCODER.encode(one), one.profile_id.encode(), slot(one.profile_id))
         assert self._producer.flush(30) == 0
 
@@ -182,6 +216,15 @@ class Installation:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": f"{PREFIX}-dispatcher", "log_level": 2})
         consumer.commit(offsets=[TopicPartition(MESSAGE_REQUESTED, p, 0) for p in range(partition_count())], asynchronous=False)
         consumer.close()
+
+    def requests_leave_the_log(self) -> int:
+        """As if all requests were older than Kafka keeps them; answers how many offsets went."""
+        ends = self.ends_of_requests()
+        wanted = [TopicPartition(MESSAGE_REQUESTED, partition, end) for partition, end in ends.items()]
+        admin = AdminClient({"bootstrap.servers": self.bootstrap, "log_level": 2})  # answers come as long as it lives
+        for done in admin.delete_records(wanted).values():
+            done.result(30)
+        return sum(ends.values())
 
     def produce(self, topic: str, key: str, value: bytes, headers: list[tuple[str, bytes]], partition: int | None = None) -> None:
         """Put one record where it belongs; it is there after `flush`."""

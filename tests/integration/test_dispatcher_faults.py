@@ -27,6 +27,8 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 MESSAGES = 60
+PATIENT = {"session_timeout_s": "10", "dispatch_lease_seconds": "5"}
+"""As in service: on a busy machine a second may pass between the record that a mail is being sent and its beginning."""
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +136,7 @@ def test_a_slow_server_and_one_that_greylists_hold_up_neither_each_other_nor_wha
     in_two_seconds = int(2 / seconds * connections)
     with SlowPost(seconds, lambda address: address.startswith("slow-grey-")) as post:
         house.ask([*grey, *campaign])
-        with house.process(smtp_url=post.url, smtp_connections=str(connections), dispatch_lease_seconds="1", retry_first_seconds="2"):
+        with house.process(smtp_url=post.url, smtp_connections=str(connections), retry_first_seconds="2", **PATIENT):
             for number, one in enumerate(urgent):
                 post.wait_for(40 * (number + 1))
                 assert overtaken_by(house, post, one) <= in_two_seconds
@@ -203,38 +205,6 @@ def test_requests_read_again_from_the_beginning_after_they_were_forgotten_call_n
     assert house.ledger(old) == ends
     assert house.mails() == Counter(one.dispatch_id for one in fresh)
     assert house.balance(fresh) == {"sent": 40}
-
-
-def test_a_redis_rolled_back_under_the_dispatcher_lets_nobody_over_a_cap_and_sends_nothing_by_old_consent(house: Installation) -> None:
-    """Ten people under a cap of one, ten who have taken their consent back; then Redis is what it was before, under the running process."""
-    cap = {"cap_messages": 1, "cap_per": DAY_MS}
-    capped = [request("cap-a", number, **cap) for number in range(10)]
-    again = [msgspec.structs.replace(request("cap-b", number, **cap), profile_id=capped[number].profile_id) for number in range(10)]
-    gone = [request("gone", number) for number in range(10)]
-    for one in (*capped, *gone):
-        house.know(one.profile_id, "x@example.com")
-    with house.process(dispatch_checkpoint_seconds="0.5") as process:
-        wait_until("the gate is open, and was looked at", lambda: house.redis.hlen("{dis:0}:m") > 0)
-        copy = house.copy_of_redis()
-        house.ask(capped)
-        wait_until("each has one mail", lambda: house.settled(capped))
-        for one in gone:
-            house.know(one.profile_id, "x@example.com", consent=False)
-        house.upstream_moves_on()
-        looked = house.looks_at_the_gate()
-        wait_until("the dispatcher has seen it", lambda: house.looks_at_the_gate() >= looked + 2)
-        house.put_back(copy)
-        house.ask_without_knowing([*again, *gone])
-        wait_until("it notices", lambda: process_metric(process, "rapport_dispatcher_gate_closed") > 0)
-        assert house.ledger([*again, *gone]) == {}
-        for one in gone:  # as journeys refold
-            house.know(one.profile_id, "x@example.com", consent=False)
-        house.upstream_begins_anew()
-        wait_until("all are settled", lambda: house.settled([*again, *gone]))
-    assert house.balance(capped) == {"sent": 10}
-    assert {entry.reason for entry in house.ledger(again).values()} == {"capped"}
-    assert {entry.reason for entry in house.ledger(gone).values()} == {"no_consent"}
-    assert house.mails() == Counter(one.dispatch_id for one in capped)
 
 
 def test_two_processes_share_the_slots_and_one_leaving_hands_over(house: Installation) -> None:

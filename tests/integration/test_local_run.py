@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,6 +31,7 @@ from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.personal import Personal
 from shared.contracts.topics import DAY_MS, KEY_CHANGED, TOPICS, Topic
 from tests.key_secrets import SECRETS
+from tests.waiting import wait_until
 
 PROJECT = Path(__file__).parents[2]
 TINY_SYSTEM = """
@@ -59,6 +61,13 @@ def test_every_topic_is_made_as_the_contract_says_and_a_second_time_changes_noth
         assert {name: found[name].value for name in topic.settings()} == topic.settings()
 
 
+def _keeps(admin: AdminClient, topic: str, wanted: tuple[str, str]) -> bool:
+    """Whether the broker says so of a topic; it may take a moment until it says what it has just been told."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    found = admin.describe_configs([resource])[resource].result(10)
+    return (found["retention.ms"].value, found["segment.ms"].value) == wanted
+
+
 @pytest.mark.real
 def test_data_of_new_topics_and_of_those_that_are_there_is_gone_a_day_after_its_retention(admin: AdminClient) -> None:
     topic = Topic("local-run.retention", ("a",), ("b",), "k", "c", personal=Personal.NONE, partitions=1)
@@ -66,9 +75,8 @@ def test_data_of_new_topics_and_of_those_that_are_there_is_gone_a_day_after_its_
     admin.create_topics([NewTopic(topic.name, 1, 1, config=thirty_days)])[topic.name].result(10)
     for settings, days in ((TopicSettings(), 28), (TopicSettings(retention_days=7), 7)):
         ensure(admin, (topic,), settings)
-        resource = ConfigResource(ConfigResource.Type.TOPIC, topic.name)
-        found = admin.describe_configs([resource])[resource].result(10)
-        assert (found["retention.ms"].value, found["segment.ms"].value) == (str(days * DAY_MS), str(DAY_MS))
+        wanted = (str(days * DAY_MS), str(DAY_MS))
+        wait_until("the broker tells the new settings", partial(_keeps, admin, topic.name, wanted))
 
 
 @pytest.mark.real

@@ -26,11 +26,14 @@ from shared.contracts.identity import ConflictRecord, MergeRecord
 from shared.contracts.slots import slot
 from tests.integration import query_service
 from tests.integration.query_service import Query
+from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
 AT = 1_780_000_000_000
 """2026-05-28 20:26:40 UTC, when it is the 29th in Shanghai."""
 HOUR = 3_600_000
+SOON_SECONDS = 5.0
+"""The bound is a second; the rest is for a busy machine. Without the bound each of these takes 5 to 15 s."""
 
 
 class Tables:
@@ -230,6 +233,26 @@ def test_status_tells_when_rows_last_reached_clickhouse(query: Query, tables: Ta
     assert warehouse["events"] >= 1
     flushed = datetime.fromisoformat(warehouse["last_flush"])
     assert flushed.tzinfo == UTC
+
+
+@pytest.mark.parametrize(("store", "unknown"), [("clickhouse", 401), ("kafka", 503)])
+def test_a_store_that_stands_still_is_named_at_once_and_stalls_nothing_else(
+    query: Query, store: str, unknown: int, request: pytest.FixtureRequest
+) -> None:
+    server: Process = request.getfixturevalue(store)
+    reader = {"authorization": f"Bearer {query.key}"}
+    server.pause()
+    try:
+        with httpx.Client(base_url=query.url, headers=reader, timeout=SOON_SECONDS) as client:
+            for _ in range(3):
+                ready, status = client.get("/readyz"), client.get("/api/v1/system/status")
+                assert (ready.status_code, ready.json()["parts"][store]) == (200, "does not answer")
+                assert [name for name, told in status.json()["stores"].items() if not told["answers"]] == [store]
+            assert client.get("/api/v1/segments").status_code == 200
+            assert client.get("/api/v1/segments", headers={"authorization": "Bearer qk_nobody"}).status_code == unknown
+    finally:
+        server.resume()
+    wait_until("all answer again", lambda: query.get("system/status").json()["stores"][store]["answers"])
 
 
 async def test_a_question_that_asks_too_much_is_told_apart_from_a_server_that_is_away(clickhouse: Process, tables: Tables) -> None:

@@ -17,7 +17,7 @@ from services.query.domain import questions
 from services.query.domain.instants import instant_or_none
 from services.query.domain.keeping import Standing
 from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
-from services.query.parts import Parts
+from services.query.parts import History, Parts
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import NotSettled, partition_count
 from shared.contracts.topics import KEY_CHANGED
@@ -96,7 +96,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         return ends, starts, list(await asyncio.gather(*(acked(reader) for reader in (*STAGES, WAREHOUSE))))
 
     slots_now, log_now = Glance(metas, NotSettled), Glance(offsets, NotSettled)
-    flushed_now, kept_now = Glance(lambda: parts.history.rows(questions.flushed())), Glance(parts.history.standing)
+    flushed_now, kept_now = Glance(lambda: parts.history.rows(questions.flushed())), Glance(lambda: standing_now(parts.history))
 
     @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
     async def status(access: Reader) -> Status:
@@ -134,11 +134,16 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
     return routes
 
 
+async def standing_now(history: History) -> Standing | None:
+    """How the history stands, None if ClickHouse does not answer now: what is remembered of it says nothing of that."""
+    return await history.standing() if await history.answers() else None
+
+
 def health(parts: Parts) -> APIRouter:
     """/healthz, /readyz, /metrics."""
     routes = APIRouter(tags=["health"])
 
-    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(parts.history.standing)
+    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(lambda: standing_now(parts.history))
     kafka_now = Glance(lambda: parts.reads.ends([(KEY_CHANGED, 0)]))
 
     @routes.get("/healthz", operation_id="healthz", summary="The process runs")

@@ -115,9 +115,10 @@ def prepare_keys(home: Home, variables: dict[str, str], servers: Servers, sign: 
     except ValueError as error:
         raise StartError(str(error)) from None
     kafka = kafka_of(servers, variables)
-    sign = sign and "kafka" not in servers.elsewhere
     try:
         found = keys.find(kafka, signing)
+        # With none signed the first start of this version did not come so far: it is made good.
+        sign = (sign or not found.good) and "kafka" not in servers.elsewhere
         if sign:
             keys.sign_anew(kafka, signing, found.strange)
         known = {record.hash for record in (*found.good, *(found.strange if sign else ()))}

@@ -149,8 +149,8 @@ class Loader:
 
     def _go_back(self, order: RebuildChanged, epoch: int) -> None:
         """Read everything again as `order` says. Whoever dies on the way is followed by one who goes back again. Raises Abandoned."""
-        places = [*self._gathering.next, *self._meant]
-        spans = self._until_done(lambda: self._log.spans(places, order.from_ms), epoch)
+        stood = {place: meant.next for place, meant in self._meant.items()} | self._gathering.next
+        spans = self._until_done(lambda: self._log.spans(stood, order.from_ms), epoch)
         self._until_done(self._keeper.prepare, epoch)
         begin = {place: Progress(start) for place, (start, _) in spans.items()}
         self._commit(begin, epoch)
@@ -178,6 +178,8 @@ class Loader:
     def _settle(self, now: float) -> None:
         """Commit what was read and needed no row, and tell where everything stands."""
         self._settled_at = now
+        if not self._held:  # what is in hand lies before where the log says that it ends
+            self._gathering.passed(self._log.reached())
         settled = self._gathering.settle()
         if settled:
             epoch = self._epoch

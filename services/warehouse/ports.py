@@ -47,8 +47,15 @@ class Log(Protocol):
     def again(self, ranges: Mapping[Place, Range]) -> Mapping[Place, list[Record]]:
         """The records of these ranges, as far as they are still in the log, ours or not. Raises LogAway."""
 
-    def spans(self, places: Sequence[Place], from_ms: int) -> Mapping[Place, tuple[int, int]]:
-        """Of each partition the first offset that the log took at `from_ms` or later and still has, and the next one. Raises LogAway."""
+    def reached(self) -> Mapping[Place, int]:
+        """Where partitions of ours end, as far as they have been read to the end: the marks of transactions behind the last record are
+        no records, so no record says that they have been passed."""
+
+    def spans(self, stood: Mapping[Place, int], from_ms: int) -> Mapping[Place, tuple[int, int]]:
+        """Of each partition the first offset that the log took at `from_ms` or later and still has, and the next one. Raises LogAway.
+
+        `stood`: where each partition stands. What was never written is never left out, so none begins behind that.
+        """
 
     def go_back(self, to: Mapping[Place, int]) -> None:
         """Read all partitions that are ours from these offsets on, and `resume`."""

@@ -5,6 +5,7 @@ here, by hand, when all that follows from them is durable.
 """
 
 import asyncio
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -30,6 +31,8 @@ FETCHED_BYTES: Final = 1024 * 1024
 BUFFERED_CHUNKS: Final = 4
 """Within Faust, of all slots together."""
 QUEUED_CHUNKS: Final = 2
+LOOK_S: Final = 1.0
+"""So often a feeder that waits for room looks whether the slot still moves."""
 """For each slot, beside the one in hand."""
 _log = structlog.get_logger("runtime")
 
@@ -101,9 +104,17 @@ class StageWorker:
         return app
 
     async def _feed(self, message: ChunkMessage) -> None:
-        queue = self._queues.get(message.partition)
-        if queue is not None:  # else it was revoked in between, and comes again elsewhere
-            await queue.put(message)
+        """Hand a chunk to its slot; wait while the slot is busy, but never for one that stands still: the others go on meanwhile."""
+        partition = message.partition
+        while (queue := self._queues.get(partition)) is not None:  # else it was revoked in between, and comes again elsewhere
+            slot = self.slots[partition]
+            if queue.full() and slot.stands_still:
+                slot.leave_out(message.topic, message.records)
+                self.app.consumer.unacked.discard(message)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(queue.put(message), LOOK_S)
+                return
 
     async def _on_assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:
         by_partition: dict[int, set[str]] = {}

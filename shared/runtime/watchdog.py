@@ -58,7 +58,7 @@ class Watchdog:
         stage = worker.stage
         slots = list(worker.slots.values())
         wanted = [(topic, slot.partition) for slot in slots for topic in stage.inputs]
-        ends = await self._ends(wanted) if wanted else {}
+        ends = await self._ends(wanted)
         now = time.monotonic()
         lag = dict.fromkeys(stage.inputs, 0)
         oldest_ms = 0
@@ -88,6 +88,9 @@ class Watchdog:
             )
 
     async def _ends(self, wanted: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        if not wanted:
+            self._asking = None  # nobody asks, so nobody is kept waiting
+            return {}
         if self._asking is None:
             self._asking = time.monotonic()
         ends = await self._log.ends(wanted)

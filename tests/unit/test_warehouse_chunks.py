@@ -292,3 +292,19 @@ def test_what_is_in_hand_is_full_by_the_records_of_one_topic_or_the_bytes_of_all
 
     assert until_full(Limits(records=6, bytes=10_000)) == 11
     assert until_full(Limits(records=100, bytes=1_000)) == 9
+
+
+def test_marks_of_transactions_behind_the_last_record_are_passed_once_no_row_waits() -> None:
+    place = Place(EVENT_RESOLVED, 3)
+    gathering = Gathering(Limits(100, 1 << 20))
+    gathering.begin(place, Progress(5))
+    gathering.passed({place: 6, Place(EVENT_RESOLVED, 4): 9})
+    assert gathering.settle() == {place: Progress(6)}
+    gathering.add(place, _record(6), 0.0)
+    gathering.passed({place: 8})
+    (block,) = gathering.take()
+    assert block.chunks[3].range == Range(6, 6)
+    gathering.passed({place: 8})
+    assert gathering.settle() == {place: Progress(8)}
+    gathering.passed({place: 2})
+    assert gathering.settle() == {}

@@ -152,11 +152,15 @@ class Log:
             raise LogAway("not now")
         return {place: self.broker.records[place][one.first : one.last + 1] for place, one in ranges.items()}
 
-    def spans(self, places: Sequence[Place], from_ms: int) -> Mapping[Place, tuple[int, int]]:
+    def reached(self) -> Mapping[Place, int]:
+        return {place: len(self.broker.records[place]) for place, at in self.at.items() if at == len(self.broker.records[place])}
+
+    def spans(self, stood: Mapping[Place, int], from_ms: int) -> Mapping[Place, tuple[int, int]]:
         if self._next() == "commit":
             raise LogAway("not now")
-        logs = {place: self.broker.records[place] for place in places}
-        return {place: (next((one.offset for one in log if one.appended_at >= from_ms), len(log)), len(log)) for place, log in logs.items()}
+        logs = {place: self.broker.records[place] for place in stood}
+        young = {place: next((one.offset for one in log if one.appended_at >= from_ms), len(log)) for place, log in logs.items()}
+        return {place: (min(young[place], stood[place]), len(log)) for place, log in logs.items()}
 
     def go_back(self, to: Mapping[Place, int]) -> None:
         assert to.keys() == self.at.keys()

@@ -177,3 +177,16 @@ def test_from_an_instant_only_what_the_log_took_since_is_read_again() -> None:
     tables.rows.clear()
     loaded(broker, tables, [order(7, from_ms=30)])
     assert numbers(tables) == list(range(30, 40))
+
+
+def test_an_instant_later_than_what_was_written_leaves_out_nothing_that_was_never_written() -> None:
+    broker, tables = Broker(40, 1), Tables([])
+    whole = {place: list(records) for place, records in broker.records.items()}
+    for place, records in whole.items():
+        broker.records[place] = records[:20]
+    loaded(broker, tables, [])
+    assert numbers(tables) == list(range(20))
+    for place, records in whole.items():
+        broker.records[place] = records
+    loaded(broker, tables, [order(7, from_ms=30)])
+    assert numbers(tables) == list(range(40))

@@ -84,7 +84,12 @@ class KeptHistory:
         if self._standing is None or age > STALE_SECONDS:
             await asyncio.wait({self._looking}, timeout=LOOK_SECONDS)
         if self._looking.done():
-            before, self._standing = self._standing, self._looking.result()
+            try:
+                before, self._standing = self._standing, self._looking.result()
+            except HistoryAway:
+                if self._standing is None:
+                    raise
+                return self._standing  # a look that failed does not mend what is known to be missing
             self._told_at = self._looked_at
             if before is None or self._standing.lost != before.lost:
                 _log.info("history", lost=self._standing.lost)

@@ -30,12 +30,14 @@ class LogConsumer:
         self._changed = False
         self._paused = False
         self._next: dict[Place, int] = {}
+        self._reached: dict[Place, int] = {}
         self._consumer = kafka.consumer(
             {
                 "group.id": group,
                 "client.id": group,
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "range",
                 "session.timeout.ms": int(session_timeout_s * 1000),
@@ -55,6 +57,7 @@ class LogConsumer:
         consumer.assign([TopicPartition(one.place.topic, one.place.partition, one.progress.next) for one in assigned])
         consumer.resume(partitions)  # what was paused before a rebalance stays paused after it
         self._next = {one.place: one.progress.next for one in assigned}
+        self._reached = {}
         self._changed, self._paused = True, False
         self._rebalance.assigned(assigned)
 
@@ -83,7 +86,7 @@ class LogConsumer:
         return Assigned(place, progress, max(0, low - progress.next))
 
     def _on_revoke(self, consumer: Any, _: list[TopicPartition]) -> None:
-        self._next = {}
+        self._next, self._reached = {}, {}
         self._changed = True
         self._rebalance.revoked()
 
@@ -113,6 +116,9 @@ class LogConsumer:
         read = []
         for message in messages:
             error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                self._reached[Place(message.topic(), message.partition())] = message.offset()
+                continue
             if error is not None:
                 _on_error(error)
                 continue
@@ -139,8 +145,13 @@ class LogConsumer:
         """As Log.again."""
         return read_ranges(self._kafka, ranges)
 
-    def spans(self, places: Sequence[Place], from_ms: int) -> Mapping[Place, tuple[int, int]]:
+    def reached(self) -> Mapping[Place, int]:
+        """As Log.reached."""
+        return self._reached
+
+    def spans(self, stood: Mapping[Place, int], from_ms: int) -> Mapping[Place, tuple[int, int]]:
         """As Log.spans."""
+        places = list(stood)
         try:
             bounds = {place: self._consumer.get_watermark_offsets(TopicPartition(*place), timeout=CALL_SECONDS) for place in places}
             asked = [TopicPartition(*place, from_ms) for place in places]
@@ -151,12 +162,13 @@ class LogConsumer:
         spans = {}
         for place, (low, high) in bounds.items():
             at = found.get(place, low)
-            spans[place] = (max(low, high if at < 0 else at), high)  # below zero: nothing is so young
+            wanted = high if at < 0 else at  # below zero: nothing is so young
+            spans[place] = (max(low, min(wanted, stood[place])), high)
         return spans
 
     def go_back(self, to: Mapping[Place, int]) -> None:
         """As Log.go_back."""
-        self._next = dict(to)
+        self._next, self._reached = dict(to), {}
         self._changed = True
         self._consumer.assign([TopicPartition(place.topic, place.partition, offset) for place, offset in to.items()])
         self._paused = True

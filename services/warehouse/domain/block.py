@@ -135,6 +135,12 @@ class Gathering:
     def _chunks(self, topic: str) -> dict[int, Chunk]:
         return {place.partition: one.take() for place, one in self._pending.items() if place.topic == topic and one.records}
 
+    def passed(self, reached: Mapping[Place, int]) -> None:
+        """Partitions have been read up to these offsets: what lies behind their last records is no record."""
+        for place, offset in reached.items():
+            if place in self._pending:
+                self._pending[place].passed(offset)
+
     def settle(self) -> dict[Place, Progress]:
         """Where the partitions stand that have moved and have no row waiting."""
         return {place: progress for place, one in self._pending.items() if (progress := one.settle()) is not None}

@@ -72,6 +72,11 @@ class Pending:
         if made.fault is not None:
             self._faults.append(made.fault)
 
+    def passed(self, offset: int) -> None:
+        """There is no record between where it stands and `offset`. While rows wait it stays: a range ends with a record."""
+        if not self._rows and self.next < offset:
+            self.next = offset
+
     def _is_repeat(self, record: Record) -> bool:
         raw = headers.header(record.headers, headers.CAUSE)
         if raw is None:

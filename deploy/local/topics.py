@@ -58,7 +58,8 @@ def ensure(admin: AdminClient, topics: tuple[Topic, ...], settings: TopicSetting
     absent = [t for t in topics if t.name not in there]
     created = _create(admin, absent, partitions, retention, settings.replication_factor)
     _wait_for_leaders(admin, topics)
-    _configure(admin, [t for t in topics if t.name in there], retention)
+    # One made by another a moment ago may not be in the list yet: whatever was not made here is brought up to date.
+    _configure(admin, [t for t in topics if t.name not in created], retention)
     return created
 
 

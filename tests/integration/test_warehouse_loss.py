@@ -27,6 +27,17 @@ def not_ready(warehouse: Process) -> str:
     return "" if answer.status_code == 200 else str(answer.json()["parts"]["clickhouse"])
 
 
+def noted(house: House) -> bool:
+    """Whether the warehouse has looked since rows came: it notes a new partition of a table within seconds."""
+    there = (
+        "SELECT partition_id AS part, toInt64(min(min_block_number)) AS first FROM system.parts"
+        " WHERE database = 'rapport' AND table = 'events' AND active AND rows > 0 GROUP BY part"
+    )
+    known = "SELECT part, toInt64(first) AS first FROM rapport.kept FINAL WHERE table = 'events' AND NOT gone"
+    found = house.ask(f"SELECT count() FROM ({there}) AS there ANTI LEFT JOIN ({known}) AS known USING (part, first)")  # noqa: S608
+    return int(found) == 0
+
+
 def order(house: House) -> None:
     now = time.time_ns() // 1_000_000
     told = RebuildChanged(id=str(now), view=View.WAREHOUSE, generation=now, asked_at=now, asked_by="test")
@@ -73,6 +84,7 @@ def test_whatever_is_lost_is_noticed_and_an_order_brings_it_back(house: House) -
     house.send(SENT // 2)
     house.until_counted(SENT - 1)
     for words, lose in LOSSES.items():
+        wait_until("what there is has been noted", lambda: noted(house))
         lose(house)
         wait_until(lambda words=words: f"{words}: {not_ready(warehouse)}", lambda words=words: words in not_ready(warehouse))  # type: ignore[misc]
         assert "rapport rebuild warehouse" in not_ready(warehouse)

@@ -3,6 +3,9 @@
 An order has a generation, greater than that of every order before it. A slot (or a partition of the warehouse) whose own generation is
 smaller than the newest order's forgets what it has and reads the log again; it notes the generation with what it keeps, so an order is
 carried out once, whoever dies on the way. How far it has come is read from there: nobody writes progress into the topic.
+
+A copy of a store from before an order looks as if it had yet to be carried out. So an order holds for `LIFE_MS` only: who puts back a copy
+later than that is not told to forget it.
 """
 
 from collections.abc import Iterable, Mapping
@@ -43,6 +46,9 @@ class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     cancelled_at: int | None = None
 
 
+LIFE_MS: Final = 7 * 24 * 3600 * 1000
+"""What has not begun by then does not begin any more; what has begun goes on."""
+
 REBUILD_DECODER: Final = msgspec.json.Decoder(RebuildChanged)
 
 
@@ -50,6 +56,12 @@ def newest(orders: Iterable[RebuildChanged], view: View) -> RebuildChanged | Non
     """The order that holds for a view now."""
     wanted = [order for order in orders if order.view is view and order.cancelled_at is None]
     return max(wanted, key=lambda order: order.generation, default=None)
+
+
+def holding(orders: Iterable[RebuildChanged], view: View, now_ms: int) -> RebuildChanged | None:
+    """The order that whoever keeps a view heeds at `now_ms` (epoch milliseconds)."""
+    order = newest(orders, view)
+    return order if order is not None and now_ms - order.asked_at < LIFE_MS else None
 
 
 def view_of(stage: str) -> View | None:

@@ -81,6 +81,7 @@ class Applying(Generic[S, R]):
         self._first_due: int | None = None
         self.waits_for: str | None = None
         self.braked: str | None = None
+        self.rereading = False
         self._outbox_since: float | None = None
 
     def release(self) -> None:
@@ -217,11 +218,15 @@ class Applying(Generic[S, R]):
         """Fill the gap between where the slot stands and `until` with a plain reader."""
         if self.position[topic] < until:
             self.observer.gap(self.stage.name, until - self.position[topic])
-        while self.position[topic] < until:
-            records, following = await self.log.read(topic, self.partition, self.position[topic], until)
-            if records:
-                await self._apply(topic, records)
-            self.position[topic] = max(self.position[topic], following)
+        self.rereading = self.position[topic] < until
+        try:
+            while self.position[topic] < until:
+                records, following = await self.log.read(topic, self.partition, self.position[topic], until)
+                if records:
+                    await self._apply(topic, records)
+                self.position[topic] = max(self.position[topic], following)
+        finally:
+            self.rereading = False
         await self._rebuilt()
 
     async def _to_targets(self) -> None:

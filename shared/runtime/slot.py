@@ -34,8 +34,8 @@ class Slot(Applying[S, R]):
 
     @property
     def stands_still(self) -> bool:
-        """Whether it takes nothing new for a while: it is taken over, braked, or reads again what is older."""
-        return self.token is None or self.braked is not None or self.meta.rebuilding
+        """Whether it takes nothing new for a while: it is not taken over yet, braked, or reads what is older with a plain reader."""
+        return self.token is None or self.braked is not None or self.rereading
 
     def leave_out(self, topic: str, records: Sequence[Record]) -> None:
         """A chunk came while the slot stood still: it will be read again, with the next one of its input or by `catch_up`."""

@@ -104,11 +104,11 @@ class StageWorker:
         return app
 
     async def _feed(self, message: ChunkMessage) -> None:
-        """Hand a chunk to its slot; wait while the slot is busy, but never for one that stands still: the others go on meanwhile."""
+        """Hand a chunk to its slot; wait while it is busy, but not for one that stands still while others move: they would starve."""
         partition = message.partition
         while (queue := self._queues.get(partition)) is not None:  # else it was revoked in between, and comes again elsewhere
             slot = self.slots[partition]
-            if queue.full() and slot.stands_still:
+            if queue.full() and slot.stands_still and not all(one.stands_still for one in self.slots.values()):
                 slot.leave_out(message.topic, message.records)
                 self.app.consumer.unacked.discard(message)
                 return

@@ -9,7 +9,7 @@ from services.query.domain.keeping import Standing
 from services.query.domain.questions import flushed
 from services.query.domain.reasons import HistoryLost
 from shared.contracts.kept_rows import TABLES
-from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged, View
+from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, RebuildChanged, View, holding
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED, REBUILD_CHANGED
@@ -152,3 +152,10 @@ async def test_a_delete_is_no_loss() -> None:
     told |= LOSSES["were dropped"]
     told["deleted"] = [{"table": "events", "last": 200}]
     await KeptHistory(world.history, world.log, "rapport").rows(flushed())
+
+
+def test_an_order_is_heeded_for_a_week_and_a_copy_put_back_later_is_left_alone() -> None:
+    order = RebuildChanged(id="1", view=View.PROFILE, generation=5, asked_at=1_000, asked_by="ops")
+    assert holding([order], View.PROFILE, 1_000 + LIFE_MS - 1) == order
+    assert holding([order], View.PROFILE, 1_000 + LIFE_MS) is None
+    assert holding([order], View.MESSAGING, 1_000) is None

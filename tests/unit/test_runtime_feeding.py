@@ -75,6 +75,29 @@ async def test_a_slot_that_stands_still_keeps_no_other_waiting_and_reads_later_w
         await worker._drop(partition)
 
 
+async def test_where_all_stand_still_nothing_is_left_out() -> None:
+    """As at a start, or while Redis is away: nobody starves, so what the broker has stays there until somebody can take it."""
+    world = World()
+    worker = worker_over(world)
+    one, other = worker.slots[slot(ONE)], worker.slots[slot(OTHER)]
+    await until(lambda: one.token is not None and other.token is not None)
+    async with one.lock, other.lock:
+        one.braked = other.braked = "for the test"
+        for _ in range(QUEUED_CHUNKS + 1):  # one is in hand
+            world.put(ONE, add=1)
+            await worker._feed(chunk(world, ONE))
+            await asyncio.sleep(0)
+        world.put(ONE, add=1)
+        waiting = asyncio.create_task(worker._feed(chunk(world, ONE)))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        one.braked = other.braked = None
+    async with asyncio.timeout(DEADLINE_S):
+        await waiting
+    for partition in list(worker.slots):
+        await worker._drop(partition)
+
+
 async def test_a_busy_slot_is_waited_for() -> None:
     world = World()
     worker = worker_over(world)

@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, REBUILD_CHAN
 from shared.runtime.meta import Meta
 
 FOLLOW_SECONDS: Final = 2.0
+MOST_LISTED: Final = 100
 BELOW: Final = "SELECT count() AS rows FROM rapport.events WHERE _offset < arrayElement({starts:Array(Int64)}, _partition + 1)"
 
 RebuildId = Annotated[str, Path(pattern="^[0-9a-f]{16}$")]
@@ -72,50 +74,50 @@ class PlanShape(BaseModel):
     message: str
 
 
-def router(parts: Parts) -> APIRouter:
-    routes = APIRouter(tags=["rebuilds"])
+class _Orders:
+    """Orders as they stand, how far each has come, and what one could not bring back."""
 
-    async def orders() -> RebuildOrders:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def followed(self) -> RebuildOrders:
         """Raises Refused (503) until all orders are known."""
-        if parts.orders is None or not await asyncio.to_thread(parts.orders.caught_up, FOLLOW_SECONDS):
+        if self._parts.orders is None or not await asyncio.to_thread(self._parts.orders.caught_up, FOLLOW_SECONDS):
             raise Refused(503, Code.LOG_UNAVAILABLE, "the orders have not been read to their end yet", retry_after=RETRY_SECONDS)
-        return parts.orders
+        return self._parts.orders
 
-    async def progress(order: RebuildChanged) -> Progress | None:
-        if order.view is View.WAREHOUSE:
+    async def stood(self, view: View) -> Callable[[int], Progress] | None:
+        """How far a view has come with a generation; None while the store that knows it does not answer."""
+        if view is View.WAREHOUSE:
             try:
-                rows = await parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS))
+                noted = latest(Noted(**row) for row in await self._parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS)))
             except (HistoryAway, HistoryTooMuch):
                 return None
-            return of_rows(order.generation, latest(Noted(**row) for row in rows))
-        stages = STAGES[order.view]
+            return lambda generation: of_rows(generation, noted)
+        stages = STAGES[view]
         places = sorted({where for stage in stages for where in partitions(inputs(stage))})
-        starts, ends = await asyncio.gather(parts.reads.starts(places), parts.reads.ends(places))
-        hashes = await parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(partition_count())])
-        metas = [Meta.decode(fields) for fields in hashes]
+        starts, ends = await asyncio.gather(self._parts.reads.starts(places), self._parts.reads.ends(places))
         count = partition_count()
-        return of_slots(order.generation, {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}, starts, ends)
+        hashes = await self._parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(count)])
+        metas = [Meta.decode(fields) for fields in hashes]
+        slots = {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}
+        return lambda generation: of_slots(generation, slots, starts, ends)
 
-    async def shape(order: RebuildChanged, known: list[RebuildChanged]) -> RebuildShape:
-        come = await progress(order)
-        return RebuildShape(
-            id=order.id,
-            view=order.view,
-            state=state(order, known, come),
-            asked_at=instant(order.asked_at),
-            asked_by=order.asked_by,
-            from_=instant_or_none(order.from_ms),
-            progress=None
-            if come is None
-            else ProgressShape(parts=come.parts, begun=come.begun, done=come.done, records_read=come.read, records=come.records),
-        )
+    async def shapes(self, wanted: Sequence[RebuildChanged], known: Sequence[RebuildChanged]) -> list[RebuildShape]:
+        """Each of the `wanted` among all that are `known`; a view is looked at once, however many orders it has had."""
+        views = sorted({order.view for order in wanted})
+        stood = dict(zip(views, await asyncio.gather(*map(self.stood, views)), strict=True))
+        return [_shape(order, known, None if (come := stood[order.view]) is None else come(order.generation)) for order in wanted]
 
-    async def plan(view: View) -> PlanShape:
+    async def shape(self, order: RebuildChanged, known: Sequence[RebuildChanged]) -> RebuildShape:
+        return (await self.shapes([order], known))[0]
+
+    async def plan(self, view: View) -> PlanShape:
         places = sorted({where for reader in readers(view) for where in partitions(inputs(reader))})
-        starts, ends = await asyncio.gather(parts.reads.starts(places), parts.reads.ends(places))
+        starts, ends = await asyncio.gather(self._parts.reads.starts(places), self._parts.reads.ends(places))
         lost = gone(view, starts)
-        began = await oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
-        kept = await below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
+        began = await self.oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
+        kept = await self.below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
         return PlanShape(
             view=view,
             records=sum(ends[where] - starts[where] for where in places),
@@ -125,33 +127,40 @@ def router(parts: Parts) -> APIRouter:
             message=words(view, lost, None if began is None else rfc3339(instant(began)), kept),
         )
 
-    async def oldest(topic: str, starts: dict[tuple[str, int], int]) -> int | None:
+    async def oldest(self, topic: str, starts: dict[tuple[str, int], int]) -> int | None:
         """When the log took the oldest record that it has of a topic, epoch ms; None if it has none."""
         begins = {p: (start, start + 1) for (name, p), start in starts.items() if name == topic}
-        ends = await parts.reads.ends([(topic, p) for p in begins])
-        records = await parts.reads.read(topic, {p: span for p, span in begins.items() if span[0] < ends[topic, p]})
+        ends = await self._parts.reads.ends([(topic, p) for p in begins])
+        records = await self._parts.reads.read(topic, {p: span for p, span in begins.items() if span[0] < ends[topic, p]})
         return min((record.timestamp for record in records), default=None)
 
-    async def below(starts: list[int]) -> int | None:
+    async def below(self, starts: list[int]) -> int | None:
         try:
-            rows = await parts.history.notes(Question("below", BELOW, {"starts": starts}))
+            rows = await self._parts.history.notes(Question("below", BELOW, {"starts": starts}))
         except (HistoryAway, HistoryTooMuch):
             return None
         return int(rows[0]["rows"]) if rows else None
 
+    async def append(self, order: RebuildChanged) -> None:
+        await self._parts.appends.append([Append(REBUILD_CHANGED, 0, order.id.encode(), msgspec.json.encode(order))])
+
+
+def router(parts: Parts) -> APIRouter:
+    routes, orders = APIRouter(tags=["rebuilds"]), _Orders(parts)
+
     @routes.get("/rebuilds:plan", operation_id="planRebuild", summary="What a rebuild could not bring back", responses=documented())
     async def planned(access: Admin, view: Annotated[View, Query()]) -> PlanShape:
-        return await plan(view)
+        return await orders.plan(view)
 
     @routes.get("/rebuilds", operation_id="listRebuilds", summary="Orders to rebuild, newest first", responses=documented())
     async def listed(access: Admin) -> Page[RebuildShape]:
-        known = (await orders()).orders
-        return Page(data=[await shape(order, known) for order in known[:100]])
+        known = (await orders.followed()).orders
+        return Page(data=await orders.shapes(known[:MOST_LISTED], known))
 
     @routes.get("/rebuilds/{rebuild_id}", operation_id="getRebuild", summary="One order and how far it is", responses=documented(404))
     async def one(access: Admin, rebuild_id: RebuildId) -> RebuildShape:
-        known = (await orders()).orders
-        return await shape(found(known, rebuild_id), known)
+        known = (await orders.followed()).orders
+        return await orders.shape(found(known, rebuild_id), known)
 
     @routes.post("/rebuilds", operation_id="createRebuild", summary="Rebuild a view", status_code=201, responses=documented(409))
     async def create(access: Admin, request: Request, wanted: RebuildRequest, idempotency_key: IdempotencyKey = None) -> RebuildShape:
@@ -160,10 +169,10 @@ def router(parts: Parts) -> APIRouter:
             raise Refused(400, Code.INVALID_REQUEST, "from: only the warehouse can be loaded from an instant on", "from")
 
         async def make() -> RebuildShape:
-            expected = await plan(wanted.view)
+            expected = await orders.plan(wanted.view)
             if wanted.view is not View.WAREHOUSE and expected.gone_records and not wanted.accept_loss:
                 raise Refused(409, Code.WOULD_LOSE, f"{expected.message} Set accept_loss to do it all the same.", "accept_loss")
-            followed, now = await orders(), time.time_ns() // 1_000_000
+            followed, now = await orders.followed(), time.time_ns() // 1_000_000
             order = RebuildChanged(
                 id=secrets.token_hex(8),
                 view=wanted.view,
@@ -172,24 +181,36 @@ def router(parts: Parts) -> APIRouter:
                 asked_by=access.id,
                 from_ms=0 if wanted.from_ is None else max(0, epoch_ms(wanted.from_)),
             )
-            await append(order)
-            return await shape(order, (await orders()).orders)
+            await orders.append(order)
+            return await orders.shape(order, (await orders.followed()).orders)
 
         return await parts.answered.once(access.id, "createRebuild", idempotency_key, await request.body(), make)
 
     @routes.delete("/rebuilds/{rebuild_id}", operation_id="cancelRebuild", summary="Cancel an order", responses=documented(404))
     async def cancel(access: Admin, rebuild_id: RebuildId) -> RebuildShape:
         """Slots that have not begun do not begin; those that have go on, since they have forgotten what they had."""
-        order = found((await orders()).orders, rebuild_id)
+        order = found((await orders.followed()).orders, rebuild_id)
         if order.cancelled_at is None:
             order = msgspec.structs.replace(order, cancelled_at=time.time_ns() // 1_000_000)
-            await append(order)
-        return await shape(order, (await orders()).orders)
-
-    async def append(order: RebuildChanged) -> None:
-        await parts.appends.append([Append(REBUILD_CHANGED, 0, order.id.encode(), msgspec.json.encode(order))])
+            await orders.append(order)
+        return await orders.shape(order, (await orders.followed()).orders)
 
     return routes
+
+
+def _shape(order: RebuildChanged, known: Sequence[RebuildChanged], come: Progress | None) -> RebuildShape:
+    told = None
+    if come is not None:
+        told = ProgressShape(parts=come.parts, begun=come.begun, done=come.done, records_read=come.read, records=come.records)
+    return RebuildShape(
+        id=order.id,
+        view=order.view,
+        state=state(order, known, come),
+        asked_at=instant(order.asked_at),
+        asked_by=order.asked_by,
+        from_=instant_or_none(order.from_ms),
+        progress=told,
+    )
 
 
 def found(known: list[RebuildChanged], rebuild_id: str) -> RebuildChanged:

@@ -81,7 +81,7 @@ class Applying(Generic[S, R]):
         self._first_due: int | None = None
         self.waits_for: str | None = None
         self.braked: str | None = None
-        self.rereading = False
+        self._rereading_since: float | None = None
         self._outbox_since: float | None = None
 
     def release(self) -> None:
@@ -213,12 +213,15 @@ class Applying(Generic[S, R]):
     async def _chunk(self, topic: str, records: Sequence[Record]) -> None:
         await self._read_up_to(topic, records[0].offset)
         await self._apply(topic, records)
+        for other, end in list(self.delivered.items()):  # what came meanwhile and was left out: nobody else would bring it
+            if self.position[other] < end:
+                await self._read_up_to(other, end)
 
     async def _read_up_to(self, topic: str, until: int) -> None:
         """Fill the gap between where the slot stands and `until` with a plain reader."""
         if self.position[topic] < until:
             self.observer.gap(self.stage.name, until - self.position[topic])
-        self.rereading = self.position[topic] < until
+        self._rereading_since = time.monotonic()
         try:
             while self.position[topic] < until:
                 records, following = await self.log.read(topic, self.partition, self.position[topic], until)
@@ -226,12 +229,12 @@ class Applying(Generic[S, R]):
                     await self._apply(topic, records)
                 self.position[topic] = max(self.position[topic], following)
         finally:
-            self.rereading = False
+            self._rereading_since = None
         await self._rebuilt()
 
     async def _to_targets(self) -> None:
         for topic, end in self._targets.items():
-            await self._read_up_to(topic, max(end, self.delivered.get(topic, 0)))
+            await self._read_up_to(topic, end)
 
     async def _rebuilt(self) -> None:
         if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):

@@ -17,6 +17,9 @@ R = TypeVar("R")
 OUTBOX_IDLE_S = 10.0
 """After so long without a commit a slot's outbox, long since published, is replaced by nothing."""
 
+SHORT_REREADING_S = 1.0
+"""Reading again for so long keeps nobody waiting who matters, and what comes meanwhile need not be read twice."""
+
 
 class Slot(Applying[S, R]):
     """Applies chunks to one slot, exactly once in effect. One chunk at a time: `lock` is held from load to delivery reports."""
@@ -34,18 +37,18 @@ class Slot(Applying[S, R]):
 
     @property
     def stands_still(self) -> bool:
-        """Whether it takes nothing new for a while: it is not taken over yet, braked, or reads what is older with a plain reader."""
-        return self.token is None or self.braked is not None or self.rereading
+        """Whether it takes nothing new for a while: it is not taken over yet, braked, or reads for long what is older."""
+        rereading = self._rereading_since is not None and time.monotonic() - self._rereading_since > SHORT_REREADING_S
+        return self.token is None or self.braked is not None or rereading
 
     def leave_out(self, topic: str, records: Sequence[Record]) -> None:
-        """A chunk came while the slot stood still: it will be read again, with the next one of its input or by `catch_up`."""
+        """A chunk came while the slot stood still: it will be read again after one of those that wait for the slot."""
         self.delivered[topic] = max(self.delivered.get(topic, 0), records[-1].offset + 1)
 
     async def catch_up(self) -> None:
-        """Read what should have come by now and did not: up to the ends noted at the takeover, and what was left out."""
+        """Read what should have come by now and did not: up to the ends noted at the takeover."""
         async with self.lock:
-            left_out = any(self.position.get(topic, 0) < end for topic, end in self.delivered.items())
-            if self.token is not None and (self.meta.rebuilding or left_out):
+            if self.token is not None and self.meta.rebuilding:
                 await self._persist(self._to_targets)
 
     async def check(self) -> None:

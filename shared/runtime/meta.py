@@ -10,7 +10,7 @@
 | `p|<topic>|<partition>` | next offset after the last record this slot has published there |
 | `t` | `<offset>|<n>`: timers are firing at the clock record at `offset` of input `on`, n outputs are made; `-1|0`: none are |
 | `rp|<n>` | `<partition>|<block>|<day>|<bits>`: dead letters that have been replayed (replayed.py) |
-| `r|<position>` | one of them, as an earlier release wrote it |
+| `r|<position>` | one of them, as an earlier release wrote it: read, never written |
 | `on` | the input that was read last |
 | `rb` | `1` while the slot is rebuilding |
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
@@ -86,8 +86,7 @@ class Meta:
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
                     pass
-        for letter in earlier:
-            meta.replayed.take(letter, 0)
+        meta.replayed.earlier = frozenset(earlier)
         meta.stored = meta.copy() if fields else None
         return meta
 

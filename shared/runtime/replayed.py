@@ -6,6 +6,7 @@ so nobody can ask for them again. If no block may, the replay is refused: it bec
 replayed later.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 BLOCK: Final = 1024
@@ -22,19 +23,25 @@ class TooManyReplays(Exception):
 class Replayed:
     """`stored` is shared by all copies and changed only when it is written; what a batch adds is small and its own."""
 
-    def __init__(self, stored: dict[tuple[int, int], tuple[int, int, int]] | None = None) -> None:
+    def __init__(
+        self, stored: dict[tuple[int, int], tuple[int, int, int]] | None = None, earlier: AbstractSet[str] = frozenset()
+    ) -> None:
         self._stored = {} if stored is None else stored
+        self.earlier = earlier
+        """Letters as an earlier release noted them, one by one. They stay as they stand: it did not bound them, but nothing adds to them."""
         """(partition, block) -> (number of its field, day of the last replay, bits)."""
         self._fresh: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._gone: set[tuple[int, int]] = set()
 
     def copy(self) -> "Replayed":
-        other = Replayed(self._stored)
+        other = Replayed(self._stored, self.earlier)
         other._fresh, other._gone = dict(self._fresh), set(self._gone)
         return other
 
     def take(self, letter: str, at_ms: int) -> bool:
         """Remember a replay at `at_ms` (log-append time); False if it was there. Raises TooManyReplays, ValueError if it is no position."""
+        if letter in self.earlier:
+            return False
         partition, offset = (int(part) for part in letter.split(":"))
         place = (partition, offset // BLOCK)
         bit = 1 << offset % BLOCK

@@ -74,6 +74,19 @@ def test_what_an_earlier_release_wrote_is_known() -> None:
     assert list(meta.changed()) == ["seq", "rp|0"]
 
 
+def test_what_an_earlier_release_wrote_may_be_more_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replayed, "MOST_BLOCKS", 3)
+    fields = {"seq": "4", **{f"r|1:{block * BLOCK}": "1" for block in range(9)}}
+    meta = Meta.decode(fields)
+    today = 400 * DAY_MS
+    for block in range(9, 12):
+        assert meta.replayed.take(f"1:{block * BLOCK}", today)
+    again = Meta.decode(fields | meta.changed())
+    assert not any(again.replayed.take(f"1:{block * BLOCK}", today) for block in range(12)), "a letter was replayed twice"
+    with pytest.raises(TooManyReplays):
+        again.replayed.take(f"1:{12 * BLOCK}", today)
+
+
 async def test_a_replay_that_says_no_place_is_a_dead_letter() -> None:
     world = World()
     world.log.append(REPLAYED, "u:1", b"{}", [("replay_of", b"nowhere")])

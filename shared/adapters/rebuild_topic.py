@@ -7,7 +7,7 @@ from confluent_kafka import Message
 
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.topic_follower import TopicFollower
-from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged, View, holding
+from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged, View, holding, newest
 from shared.contracts.topics import REBUILD_CHANGED
 
 
@@ -26,6 +26,13 @@ class RebuildTopic(TopicFollower):
     def ordered(self, view: View) -> RebuildChanged | None:
         """The order that holds for a view now."""
         return holding(list(self._orders.values()), view, time.time_ns() // 1_000_000)
+
+    def standing(self, view: View | None) -> int | None:
+        """Generation of the newest order of a view, however old; 0 if there is none, None before the topic has been read to its end."""
+        if not self.read_to_end:
+            return None
+        order = None if view is None else newest(list(self._orders.values()), view)
+        return 0 if order is None else order.generation
 
     def start(self) -> None:
         """Begin to follow."""

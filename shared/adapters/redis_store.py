@@ -12,13 +12,16 @@ from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, R
 from shared.adapters.redis_client import redis_client
 from shared.adapters.store_settings import Address
 from shared.contracts.redis_keys import meta_key, outbox_key, slot_prefix, timers_key
+from shared.runtime.envelope import HEAD_BYTES, due_of
 from shared.runtime.forgetting import damage
-from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway
+from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway, waiting_for_update
 
 COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
 FORGET: Final = (Path(__file__).parent / "forget.lua").read_text()
+TIMERS: Final = (Path(__file__).parent / "timers.lua").read_text()
+HOLD: Final = (Path(__file__).parent / "hold.lua").read_text()
 SCANNED: Final = 500
-"""Keys that one step of forgetting looks at, and so the most that it deletes."""
+"""Keys that one step of forgetting, or of making timers again, looks at, and so the most that it deletes or reads."""
 LOAD: Final = (Path(__file__).parent / "load.lua").read_text()
 TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
 """Errors by which Redis says that it cannot now: it is waited for."""
@@ -140,6 +143,38 @@ class RedisStore:
             (seq, kept), timers, outbox = await pipe.execute()
         return damage(None if seq is None else int(seq), None if kept is None else kept.decode(), timers, outbox)
 
+    async def restore_timers(self, token: str) -> None:
+        await self._timed(token, "all", [])
+        cursor = -1
+        while cursor != 0:
+            cursor, keys = await self._scan(max(cursor, 0), "s:")
+            async with answering(), self._client.pipeline(transaction=False) as pipe:
+                for key in keys:
+                    pipe.getrange(key, 0, HEAD_BYTES - 1)
+                heads = cast(list[bytes], await pipe.execute())
+            with waiting_for_update():
+                due = [due_of(head) for head in heads]
+            states = len(self._prefix) + 2
+            await self._timed(token, "", [one for key, at in zip(keys, due, strict=True) if at for one in (at, key[states:])])
+
+    async def _timed(self, token: str, what: str, timers: Sequence[int | bytes]) -> None:
+        async with answering():
+            answer = await self._client.eval(TIMERS, 2, self._meta, self._timers, token, what, *timers)
+        _ok(cast(bytes, answer), "set timers")
+
+    async def keeps_anything(self) -> bool:
+        cursor = -1
+        while cursor != 0:
+            cursor, keys = await self._scan(max(cursor, 0))
+            if keys:
+                return True
+        return False
+
+    async def hold(self, token: str, generation: int | None) -> None:
+        async with answering():
+            answer = await self._client.eval(HOLD, 1, self._meta, token, "" if generation is None else str(generation))
+        _ok(cast(bytes, answer), "note that the slot stands still")
+
     async def forget(self, token: str, generation: int) -> None:
         cursor = -1
         while cursor != 0:
@@ -149,9 +184,9 @@ class RedisStore:
             if keys:
                 await self._forget(token, generation, keys)
 
-    async def _scan(self, cursor: int) -> tuple[int, list[bytes]]:
+    async def _scan(self, cursor: int, part: str = "") -> tuple[int, list[bytes]]:
         async with answering():
-            following, found = await self._client.scan(cursor, match=self._prefix + "*", count=SCANNED)
+            following, found = await self._client.scan(cursor, match=f"{self._prefix}{part}*", count=SCANNED)
         return int(following), [key for key in cast(list[bytes], found) if key != self._meta.encode()]
 
     async def _forget(self, token: str, generation: int, keys: Sequence[bytes]) -> bool:

@@ -18,7 +18,7 @@ from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
 from shared.runtime.failpoints import failpoint
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Unstorable
-from shared.runtime.forgetting import log_loss, open_slot
+from shared.runtime.forgetting import Asking, Place, log_loss, open_slot
 from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
@@ -54,6 +54,7 @@ class Applying(Generic[S, R]):
         brake: Brake | None = None,
         wanted: Callable[[], bool] = lambda: True,
         tails: Tails | None = None,
+        standing: Callable[[], int | None] = lambda: 0,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -63,6 +64,7 @@ class Applying(Generic[S, R]):
         self.group = group
         self.wanted = wanted
         self.lock = asyncio.Lock()
+        self._standing = standing
         self._tails = tails or Tails(log, stage)
         self._brake = brake or Brake(0.5, 30.0)
         self.token: str | None = None
@@ -127,7 +129,8 @@ class Applying(Generic[S, R]):
 
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
-        fields, raw_outbox = await open_slot(self.store, token, self.stage.name, self.partition, self.stage.reads)
+        place = Place(self.stage.name, self.partition, self.stage.reads)
+        fields, raw_outbox = await open_slot(self.store, token, place, Asking(self._standing, self._shortened))
         meta = Meta.decode(fields).begun_after(self.meta)
         meta.written = max(meta.written, self.stage.writes)
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
@@ -154,6 +157,12 @@ class Applying(Generic[S, R]):
         for topic, partition in inputs:
             end = bounds[topic, partition][1]
             await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+
+    async def _shortened(self) -> str | None:
+        """Which inputs no longer begin at their beginning, in words."""
+        bounds = await self.log.bounds([(topic, self.partition) for topic in self.stage.inputs])
+        begins = [f"{topic}[{partition}] begins at {first}" for (topic, partition), (first, _) in sorted(bounds.items()) if first > 0]
+        return ", ".join(begins) or None
 
     async def _retrace(self, first: Mapping[str, int]) -> None:
         """Go the way again that led to what is published: fold what it followed from, in the same order."""

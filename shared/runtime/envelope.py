@@ -20,6 +20,7 @@ OTHERS = ""
 """Among the absorbed: others stand in the slot's index (absorbed.py). No id is empty."""
 _PLAIN, _MARKER, _MERGED = 0, 1, 2
 _HEAD = struct.Struct("<Bq")
+HEAD_BYTES = _HEAD.size
 
 
 class Merged(msgspec.Struct, array_like=True, frozen=True):
@@ -93,6 +94,15 @@ def open_entry(raw: bytes | None) -> Entry[S]:
     else:
         raise newer("the envelope of a state", flag, _MERGED)
     return entry
+
+
+def due_of(head: bytes) -> int:
+    """The timer in the first HEAD_BYTES of what is stored, 0 if there is none. Raises NewerVersion."""
+    if not head or head[0] == _MARKER:
+        return 0
+    if head[0] not in (_PLAIN, _MERGED):
+        raise newer("the envelope of a state", head[0], _MERGED)
+    return int(_HEAD.unpack_from(head)[1])
 
 
 def close_entry(entry: Entry[S], blob: bytes) -> bytes:

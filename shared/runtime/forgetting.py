@@ -1,16 +1,39 @@
-"""A slot whose store has lost a part of what it kept forgets the rest, and is folded anew.
+"""A slot whose store has lost a part of what it kept: made whole again from the rest, forgotten and folded anew, or left as it is.
 
 States without the meta that says how far they have been folded would be folded on, and count twice. Timers that are gone never fire; an
 outbox that is gone may not have been published. So each commit writes down how many timers and how many bytes of outbox it leaves, and
-whoever takes over looks. Single states are not counted: README.
+whoever takes over looks. Timers stand in the states too, and are made again from there. Else the slot forgets the rest, if the log has
+all that it was made of; if not, it stands still until somebody says what is to be done. Single states are not counted: README.
 """
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 import structlog
 
+from shared.contracts.rebuilds import view_of
 from shared.contracts.versions import newer
-from shared.runtime.ports import NewerRelease, RolledBack, StateStore
+from shared.runtime.ports import NewerRelease, PartlyLost, RolledBack, StateStore
 
+HELD_AT = "hg"
+"""Field of the meta of a slot that stands still: the newest order to rebuild when that was noticed. Only one given since ends it."""
 _log = structlog.get_logger("runtime")
+
+
+class Asking(NamedTuple):
+    """What is asked before anything is forgotten. `standing`: generation of the newest order to rebuild, 0 if there is none, None while not
+    all are known. `shortened`: which inputs have lost their beginning, in words; None if the log has all."""
+
+    standing: Callable[[], int | None]
+    shortened: Callable[[], Awaitable[str | None]]
+
+
+class Place(NamedTuple):
+    """A slot, and the newest version of its stage that can be read."""
+
+    stage: str
+    partition: int
+    reads: int = 1
 
 
 def damage(seq: int | None, kept: str | None, timers: int, outbox: int) -> str | None:
@@ -28,28 +51,66 @@ def damage(seq: int | None, kept: str | None, timers: int, outbox: int) -> str |
     return None
 
 
-async def open_slot(store: StateStore, token: str, stage: str, partition: int, reads: int = 1) -> tuple[dict[str, str], bytes]:
-    """Take over; answer meta and outbox of a slot that is whole. One that is not has been forgotten first.
+async def open_slot(store: StateStore, token: str, place: Place, asking: Asking) -> tuple[dict[str, str], bytes]:
+    """Take over; answer meta and outbox of a slot that is whole. One that is not has been made so, or forgotten.
 
     A meta without a commit's number says that nothing is kept, or that somebody died while forgetting: what there is goes.
-    Raises NewerRelease where a version above `reads` has written.
+    Raises NewerRelease where a version above what the place reads has written, PartlyLost where nobody may decide but an operator.
     """
     fields, outbox = await store.take_over(token)
     written = int(fields.get("v", "1"))
-    if written > reads:
-        raise NewerRelease(str(newer(f"slot {partition} of stage {stage}", written, reads)))
-    gone = await store.damage()
-    if "seq" in fields and gone is None:
+    if written > place.reads:
+        raise NewerRelease(str(newer(f"slot {place.partition} of stage {place.stage}", written, place.reads)))
+    gone = await store.damage() if "seq" in fields else "the meta is gone"
+    if gone is not None and "seq" in fields and HELD_AT not in fields:
+        gone = await _mended(store, token, place, gone)
+    if gone is None:
+        if HELD_AT in fields:  # somebody has put back what was missing
+            await store.hold(token, None)
         return fields, outbox
-    if gone is not None:
-        _log.error(
-            "Redis lost a part of a slot: forgetting the rest, refolding from the log (RUNBOOK.md, Rebuild a view)",
-            stage=stage,
-            slot=partition,
-            detail=gone,
-        )
-    await store.forget(token, int(fields.get("g", "0")))
+    standing = await _allowed(store, token, place, asking, fields, gone)
+    await store.forget(token, max(int(fields.get("g", "0")), standing))
     return await store.take_over(token)
+
+
+async def _mended(store: StateStore, token: str, place: Place, gone: str) -> str | None:
+    """What is gone still, when timers have been made again from the states."""
+    await store.restore_timers(token)
+    left = await store.damage()
+    if left is None:
+        words = "Redis lost timers of a slot: they stand in the states, and have been made again"
+        _log.warning(words, stage=place.stage, slot=place.partition, detail=gone)
+    return left
+
+
+async def _allowed(store: StateStore, token: str, place: Place, asking: Asking, fields: Mapping[str, str], gone: str) -> int:
+    """The generation for which a slot is forgotten: all that has been ordered is done with it. Raises PartlyLost if it must not be."""
+    standing = asking.standing()  # before it is forgotten: an order that comes later is carried out
+    if "seq" not in fields and "rb" in fields:
+        return standing or 0  # somebody died while forgetting
+    shortened, held_at = await asking.shortened(), fields.get(HELD_AT)
+    if shortened is None:
+        if "seq" in fields:
+            _tell(place, "Redis lost a part of a slot: forgetting the rest, refolding from the log (RUNBOOK.md, Rebuild a view)", gone)
+    elif "seq" not in fields and held_at is None and not await store.keeps_anything():
+        _tell(place, "Redis has nothing of a slot, and the log has lost its beginning (RUNBOOK.md, Rebuild a view)", shortened)
+    elif held_at is None or standing is None or standing <= int(held_at):
+        if held_at is None and standing is not None:
+            await store.hold(token, standing)
+        raise PartlyLost(_partly(place, gone, shortened))
+    return standing or 0
+
+
+def _partly(place: Place, gone: str, shortened: str) -> str:
+    return (
+        f"Redis lost a part of slot {place.partition} of stage {place.stage} ({gone}), and the log has lost the beginning of what the rest "
+        f"was made of ({shortened}): put a backup of Redis back, or run `rapport rebuild {view_of(place.stage)}`, which forgets the rest "
+        "(RUNBOOK.md, Rebuild a view)"
+    )
+
+
+def _tell(place: Place, words: str, detail: str) -> None:
+    _log.error(words, stage=place.stage, slot=place.partition, detail=detail)
 
 
 async def still_held(store: StateStore, token: str | None, seq: int) -> None:
@@ -63,4 +124,6 @@ async def still_held(store: StateStore, token: str | None, seq: int) -> None:
 
 def log_loss(stage: str, partition: int, detail: str) -> None:
     """Tell whoever reads the log what happens to a slot whose store went back, and where to read on."""
-    _log.error("Redis lost what was committed: refolding (RUNBOOK.md, Rebuild a view)", stage=stage, slot=partition, detail=detail)
+    _log.error(
+        "Redis lost what was committed: taking the slot over anew (RUNBOOK.md, Rebuild a view)", stage=stage, slot=partition, detail=detail
+    )

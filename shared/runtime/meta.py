@@ -16,6 +16,7 @@
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
 | `v` | the highest version of a stage that wrote here (`Stage.writes`); absent: 1 |
 | `g` | the rebuild for which the slot was last forgotten |
+| `hg` | the slot stands still, as a part of it is lost: the newest order to rebuild when that was noticed (forgetting.py) |
 """
 
 import time

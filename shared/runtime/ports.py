@@ -29,6 +29,10 @@ class NewerRelease(StoreAway):
     """The store or the log holds what a newer release wrote. The slot waits and says so; nothing is set aside or written over it."""
 
 
+class PartlyLost(StoreAway):
+    """The store lost a part of a slot, and what is left cannot be made again from the log. The slot waits for an operator and says so."""
+
+
 @contextmanager
 def waiting_for_update() -> Iterator[None]:
     """What a newer release wrote is waited for, as a store that is away is: raises NewerRelease for NewerVersion."""
@@ -83,6 +87,15 @@ class StateStore(Protocol):
 
         What is left of the meta is the owner, that the slot is rebuilding, and `generation`. Raises Fenced, RolledBack.
         """
+
+    async def restore_timers(self, token: str) -> None:
+        """Make the timers again, exactly as they stand in the states, in bounded pieces. Raises Fenced, RolledBack, NewerRelease."""
+
+    async def keeps_anything(self) -> bool:
+        """Whether there is anything of the slot but its meta."""
+
+    async def hold(self, token: str, generation: int | None) -> None:
+        """Note in the meta at which order the slot stands still; None: it does no longer. Raises Fenced, RolledBack."""
 
     async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         """State blobs in the order of `keys`: of the first at least, and no more once they have more than `limit` bytes together."""

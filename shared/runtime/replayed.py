@@ -23,12 +23,10 @@ class TooManyReplays(Exception):
 class Replayed:
     """`stored` is shared by all copies and changed only when it is written; what a batch adds is small and its own."""
 
-    def __init__(
-        self, stored: dict[tuple[int, int], tuple[int, int, int]] | None = None, earlier: AbstractSet[str] = frozenset()
-    ) -> None:
+    def __init__(self, stored: dict[tuple[int, int], tuple[int, int, int]] | None = None, earlier: AbstractSet[str] = frozenset()) -> None:
         self._stored = {} if stored is None else stored
         self.earlier = earlier
-        """Letters as an earlier release noted them, one by one. They stay as they stand: it did not bound them, but nothing adds to them."""
+        """Letters as an earlier release noted them, one by one. It did not bound them; they stay as they are, and nothing adds to them."""
         """(partition, block) -> (number of its field, day of the last replay, bits)."""
         self._fresh: dict[tuple[int, int], tuple[int, int, int]] = {}
         self._gone: set[tuple[int, int]] = set()

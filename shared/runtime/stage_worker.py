@@ -31,9 +31,9 @@ FETCHED_BYTES: Final = 1024 * 1024
 BUFFERED_CHUNKS: Final = 4
 """Within Faust, of all slots together."""
 QUEUED_CHUNKS: Final = 2
+"""For each slot, beside the one in hand."""
 LOOK_S: Final = 1.0
 """So often a feeder that waits for room looks whether the slot still moves."""
-"""For each slot, beside the one in hand."""
 _log = structlog.get_logger("runtime")
 
 
@@ -48,7 +48,9 @@ class StageWorker:
         store: Callable[[str, int], StateStore],
         observer: Observer,
         on_fatal: Callable[[BaseException], None],
+        standing: Callable[[], int | None] = lambda: 0,
     ) -> None:
+        """`standing`: generation of the newest order to rebuild this stage, 0 if there is none, None while that is not known."""
         self.stage = stage
         self.slots: dict[int, Slot[Any, Any]] = {}
         self.assigned = False
@@ -58,6 +60,7 @@ class StageWorker:
         self._store = store
         self._observer = observer
         self._on_fatal = on_fatal
+        self._standing = standing
         self._queues: dict[int, asyncio.Queue[ChunkMessage]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self.app = self._make_app()
@@ -152,6 +155,7 @@ class StageWorker:
             brake=Brake(settings.dead_letter_halt_ratio, settings.dead_letter_pause_s),
             wanted=lambda: self.slots.get(partition) is slot,
             tails=self._tails,
+            standing=self._standing,
         )
         self.slots[partition] = slot
         self._queues[partition] = asyncio.Queue(QUEUED_CHUNKS)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, NoReturn, Protocol
 
 import redis.asyncio as redis
@@ -18,6 +19,7 @@ from shared.adapters.prometheus import Registry, RuntimeMetrics
 from shared.adapters.rebuild_topic import RebuildTopic
 from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.contracts.metrics import Metric
+from shared.contracts.rebuilds import View, view_of
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 from shared.runtime.ports import Halted, StateStore
@@ -124,13 +126,17 @@ class _Process:
         """Everything that needs to know how many slots a stage has."""
         self._observer.partitions(await self._partitions.settle())
         settings = self._settings
-        self._workers = [StageWorker(stage, settings, log, self._store, self._observer, self._end) for stage in self._stages]
+        if self._stages:
+            self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
+            self._orders.start()
+        self._workers = [
+            StageWorker(stage, settings, log, self._store, self._observer, self._end, partial(self._standing, view_of(stage.name)))
+            for stage in self._stages
+        ]
         self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
         self._begin(self._watchdog.run())
         self._begin(self._faust())
-        if self._workers:
-            self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
-            self._orders.start()
+        if self._orders is not None:
             self._begin(Rebuilder(self._workers, self._orders).run())
         for worker in self._workers:
             if worker.stage.name == "resolver":
@@ -152,6 +158,9 @@ class _Process:
 
     def _store(self, stage: str, partition: int) -> StateStore:
         return self._new_store(self._redis, stage, partition)
+
+    def _standing(self, view: View | None) -> int | None:
+        return None if self._orders is None else self._orders.standing(view)
 
     def _end(self, reason: BaseException | None) -> None:
         if not self._ended.done():

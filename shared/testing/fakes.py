@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.slots import slot
+from shared.runtime.envelope import due_of
 from shared.runtime.forgetting import damage
-from shared.runtime.ports import Commit, Fenced, LogAway, RolledBack, StoreAway, TopicPartition
+from shared.runtime.ports import Commit, Fenced, LogAway, RolledBack, StoreAway, TopicPartition, waiting_for_update
 from shared.runtime.stage import Output, Record
 
 
@@ -161,13 +162,34 @@ class FakeStore:
         seq = data.fields.get("seq")
         return damage(None if seq is None else int(seq), data.fields.get("kept"), len(data.timers), len(data.outbox))
 
-    async def forget(self, token: str, generation: int) -> None:
-        owner = self._data().fields.get("token")
+    def _mine(self, token: str) -> _SlotData:
+        data = self._data()
+        owner = data.fields.get("token")
         if owner is None:
             raise RolledBack("no owner token")
         if owner != token:
             raise Fenced(owner)
+        return data
+
+    async def forget(self, token: str, generation: int) -> None:
+        self._mine(token)
         self._redis.slots[self._where] = _SlotData({"token": token, "rb": "1", "g": str(generation)})
+
+    async def restore_timers(self, token: str) -> None:
+        data = self._mine(token)
+        with waiting_for_update():
+            due = {key: due_of(raw) for key, raw in data.states.items()}
+        data.timers = {key: at for key, at in due.items() if at}
+
+    async def keeps_anything(self) -> bool:
+        data = self._data()
+        return bool(data.states or data.timers or data.outbox or any(data.indexes.values()) or any(data.sides.values()))
+
+    async def hold(self, token: str, generation: int | None) -> None:
+        fields = self._mine(token).fields
+        fields.pop("hg", None)
+        if generation is not None:
+            fields["hg"] = str(generation)
 
     async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         out: list[bytes | None] = []
@@ -189,12 +211,7 @@ class FakeStore:
         return [member in self._data().indexes.get(name, {}) for name, member in members]
 
     async def commit(self, commit: Commit) -> None:
-        data = self._data()
-        owner = data.fields.get("token")
-        if owner is None:
-            raise RolledBack("no owner token")
-        if owner != commit.token:
-            raise Fenced(owner)
+        data = self._mine(commit.token)
         if int(data.fields.get("seq", "0")) != commit.seq - 1:
             raise RolledBack(f"at commit {data.fields.get('seq')}, not {commit.seq - 1}")
         if await self.damage() is not None:

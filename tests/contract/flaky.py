@@ -26,6 +26,8 @@ class FlakyLog:
         self.publish_limit: int | None = None
         self.read_limit: int | None = None
         self.page = 1000
+        self.begins: dict[Where, int] = {}
+        """Partitions that have lost their oldest records, as far as anybody is told."""
 
     async def publish(self, outputs: Sequence[Output]) -> Mapping[Where, int]:
         limit = self.publish_limit
@@ -45,7 +47,8 @@ class FlakyLog:
         return await self._log.read(topic, partition, start, min(end, start + self.page))
 
     async def bounds(self, partitions: Iterable[Where]) -> dict[Where, tuple[int, int]]:
-        return dict(await self._log.bounds(partitions))
+        found = await self._log.bounds(partitions)
+        return {where: (max(first, self.begins.get(where, 0)), end) for where, (first, end) in found.items()}
 
     async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
         return dict(await self._log.committed(group, partitions))
@@ -76,6 +79,15 @@ class FlakyStore:
 
     async def forget(self, token: str, generation: int) -> None:
         await self._asked().forget(token, generation)
+
+    async def restore_timers(self, token: str) -> None:
+        await self._asked().restore_timers(token)
+
+    async def keeps_anything(self) -> bool:
+        return await self._asked().keeps_anything()
+
+    async def hold(self, token: str, generation: int | None) -> None:
+        await self._asked().hold(token, generation)
 
     async def load(self, keys: Sequence[str], limit: int) -> list[bytes | None]:
         return await self._asked().load(keys, limit)

@@ -52,6 +52,8 @@ class World(ABC):
         self.away = False
         self.refused = asyncio.Event()
         self.commits = 0
+        self.standing: int | None = 0
+        """Generation of the newest order to rebuild."""
         self._slots: dict[int, Slot[Tally, Item]] = {}
         self._stores: dict[int, FlakyStore] = {}
 
@@ -112,7 +114,9 @@ class World(ABC):
         self.settle()
         if partition not in self._slots:
             store = self._stores[partition] = FlakyStore(self.new_store(partition), self)
-            self._slots[partition] = Slot(self.stage, partition, store, self.log, Observer(), group=self.group)
+            self._slots[partition] = Slot(
+                self.stage, partition, store, self.log, Observer(), group=self.group, standing=lambda: self.standing
+            )
         return self._slots[partition]
 
     def crash(self) -> None:

@@ -1,5 +1,8 @@
 """The slot, on fakes and on real servers: keys of it deleted, deaths while it forgets the rest, an order to be rebuilt."""
 
+import asyncio
+from collections.abc import Callable
+
 import pytest
 
 from shared.contracts.slots import slot
@@ -57,6 +60,135 @@ async def test_a_busy_slot_notices_at_its_next_commit_that_its_timers_are_gone(w
     await world.lose(here(), "t")
     world.put(KEY, add=3, sleep_until=5_000)
     await world.run()
+    await is_whole(world)
+
+
+async def with_many_timers(world: World) -> list[str]:
+    """Somebody sleeps, somebody does not, somebody was merged away: sorted keys that are to be woken."""
+    for n in range(40):
+        world.put(f"u:{n}", add=1, sleep_until=5_000 + n if n % 3 else 0)
+    world.merge("u:1", "u:2")
+    await world.run()
+    return sorted(f"u:{n}" for n in range(40) if n % 3 and n != 1)
+
+
+async def woken(world: World) -> list[str]:
+    return sorted([f"u:{n}" for n in range(40) if n != 1 and (await world.tally(f"u:{n}")).woken == 1])
+
+
+async def test_lost_timers_are_made_again_from_the_states_and_nothing_is_forgotten(worlds: Worlds) -> None:
+    """The log has lost its beginning: whoever forgot would lose history."""
+    world = await worlds()
+    wanted = await with_many_timers(world)
+    slots = sorted({slot(key) for key in wanted})
+    before = await world.states()
+    for partition in slots:
+        world.log.begins[world.stage.inputs[0], partition] = 1
+        await world.lose(partition, "t")
+        await world.slot(partition).check()
+    assert await world.states() == before
+    assert await woken(world) == []
+    world.tick(6_000)
+    await world.run()
+    assert await woken(world) == wanted
+
+
+async def test_a_store_makes_timers_again_for_its_owner_only_and_knows_whether_it_keeps_anything(worlds: Worlds) -> None:
+    world = await worlds()
+    store = world.new_store(here())
+    await store.take_over("one")
+    assert not await store.keeps_anything()
+    await with_many_timers(world)
+    world.crash()
+    first = await store.first_due()
+    await store.take_over("two")
+    assert await store.keeps_anything()
+    for call in (store.restore_timers("one"), store.hold("one", 1)):
+        with pytest.raises(Fenced):
+            await call
+    await world.lose(here(), "t")
+    await store.restore_timers("two")
+    assert (await store.first_due(), await store.damage()) == (first, None)
+    await store.hold("two", 7)
+    assert (await world.fields(here()))["hg"] == "7"
+    await store.hold("two", None)
+    assert "hg" not in await world.fields(here())
+
+
+async def stands_still(world: World, meanwhile: Callable[[], None]) -> str:
+    """What a slot says that cannot be taken over until something happens `meanwhile`."""
+    slot_ = world.slot(here())
+    taking = asyncio.create_task(slot_.take_over())
+    async with asyncio.timeout(20):
+        while slot_.waits_for is None:  # noqa: ASYNC110 - a slot tells nobody that it waits
+            await asyncio.sleep(0.01)
+        told = slot_.waits_for
+        meanwhile()
+        assert await taking
+    return told
+
+
+@pytest.mark.parametrize("part", ["m", "o"])
+async def test_where_the_log_has_lost_its_beginning_a_part_that_is_gone_is_told_and_nothing_is_forgotten_unasked(
+    worlds: Worlds, part: str
+) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    world.crash()
+    world.standing = 3  # done long ago
+    world.log.begins[world.stage.inputs[0], here()] = 2
+    await world.lose(here(), part)
+
+    def order() -> None:
+        world.standing = 7
+
+    told = await stands_still(world, order)
+    assert "rapport rebuild profile" in told
+    assert f"{world.stage.inputs[0]}[{here()}] begins at 2" in told
+    assert (await world.fields(here()))["g"] == "7"
+    assert (await world.tally(KEY)).count == 2, "the order was carried out: what the log has"
+
+
+async def test_a_backup_put_back_ends_the_standing_still(worlds: Worlds) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    copy = await world.snapshot()
+    world.crash()
+    world.log.begins[world.stage.inputs[0], here()] = 2
+    await world.lose(here(), "m")
+    slot_ = world.slot(here())
+    taking = asyncio.create_task(slot_.take_over())
+    async with asyncio.timeout(20):
+        while slot_.waits_for is None:  # noqa: ASYNC110 - a slot tells nobody that it waits
+            await asyncio.sleep(0.01)
+        await world.restore(copy)
+        assert await taking
+    assert "hg" not in await world.fields(here())
+    await is_whole(world)
+
+
+async def test_an_emptied_slot_is_folded_from_what_the_log_has_though_it_has_lost_its_beginning(worlds: Worlds) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    world.crash()
+    world.log.begins[world.stage.inputs[0], here()] = 2
+    await world.flush()
+    await world.slot(here()).take_over()
+    assert (await world.tally(KEY)).count == 2
+
+
+async def test_what_is_folded_anew_for_a_loss_is_not_folded_again_for_an_order_of_before(worlds: Worlds) -> None:
+    world = await worlds()
+    await four_and_a_timer(world)
+    await world.slot(here()).rebuild(7)
+    world.standing = 7
+    world.crash()
+    await world.flush()
+    await world.slot(here()).take_over()
+    commits = world.commits
+    await world.slot(here()).rebuild(7)
+    assert world.commits == commits
+    assert world.slot(here()).meta.generation == 7
     await is_whole(world)
 
 

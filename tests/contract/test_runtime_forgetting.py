@@ -130,9 +130,9 @@ async def stands_still(world: World, meanwhile: Callable[[], None]) -> str:
 
 @pytest.mark.parametrize("part", ["m", "o"])
 async def test_where_the_log_has_lost_its_beginning_a_part_that_is_gone_is_told_and_nothing_is_forgotten_unasked(
-    worlds: Worlds, part: str
+    worlds_in_memory: Worlds, part: str
 ) -> None:
-    world = await worlds()
+    world = await worlds_in_memory()
     await four_and_a_timer(world)
     world.crash()
     world.standing = 3  # done long ago
@@ -149,8 +149,8 @@ async def test_where_the_log_has_lost_its_beginning_a_part_that_is_gone_is_told_
     assert (await world.tally(KEY)).count == 2, "the order was carried out: what the log has"
 
 
-async def test_a_backup_put_back_ends_the_standing_still(worlds: Worlds) -> None:
-    world = await worlds()
+async def test_a_backup_put_back_ends_the_standing_still(worlds_in_memory: Worlds) -> None:
+    world = await worlds_in_memory()
     await four_and_a_timer(world)
     copy = await world.snapshot()
     world.crash()
@@ -167,8 +167,8 @@ async def test_a_backup_put_back_ends_the_standing_still(worlds: Worlds) -> None
     await is_whole(world)
 
 
-async def test_an_emptied_slot_is_folded_from_what_the_log_has_though_it_has_lost_its_beginning(worlds: Worlds) -> None:
-    world = await worlds()
+async def test_an_emptied_slot_is_folded_from_what_the_log_has_though_it_has_lost_its_beginning(worlds_in_memory: Worlds) -> None:
+    world = await worlds_in_memory()
     await four_and_a_timer(world)
     world.crash()
     world.log.begins[world.stage.inputs[0], here()] = 2

@@ -241,10 +241,6 @@ class Applying(Generic[S, R]):
             self._rereading_since = None
         await self._rebuilt()
 
-    async def _to_targets(self) -> None:
-        for topic, end in self._targets.items():
-            await self._read_up_to(topic, end)
-
     async def _rebuilt(self) -> None:
         if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
             self.meta.rebuilding = False

@@ -1,13 +1,13 @@
 """Carries out orders to rebuild a view: slot after slot of this process forgets what it has and reads the log again."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, Protocol
 
 import structlog
 
 from shared.contracts.rebuilds import RebuildChanged, View, view_of
-from shared.runtime.slot import Slot
 from shared.runtime.stage_worker import StageWorker
 
 PERIOD_S: Final = 1.0
@@ -30,17 +30,19 @@ class Rebuilder:
         while True:
             await asyncio.sleep(PERIOD_S)
             for worker in self._workers:  # in the order of the stages: what is upstream comes first
-                await rebuild_next(worker.stage.name, lambda worker=worker: list(worker.slots.values()), self._orders)  # type: ignore[misc]
+                await rebuild_next(worker, self._orders)
 
 
-async def rebuild_next(stage: str, slots: Callable[[], Sequence[Slot[Any, Any]]], orders: Orders) -> None:
+async def rebuild_next(worker: StageWorker, orders: Orders) -> None:
     """Rebuild every slot of a stage that has not been since the newest order. The order may be cancelled between two slots."""
+    stage = worker.stage.name
     view = view_of(stage)
     while view is not None:
         order = orders.ordered(view)
-        waiting = [slot for slot in slots() if slot.token is not None and order is not None and slot.meta.generation < order.generation]
+        slots = worker.slots.values()
+        waiting = [slot for slot in slots if slot.token is not None and order is not None and slot.meta.generation < order.generation]
         if order is None or not waiting:
             return
         slot = min(waiting, key=lambda slot: slot.partition)
         _log.warning("rebuilding", stage=stage, slot=slot.partition, order=order.id, left=len(waiting))
-        await slot.rebuild(order.generation)
+        await worker.finish(slot, partial(slot.rebuild, order.generation))

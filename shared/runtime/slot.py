@@ -4,7 +4,7 @@ chunk in -> drop what is applied -> load states -> fold -> commit states, outbox
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TypeVar
 
 from shared.runtime.applying import Applying
@@ -45,11 +45,24 @@ class Slot(Applying[S, R]):
         """A chunk came while the slot stood still: it will be read again after one of those that wait for the slot."""
         self.delivered[topic] = max(self.delivered.get(topic, 0), records[-1].offset + 1)
 
-    async def catch_up(self) -> None:
-        """Read what should have come by now and did not: up to the ends noted at the takeover."""
+    def missing(self) -> list[str]:
+        """Inputs of which it has not read what it should have by now: up to the ends noted at the takeover, and what was left out."""
+        if self.token is None:
+            return []  # the takeover looks where it stands
+        return [topic for topic in self.stage.inputs if self.position[topic] < self._due_end(topic)]
+
+    def _due_end(self, topic: str) -> int:
+        return max(self._targets.get(topic, 0) if self.meta.rebuilding else 0, self.delivered.get(topic, 0))
+
+    async def catch_up(self, topics: Collection[str]) -> None:
+        """Read what is missing of these inputs: nobody has brought it, and it may be that nobody will."""
         async with self.lock:
-            if self.token is not None and self.meta.rebuilding:
-                await self._persist(self._to_targets)
+            if self.token is not None:
+                await self._persist(lambda: self._fill(topics))
+
+    async def _fill(self, topics: Collection[str]) -> None:
+        for topic in topics:
+            await self._read_up_to(topic, self._due_end(topic))
 
     async def check(self) -> None:
         """See whether the store still holds what this slot last committed: an idle slot would not notice that it was emptied."""

@@ -17,6 +17,7 @@ import structlog
 from faust.types import TP
 
 from shared.runtime.brake import Brake
+from shared.runtime.chores import Chores, Work
 from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
@@ -63,6 +64,7 @@ class StageWorker:
         self._standing = standing
         self._queues: dict[int, asyncio.Queue[ChunkMessage]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._chores = Chores(on_fatal)
         self.app = self._make_app()
 
     @property
@@ -168,6 +170,7 @@ class StageWorker:
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
+        await self._chores.drop(partition)
         while queue is not None and not queue.empty():
             queue.get_nowait()  # lets go of a feeder that waits for room
         if slot is not None:
@@ -189,6 +192,18 @@ class StageWorker:
             raise
         except BaseException as error:
             self._on_fatal(error)
+
+    def tend(self, slot: Slot[Any, Any], work: Work) -> None:
+        """Begin `work` on a slot beside its chunks, if it is still here and nothing else is done to it."""
+        if self.slots.get(slot.partition) is slot:
+            self._chores.begin(slot.partition, work)
+
+    async def finish(self, slot: Slot[Any, Any], work: Work) -> None:
+        """Do `work` on a slot beside its chunks, when nothing else is done to it; returns when it is done, or the slot has gone."""
+        begun = False
+        while not begun and self.slots.get(slot.partition) is slot:
+            begun = self._chores.begin(slot.partition, work)
+            await self._chores.ended(slot.partition)
 
     async def start(self) -> None:
         await self.app.start()

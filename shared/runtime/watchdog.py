@@ -1,5 +1,7 @@
 """Figures on lag, and the exit of a worker that stands still though it could move.
 
+It also sees to it that each slot is looked after; what it does to one may last minutes, so that runs in a task of its own (chores.py).
+
 Faust's and aiokafka's consumers have been seen to stop without an error (no fetch, no rebalance). If records wait, the fence does not
 move for `stall_s`, and both Kafka and Redis answer, then the fault is this process's: it exits and its supervisor starts it anew.
 """
@@ -8,6 +10,7 @@ import asyncio
 import faulthandler
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -20,7 +23,7 @@ from shared.runtime.ticker import LogWithEnds
 
 PERIOD_S: Final = 2.0
 QUIET_S: Final = 5.0
-"""After so long without a chunk, a slot that is rebuilding reads what is missing itself."""
+"""An input that stands for so long before what its slot should have read by now is read by the slot itself, whatever the others do."""
 _log = structlog.get_logger("watchdog")
 
 
@@ -35,7 +38,8 @@ class Watchdog:
         self._ping = ping
         self._observer = observer
         self._stall_s = stall_s
-        self._moved: dict[tuple[str, int], tuple[dict[str, int], float]] = {}
+        self._moved: dict[tuple[str, int], tuple[object, float]] = {}
+        self._quiet: dict[tuple[str, int, str], tuple[int, float]] = {}
         self.lag: dict[str, int] = {}
         self._asking: float | None = None
 
@@ -52,6 +56,7 @@ class Watchdog:
                     await self._look(worker)
             except (LogAway, StoreAway) as away:
                 self._moved.clear()  # a server is away: that is no stall of ours
+                self._quiet.clear()
                 _log.warning("cannot measure lag", detail=str(away))
 
     async def _look(self, worker: StageWorker) -> None:
@@ -70,13 +75,11 @@ class Watchdog:
                 if records and slot.append_ms.get(topic):
                     oldest_ms = min(oldest_ms or slot.append_ms[topic], slot.append_ms[topic])
             still_s = self._still_s(stage.name, slot, any(behind.values()), now)
+            quiet = self._quiet_inputs(stage.name, slot, now)
             if still_s > self._stall_s:
                 stalled.append(str(slot.partition))
-            elif not slot.lock.locked():
-                await slot.check()
-                await slot.forget_outbox()
-                if still_s > QUIET_S:
-                    await slot.catch_up()  # the consumer will not bring what stands below its own position
+            elif quiet or not slot.lock.locked():
+                worker.tend(slot, partial(_look_after, slot, quiet))
         self.lag[stage.name] = sum(lag.values())
         seconds = max(0.0, time.time() - oldest_ms / 1000) if oldest_ms else 0.0
         self._observer.slots(stage.name, len(slots), sum(slot.meta.rebuilding for slot in slots), lag, seconds)
@@ -98,11 +101,32 @@ class Watchdog:
         return ends
 
     def _still_s(self, stage: str, slot: Slot[Any, Any], behind: bool, now: float) -> float:
-        """For how many seconds nothing has moved in a slot that has something to read. What is taken over, or braked, is moving."""
+        """For how many seconds nothing has moved in a slot that has something to read. What is taken over, or braked, is moving.
+
+        While timers fire positions stand still, and commits tell that it moves: only then, as one taken over again and again commits too.
+        """
         place = (stage, slot.partition)
-        positions = dict(slot.position)
-        last, since = self._moved.get(place, ({}, now))
-        if not behind or slot.token is None or slot.braked or positions != last:
-            self._moved[place] = (positions, now)
+        moves = dict(slot.position), slot.meta.seq if slot.meta.fired[0] >= 0 else 0
+        last, since = self._moved.get(place, (None, now))
+        if not behind or slot.token is None or slot.braked or moves != last:
+            self._moved[place] = (moves, now)
             return 0.0
         return now - since
+
+    def _quiet_inputs(self, stage: str, slot: Slot[Any, Any], now: float) -> list[str]:
+        """Inputs that nobody seems to bring: the consumer does not bring what stands below its own position."""
+        missing = slot.missing()
+        for topic in slot.stage.inputs:
+            place, position = (stage, slot.partition, topic), slot.position.get(topic, 0)
+            if topic not in missing or self._quiet.get(place, (position, now))[0] != position:
+                self._quiet.pop(place, None)
+            else:
+                self._quiet.setdefault(place, (position, now))
+        return [topic for topic in missing if now - self._quiet.get((stage, slot.partition, topic), (0, now))[1] > QUIET_S]
+
+
+async def _look_after(slot: Slot[Any, Any], quiet: Sequence[str]) -> None:
+    await slot.check()
+    await slot.forget_outbox()
+    if quiet:
+        await slot.catch_up(quiet)

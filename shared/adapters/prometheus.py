@@ -66,6 +66,7 @@ class RuntimeMetrics(Observer):
             ("repeated", "rapport_stage_repeated_total"),
             ("late", "rapport_stage_late_total"),
             ("absorbed", "rapport_stage_absorbed_total"),
+            ("unmerged", "rapport_stage_unmerged_total"),
             ("refused", "rapport_stage_refused_total"),
             ("ignored", "rapport_stage_ignored_numbers_total"),
         ):

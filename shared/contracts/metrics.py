@@ -42,6 +42,12 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
     Metric("rapport_stage_late_total", C, ("stage",), "records forwarded to the winner of a merge"),
     Metric("rapport_stage_absorbed_total", C, ("stage",), "blobs of merged people folded in"),
+    Metric(
+        "rapport_stage_unmerged_total",
+        C,
+        ("stage",),
+        "merges that are dead letters: the winner goes on without",
+    ),
     Metric("rapport_stage_refused_total", C, ("stage",), "parts of a person's state left out by its bound; of journeys: passages"),
     Metric(
         "rapport_stage_ignored_numbers_total",

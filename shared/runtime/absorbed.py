@@ -9,12 +9,12 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from shared.contracts.redis_keys import ABSORBED_INDEX
-from shared.runtime.envelope import OTHERS, Entry
+from shared.runtime.envelope import GONE, OTHERS, Entry, Moved
 from shared.runtime.stage import Step
 
 INLINE: Final = 64
 MOST_ABSORBED: Final = 100_000
-"""A key with more does not move on: its merge is a dead letter. What it has would not fit one record."""
+"""A key with more does not move on: its merge is a dead letter (unmerged.py). What it has would not fit one record."""
 
 
 class Beside(NamedTuple):
@@ -50,6 +50,10 @@ class Absorbed:
             return absorbed is not None
         return OTHERS in absorbed and (one in self._moved_out.get(key, ()) or (key, one) in self.beside.known)
 
+    def over(self, entry: Entry[Any], key: str, one: str) -> bool:
+        """Whether the blob of `one` need not be waited for: it is in, or does not come."""
+        return self.has(entry, key, one) or self.has(entry, key, GONE + one)
+
     def add(self, entry: Entry[Any], key: str, ids: Iterable[str]) -> None:
         absorbed = (entry.absorbed or set()) | set(ids)
         if len(absorbed) > INLINE + 1:
@@ -59,6 +63,13 @@ class Absorbed:
             self._moved_out.setdefault(key, set()).update(absorbed)
             absorbed = {OTHERS}
         entry.absorbed = absorbed
+
+    def give_up(self, entry: Entry[Any], key: str, brought: Moved) -> bool:
+        """What was brought could not be folded in, so nobody in it is waited for any more. Whether that ends all waiting."""
+        waited = entry.awaiting or set()
+        self.add(entry, key, [GONE + one for one in (brought.loser.removeprefix(GONE), *waited.intersection(brought.absorbed))])
+        entry.awaiting = {one for one in waited if not self.over(entry, key, one)} or None
+        return bool(waited) and not entry.awaiting
 
     def leave(self, entry: Entry[Any], key: str) -> list[str]:
         """All of them, sorted; they leave with the key. Raises ValueError if they are too many to go on."""

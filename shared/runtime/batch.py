@@ -4,18 +4,19 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 from shared.contracts.clock import decode_clock
-from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
+from shared.contracts.failed import FailureReason
 from shared.contracts.headers import Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
 from shared.runtime.absorbed import NOTHING, Absorbed, Beside
 from shared.runtime.brake import FailedKey, masked
-from shared.runtime.envelope import Entry, Moved, close_entry, decode_moved, encode_moved
-from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable
+from shared.runtime.envelope import GONE, Entry, Moved, close_entry, decode_moved, encode_moved
+from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable, letter_of
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
+from shared.runtime.unmerged import not_taken_in, stays, too_large
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -44,7 +45,7 @@ class Batch(Generic[S, R]):
         self.timers: dict[str, int] = {}
         self.earliest_timer: int | None = None
         self.side_drops: list[str] = []
-        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0, "ignored": 0}
+        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0, "ignored": 0, "unmerged": 0}
         self.clocks_only = True
         self.passed: set[str] = set()
         self.failed: dict[str, FailedKey] = {}
@@ -194,7 +195,7 @@ class Batch(Generic[S, R]):
             item = stage.decode(record)
         except Exception as error:
             raise Undecodable(f"{type(error).__name__}: {error}") from error
-        if merged_from is not None and not self._absorbed.has(entry, key, merged_from):
+        if merged_from is not None and not self._absorbed.over(entry, key, merged_from):
             entry.awaiting = (entry.awaiting or set()) | {merged_from}
         step.merged_from = merged_from
         step.held = bool(entry.awaiting)
@@ -261,7 +262,10 @@ class Batch(Generic[S, R]):
             sorted(entry.awaiting or ()),
             sorted((score, member) for member, score in own),
         )
-        step.emit(self._moved_topic(), merge.winner, encode_moved(moved), ("kind", b"moved"))
+        try:
+            step.emit(self._moved_topic(), merge.winner, encode_moved(moved), ("kind", b"moved"))
+        except OutputTooLarge as error:
+            raise too_large(error) from error
         step.sides = [side for side in step.sides if side[0] != key]
         self.side_drops.append(key)
         entry.state = entry.blob = entry.absorbed = entry.awaiting = None
@@ -281,13 +285,14 @@ class Batch(Generic[S, R]):
             return
         self.counts["absorbed"] += 1
         absorbed.add(entry, key, (moved.loser, *moved.absorbed))
-        awaiting = {one for one in (*(entry.awaiting or ()), *moved.awaiting) if not absorbed.has(entry, key, one)}
+        waited = bool(entry.awaiting) or not moved.loser.startswith(GONE)
+        awaiting = {one for one in (*(entry.awaiting or ()), *moved.awaiting) if not absorbed.over(entry, key, one)}
         entry.awaiting = awaiting or None
         step.held = bool(awaiting)
         state = self._state(entry, step.key)
         if moved.blob is not None:
             state = self.stage.merge(state, self.stage.load(moved.blob), step)
-        if not step.held:
+        if waited and not step.held:
             state = self.stage.settled(state, step)
         entry.state = state
         for score, member in moved.sides:
@@ -341,6 +346,27 @@ class Batch(Generic[S, R]):
         if not failure.bare and self._repeated(record):
             return
         self._letter(record, failure, record.key)
+        if record.key is not None and self.stage.moved is not None and not record.key.startswith(CLOCK_KEY):
+            self._let_go(record, record.key.decode(errors="replace"), failure.bare)
+
+    def _let_go(self, record: Record, key: str, bare: bool) -> None:
+        """Nobody may wait for a blob that does not come, as `record` is a merge that failed. `bare`: even this failed: decide nothing."""
+        told, brought = stays(record, key), not_taken_in(record)
+        step, entry = self.step, self.entries(key)
+        if entry.winner is not None or (told is None and brought is None):
+            return
+        step.key, step.at, step.merged_from = key, record.timestamp, None
+        if told is not None:
+            winner, moved = told
+            step.emit(self._moved_topic(), winner, encode_moved(moved), ("kind", b"moved"))
+        elif brought is not None and not self._absorbed.has(entry, key, brought.loser):
+            free = self._absorbed.give_up(entry, key, brought)
+            step.held = bool(entry.awaiting)
+            entry.state = self._state(entry, key)
+            if free and not bare:
+                entry.state = self.stage.settled(entry.state, step)
+            self._touched(key, entry)
+        self.counts["unmerged"] += 1
 
     def _repeated(self, record: Record) -> bool:
         for name, value in record.headers:
@@ -362,19 +388,8 @@ class Batch(Generic[S, R]):
         kind = failure.detail.partition(":")[0]  # what follows may quote a person's data
         where = f"{record.topic}[{record.partition}] offset {record.offset}"
         self.failed[name] = FailedKey(masked(name), f"{failure.reason.value} ({kind})", where)
-        letter = FailedRecord(
-            stage=self.stage.name,
-            topic=record.topic,
-            partition=record.partition,
-            offset=record.offset,
-            reason=failure.reason,
-            detail=failure.detail[:2000],
-            failed_at=record.timestamp,
-            key=key,
-            value=None if failure.bare else record.value,
-            headers=[] if failure.bare else list(record.headers),
-        )
-        step.emit(RECORD_FAILED, name, FAILED_ENCODER.encode(letter), ("reason", failure.reason.value.encode()), partition=step.partition)
+        value = letter_of(self.stage.name, record, failure, key)
+        step.emit(RECORD_FAILED, name, value, ("reason", failure.reason.value.encode()), partition=step.partition)
 
     @property
     def outputs(self) -> list[Output]:

@@ -18,6 +18,8 @@ S = TypeVar("S")
 
 OTHERS = ""
 """Among the absorbed: others stand in the slot's index (absorbed.py). No id is empty."""
+GONE = "!"
+"""Before an id among the absorbed: its merge could not be carried out, so its blob is not to be waited for. No id begins with it."""
 _PLAIN, _MARKER, _MERGED = 0, 1, 2
 _HEAD = struct.Struct("<Bq")
 HEAD_BYTES = _HEAD.size
@@ -32,7 +34,7 @@ class Merged(msgspec.Struct, array_like=True, frozen=True):
 class Moved(msgspec.Struct, array_like=True, frozen=True):
     """On a moved topic: all that `loser` leaves to the winner (the record's key). `blob` None: there was no state.
 
-    `absorbed`: those whose blobs the loser had taken in.
+    `absorbed`: those whose blobs the loser had taken in. A `loser` with GONE before it: its state stays where it is.
     """
 
     loser: str

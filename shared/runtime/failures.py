@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from shared.contracts.failed import FailureReason
+from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
+from shared.runtime.stage import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,3 +50,21 @@ class Unstorable(Exception):
 
 class Undecodable(Exception):
     """A record that the stage cannot read."""
+
+
+def letter_of(stage: str, record: Record, failure: Failure, key: bytes | None) -> bytes:
+    """What the dead letter of a record says."""
+    return FAILED_ENCODER.encode(
+        FailedRecord(
+            stage=stage,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            reason=failure.reason,
+            detail=failure.detail[:2000],
+            failed_at=record.timestamp,
+            key=key,
+            value=None if failure.bare else record.value,
+            headers=[] if failure.bare else list(record.headers),
+        )
+    )

@@ -10,7 +10,7 @@ from shared.contracts.versions import NewerVersion
 from shared.runtime.absorbed import Beside, index_of
 from shared.runtime.batch import CLOCK_KEY
 from shared.runtime.cache import EntryCache
-from shared.runtime.envelope import OTHERS, decode_moved
+from shared.runtime.envelope import GONE, OTHERS, decode_moved
 from shared.runtime.ports import StateStore
 from shared.runtime.stage import Record
 
@@ -44,7 +44,7 @@ class Loading(Generic[S]):
                     leaving.append(key)
                 elif name == MERGED_FROM:
                     asking.append((index, key, value))
-                elif value == KIND_MOVED and name == KIND:
+                elif value == KIND_MOVED and name in (KIND, ORIGIN_KIND):
                     asking.append((index, key, None))
             if len(leaving) == LEAVING_AT_ONCE:
                 stop = index + 1
@@ -62,7 +62,13 @@ class Loading(Generic[S]):
         sides = dict(zip(leaving, await store.sides(leaving), strict=True)) if leaving else {}
         many = [key for key in leaving if self._has_others(key)]
         absorbed = {key: await store.index(index_of(key)) for key in many}
-        asked = [(key, one) for key, record, announced in asking if self._has_others(key) for one in _ids(record, announced)]
+        asked = [
+            (key, mark + one)
+            for key, record, announced in asking
+            if self._has_others(key)
+            for one in _ids(record, announced)
+            for mark in ("", GONE)
+        ]
         if not asked:
             return Beside(sides, absorbed)
         found = await store.in_index([(index_of(key), one) for key, one in asked])

@@ -18,7 +18,7 @@ from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, 
 from shared.contracts.redis_keys import index_key, meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.runtime.absorbed import index_of
-from shared.runtime.envelope import OTHERS, Entry, open_entry, peek
+from shared.runtime.envelope import GONE, OTHERS, Entry, open_entry, peek
 
 RESOLVER: Final = "resolver"
 FOLDER: Final = "folder"
@@ -92,7 +92,7 @@ class People:
         if OTHERS in (entry.absorbed or ()):
             (others,) = await self._space.slices([(index_key(FOLDER, slot(way.end), index_of(way.end)), 0, MOST_IDS - 1)])
             absorbed += [member.decode() for member, _ in others]
-        found = dict.fromkeys((*reversed(way.path), *absorbed))
+        found = dict.fromkeys((*reversed(way.path), *(one for one in absorbed if not one.startswith(GONE))))
         bytes_until = accumulate(len(one.encode()) for one in found)
         return [one for one, size in islice(zip(found, bytes_until, strict=True), MOST_IDS) if size <= IDS_BYTES]
 

@@ -85,7 +85,7 @@ async def test_a_chain_of_markers_is_followed_to_the_winner() -> None:
 async def test_history_is_asked_by_the_ids_of_the_person_and_by_no_more_than_a_question_may_hold() -> None:
     world = World()
     world.space.marker("folder", "a:1", "u:ada")
-    world.space.profile("u:ada", ada(), absorbed={"a:1", "a:2"})
+    world.space.profile("u:ada", ada(), absorbed={"a:1", "a:2", "!a:3"})  # a:3's merge could not be carried out
     for path in ("events", "messages"):
         assert (await world.get(f"profiles/a:1/{path}")).status_code == 200
         assert world.history.asked[-1].parameters["ids"] == ["u:ada", "a:1", "a:2"]

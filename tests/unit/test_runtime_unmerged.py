@@ -1,13 +1,16 @@
 """A merge that cannot be carried out ends: a dead letter says why, whoever waits for it goes on, and its replay carries it out."""
 
 import json
+from collections.abc import Sequence
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.adapters.absorbed import have_absorbed
 from shared.contracts.failed import FAILED_DECODER, FailedRecord
 from shared.contracts.headers import Position
 from shared.contracts.identity import MergeRecord
@@ -15,7 +18,7 @@ from shared.contracts.slots import slot
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime import absorbed
 from shared.runtime import stage as stages
-from shared.runtime.envelope import Entry, open_entry
+from shared.runtime.envelope import OTHERS, Entry, open_entry
 from shared.runtime.stage import Step
 from shared.testing.counting import IN, MOVED, OUT, REPLAYED, Counting, Tally
 from shared.testing.scene import Scene
@@ -172,6 +175,26 @@ async def test_clocks_merges_and_states_that_nobody_can_read_are_dead_letters_an
     await world.run()
     assert world.tally(BOSS).count == 1
     assert len(letters(world)) == 4
+
+
+class Scored:
+    """A Redis that knows the members of one index."""
+
+    def __init__(self, *members: str) -> None:
+        self._members = members
+
+    async def zmscore(self, _: str, members: Sequence[str]) -> list[float | None]:
+        return [0.0 if member in self._members else None for member in members]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_readers_do_not_wait_for_who_does_not_come(inline: bool) -> None:
+    entry: Entry[Tally] = Entry()
+    known = {"!" + BOSS, EMPEROR}
+    entry.absorbed = known if inline else {OTHERS}
+    client: Any = Scored(*known)
+    for ids, there in (([BOSS], True), ([EMPEROR, BOSS], True), ([BOSS, "u:else"], False)):
+        assert await have_absorbed(client, "journeys", KING, entry, ids) is there
 
 
 @settings(max_examples=80, deadline=None)

@@ -350,7 +350,7 @@ class Applying(Generic[S, R]):
         failpoint(f"{self.stage.name}.after_commit")
         await self._publish(outputs, values)
         failpoint(f"{self.stage.name}.before_ack")
-        self._cache.rotate()
+        self._cache.rotate(sum(map(len, batch.states.values())))
 
     def _stand_still(self, words: str | None) -> None:
         self.braked = words
@@ -367,5 +367,5 @@ class Applying(Generic[S, R]):
             commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
             commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
         await self.store.commit(commit)
-        self.observer.committed(self.stage.name, len(outbox) + sum(map(len, commit.states.values())), len(outbox), self._cache.bytes)
+        self.observer.committed(self.stage.name, len(outbox) + sum(map(len, commit.states.values())), len(outbox), self._cache.taken)
         self._outbox_since = time.monotonic() if outbox else None

@@ -58,7 +58,7 @@ class Brake:
         self._ratio = ratio
         self._first_pause_s = first_pause_s
         self._recent: deque[tuple[int, AbstractSet[str], Mapping[str, FailedKey]]] = deque()
-        self._records = self._calm = self._times = 0
+        self._records = self._calm = self._times = self._failing = 0
 
     async def hold(self, batch: Folded, slot: str, tell: Callable[[str | None], None]) -> None:
         """Stand still for a while if `batch`, not yet committed, catches. `tell` is given the words, and None afterwards."""
@@ -78,19 +78,22 @@ class Brake:
             return None
         self._recent.append((records, passed, failed))
         self._records += records
+        self._failing += len(failed)
         while self._records > WINDOW and len(self._recent) > 1:
-            self._records -= self._recent.popleft()[0]
+            gone, _, keys = self._recent.popleft()
+            self._records -= gone
+            self._failing -= len(keys)
         self._calm += records
         if self._calm > WINDOW:
             self._times = 0
-        if not any(keys for _, _, keys in self._recent):
+        if self._failing < LEAST:  # so are the keys: most batches need not look closer
             return None
         bad = {key: one for _, _, keys in self._recent for key, one in keys.items()}
         total = len(bad.keys() | {key for _, keys, _ in self._recent for key in keys})
         if len(bad) < LEAST or len(bad) <= self._ratio * total:
             return None
         pause_s = min(self._first_pause_s * 2**self._times, LONGEST_PAUSE_S)
-        self._times, self._calm, self._records = self._times + 1, 0, 0
+        self._times, self._calm, self._records, self._failing = self._times + 1, 0, 0, 0
         self._recent.clear()
         return Caught(pause_s, self._words(slot, bad, total, pause_s))
 

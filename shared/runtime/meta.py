@@ -21,13 +21,14 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from shared.contracts.slots import partition_count
 from shared.runtime.replayed import Replayed
 
+K = TypeVar("K")
 CAUSE_BITS = 24
 
 
@@ -105,13 +106,12 @@ class Meta:
             fields["lf"] = str(self.life)
         if self.on != old.on or self.stored is None:
             fields["on"] = self.on
-        fields.update((f"f|{topic}", str(offset)) for topic, offset in self.fences.items() - old.fences.items())
+        fields.update((f"f|{topic}", str(offset)) for topic, offset in _moved(self.fences, old.fences))
         for topic, lanes in self.seen.items():
-            before = old.seen.get(topic, {})
-            fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in lanes.items() - before.items())
-        fields.update((f"k|{slot}", str(now)) for slot, now in self.clocks.items() - old.clocks.items())
-        moved = self.published.items() - old.published.items()
-        fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in moved)
+            fields.update((f"c|{topic}|{lane}", str(at)) for lane, at in _moved(lanes, old.seen.get(topic, {})))
+        fields.update((f"k|{slot}", str(now)) for slot, now in _moved(self.clocks, old.clocks))
+        published = _moved(self.published, old.published)
+        fields.update((f"p|{topic}|{partition}", str(offset)) for (topic, partition), offset in published)
         fields |= self.replayed.changed()
         self.stored = None
         self.stored = self.copy()
@@ -148,3 +148,8 @@ class Meta:
 
 
 _NOTHING: Final = Meta()
+
+
+def _moved(now: Mapping[K, int], before: Mapping[K, int]) -> Iterable[tuple[K, int]]:
+    """What differs. Mostly nothing does, and to see that costs a tenth of making sets of both."""
+    return () if now == before else now.items() - before.items()

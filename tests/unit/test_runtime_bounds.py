@@ -185,14 +185,22 @@ def test_cached_states_have_a_bound_in_bytes() -> None:
     cache: EntryCache[object] = EntryCache(1000, 1_000_000, 2)
     for n in range(100):
         cache.fill([f"k{n}"], [b"\0" * 9 + b"x" * 50_000])
-        cache.rotate()
-        assert cache.bytes <= 1_000_000 + 2 * 50_100
+        cache.rotate(0)
+        assert cache.taken <= 1_000_000 + 2 * 50_100
     assert cache.missing(["k99", "k0"]) == ["k0"]
     small: EntryCache[object] = EntryCache(10, 1_000_000, 2)
     for n in range(100):
         small.fill([f"k{n}"], [None])
-        small.rotate()
-    assert small.bytes <= 22 * ENTRY_BYTES
+        small.rotate(0)
+    assert small.taken <= 22 * ENTRY_BYTES
+    grown: EntryCache[object] = EntryCache(1000, 1_000_000, 2)
+    grown.fill(["k"], [None])
+    grown.rotate(0)
+    grown.get("k").size = 600_000  # a batch made it so
+    grown.rotate(600_000)
+    assert 1_200_000 <= grown.taken <= 1_200_000 + 2 * ENTRY_BYTES
+    grown.rotate(0)
+    assert grown.missing(["k"]) == [], "it is the older generation"
 
 
 @pytest.mark.parametrize("bound", [1, 100, 4 << 20])

@@ -135,13 +135,13 @@ class RedisStore:
             answer = cast(bytes, await self._call(COMMIT, keys, values))
         _ok(answer, f"make commit {commit.seq}")
 
-    async def damage(self) -> str | None:
+    async def damage(self, outbox: bool = True) -> str | None:
         async with answering(), self._client.pipeline(transaction=True) as pipe:
             pipe.hmget(self._meta, ["seq", "kept"])
             pipe.zcard(self._timers)
             pipe.strlen(self._outbox)
-            (seq, kept), timers, outbox = await pipe.execute()
-        return damage(None if seq is None else int(seq), None if kept is None else kept.decode(), timers, outbox)
+            (seq, kept), timers, length = await pipe.execute()
+        return damage(None if seq is None else int(seq), None if kept is None else kept.decode(), timers, length if outbox else None)
 
     async def restore_timers(self, token: str) -> None:
         await self._timed(token, "all", [])

@@ -36,7 +36,7 @@ class Place(NamedTuple):
     reads: int = 1
 
 
-def damage(seq: int | None, kept: str | None, timers: int, outbox: int) -> str | None:
+def damage(seq: int | None, kept: str | None, timers: int, outbox: int | None) -> str | None:
     """What is gone, by `kept` (`<seq>|<timers>|<bytes of outbox>`). A note of another commit than the last says nothing: a step back
     by a release commits without one."""
     if seq is None or kept is None:
@@ -46,7 +46,7 @@ def damage(seq: int | None, kept: str | None, timers: int, outbox: int) -> str |
         return None
     if timers != had_timers:
         return f"{timers} timers are there, {had_timers} were left"
-    if outbox != had_outbox:
+    if outbox is not None and outbox != had_outbox:
         return f"an outbox of {outbox} bytes is there, one of {had_outbox} was left"
     return None
 
@@ -75,6 +75,8 @@ async def open_slot(store: StateStore, token: str, place: Place, asking: Asking)
 
 async def _mended(store: StateStore, token: str, place: Place, gone: str) -> str | None:
     """What is gone still, when timers have been made again from the states."""
+    if await store.damage(outbox=False) is None:
+        return gone  # no timers
     await store.restore_timers(token)
     left = await store.damage()
     if left is None:
@@ -114,10 +116,10 @@ def _tell(place: Place, words: str, detail: str) -> None:
 
 
 async def still_held(store: StateStore, token: str | None, seq: int) -> None:
-    """Raises RolledBack unless the store holds what commit `seq` of owner `token` left."""
+    """Raises RolledBack unless the store holds what commit `seq` of owner `token` left. Its outbox is published, and not missed."""
     if token is None or await store.holds() != (token, seq):
         raise RolledBack("the store holds another commit than the last one")
-    gone = await store.damage()
+    gone = await store.damage(outbox=False)
     if gone is not None:
         raise RolledBack(gone)
 

@@ -79,8 +79,8 @@ class StateStore(Protocol):
     async def holds(self) -> tuple[str, int]:
         """Owner token ("" if none) and number of the last commit."""
 
-    async def damage(self) -> str | None:
-        """What is gone of that which the last commit left: its timers, its outbox. None if both are there."""
+    async def damage(self, outbox: bool = True) -> str | None:
+        """What is gone of that which the last commit left: its timers, and its `outbox`, if that is asked for. None: nothing."""
 
     async def forget(self, token: str, generation: int) -> None:
         """Delete all that the slot keeps, in bounded pieces. Its meta goes first: whoever follows one that died on the way begins again.

@@ -74,8 +74,8 @@ class FlakyStore:
     async def holds(self) -> tuple[str, int]:
         return await self._asked().holds()
 
-    async def damage(self) -> str | None:
-        return await self._asked().damage()
+    async def damage(self, outbox: bool = True) -> str | None:
+        return await self._asked().damage(outbox)
 
     async def forget(self, token: str, generation: int) -> None:
         await self._asked().forget(token, generation)

@@ -52,6 +52,22 @@ async def test_an_idle_slot_notices_that_a_key_of_it_is_gone(worlds: Worlds, par
     await is_whole(world)
 
 
+async def test_a_live_slot_does_not_miss_the_outbox_that_it_has_published(worlds_in_memory: Worlds) -> None:
+    world = await worlds_in_memory()
+    await four_and_a_timer(world)
+    world.log.begins[world.stage.inputs[0], here()] = 2
+    await world.lose(here(), "o")
+    commits = world.commits
+    await world.slot(here()).check()
+    assert world.commits == commits, "nothing had to be made good"
+    world.put(KEY, add=0, sleep_until=5_000)
+    await world.run()
+    world.crash()
+    await world.slot(here()).take_over()
+    assert (await world.tally(KEY)).count == 5
+    assert len(await world.out()) == 5
+
+
 async def test_a_busy_slot_notices_at_its_next_commit_that_its_timers_are_gone(worlds: Worlds) -> None:
     world = await worlds()
     for n in range(3):

@@ -4,12 +4,14 @@ A test module makes topics and keys of its own under a unique prefix. `fresh_red
 flush the server.
 """
 
+import logging
 import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from deploy.local.clickhouse import ClickHouse
@@ -47,6 +49,20 @@ def _running(part: Callable[[Path, int, Path], Process], folder: Path) -> Iterat
         pytest.skip(f"not run: needs {absent}")
     with made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before() -> Iterator[None]:
+    """What a test configures of logging ends with it: a handler left behind writes to a stream that the next test has closed."""
+    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in ("aiokafka", "faust", "mode", "httpx")}
+    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.configure(**settings)
+    structlog.contextvars.clear_contextvars()
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import redis
@@ -113,6 +113,7 @@ class Pipeline:
         self._folder = folder
         self.waiting_for = ""
         self._runs: Counter[str] = Counter()
+        self._workers: list[Process] = []
         self._producer = Producer({"bootstrap.servers": self.bootstrap, "enable.idempotence": True, "linger.ms": 5})
         made = Process(
             "topics", [sys.executable, "-m", "deploy.local.topics"], folder / "topics.log", {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap}
@@ -138,7 +139,17 @@ class Pipeline:
         log = self._folder / f"{service}-{self._runs[service]}.log"
         argv = [sys.executable, "-m", f"services.{service}.main"]
         variables = {f"RAPPORT_{name}": value for name, value in env.items()}
-        return Process(service, argv, log, variables, PROJECT, f"http://127.0.0.1:{port}/readyz")
+        self._workers.append(Process(service, argv, log, variables, PROJECT, f"http://127.0.0.1:{port}/readyz"))
+        return self._workers[-1]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Whatever a test that failed left running ends with it."""
+        for worker in self._workers:
+            if worker.alive:
+                worker.kill()
 
     def send(self, events: Sequence[tuple[str, bytes]]) -> None:
         """Append events to event.received; returns when all are durable."""

@@ -39,8 +39,9 @@ def own_kafka(tmp_path: Path) -> Iterator[Process]:
 
 
 @pytest.fixture
-def pipeline(own_kafka: Process, fresh_redis: Process, tmp_path: Path) -> Pipeline:
-    return Pipeline(own_kafka, fresh_redis, tmp_path)
+def pipeline(own_kafka: Process, fresh_redis: Process, tmp_path: Path) -> Iterator[Pipeline]:
+    with Pipeline(own_kafka, fresh_redis, tmp_path) as pipeline:
+        yield pipeline
 
 
 def test_ten_kills_over_all_workers_end_in_the_undisturbed_state(pipeline: Pipeline) -> None:

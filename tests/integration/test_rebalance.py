@@ -87,8 +87,13 @@ def test_two_workers_join_and_leave_ten_times_under_load_with_many_partitions(
         assert (figures.lost, figures.doubled_in_state, figures.doubled_in_log, figures.dead_letters) == (0, 0, 0, 0)
 
 
-def test_two_workers_of_every_stage_take_turns_ten_times_under_load(own_kafka: Process, fresh_redis: Process, tmp_path: Path) -> None:
-    pipeline = Pipeline(own_kafka, fresh_redis, tmp_path)
+@pytest.fixture
+def pipeline(own_kafka: Process, fresh_redis: Process, tmp_path: Path) -> Iterator[Pipeline]:
+    with Pipeline(own_kafka, fresh_redis, tmp_path) as pipeline:
+        yield pipeline
+
+
+def test_two_workers_of_every_stage_take_turns_ten_times_under_load(pipeline: Pipeline) -> None:
     events = demo_events(2 * TIMES * 1_000, in_an_hour_of_today())
     load = Load(2 * TIMES)
 

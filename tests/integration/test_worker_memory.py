@@ -32,8 +32,9 @@ def own_kafka(tmp_path: Path) -> Iterator[Process]:
 
 
 @pytest.fixture
-def pipeline(own_kafka: Process, tmp_path: Path, fresh_redis: Process) -> Pipeline:
-    return Pipeline(own_kafka, fresh_redis, tmp_path)
+def pipeline(own_kafka: Process, tmp_path: Path, fresh_redis: Process) -> Iterator[Pipeline]:
+    with Pipeline(own_kafka, fresh_redis, tmp_path) as pipeline:
+        yield pipeline
 
 
 def compose_limit() -> int:

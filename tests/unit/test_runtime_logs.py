@@ -1,29 +1,14 @@
 """Log lines: what libraries say at level error though nothing is wrong is left out, and nothing else is."""
 
 import logging
-from collections.abc import Iterator
 
 import pytest
-import structlog
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 from mode.threads import ServiceThread
 
 from shared.runtime.logs import configure_logs
 
 COORDINATOR = "Group Coordinator Request failed: %s"  # aiokafka/consumer/group_coordinator.py
-
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root, levels = logging.getLogger(), {name: logging.getLogger(name).level for name in ("aiokafka", "faust", "mode")}
-    handlers, level, settings = root.handlers[:], root.level, structlog.get_config()
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.configure(**settings)
-    structlog.contextvars.clear_contextvars()
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
 
 
 def said(capsys: pytest.CaptureFixture[str], level: str, logger: str, message: str, *arguments: object) -> bool:

@@ -11,7 +11,20 @@ import structlog
 
 from services.warehouse.domain.progress import Place, Progress
 from shared.adapters.clickhouse import StoreRefused
-from shared.contracts.kept_rows import ADOPTED, ADVICE, GONE, Noted, Part, latest, missing_tables, parts_lost, rows_lost, said
+from shared.contracts.kept_rows import (
+    ADOPTED,
+    ADVICE,
+    GONE,
+    Deleted,
+    Noted,
+    Part,
+    latest,
+    missing_tables,
+    parts_lost,
+    rows_lost,
+    said,
+    to_note,
+)
 from shared.contracts.rebuilds import RebuildChanged
 
 _log = structlog.get_logger("warehouse")
@@ -40,8 +53,8 @@ class Notes(Protocol):
     def kept(self) -> Sequence[Part]:
         """The same as it was noted."""
 
-    def deleted(self) -> Mapping[str, int]:
-        """Tables in which rows were deleted by a DELETE, and when last (epoch seconds)."""
+    def deleted(self) -> Sequence[Deleted]:
+        """Tables in which rows were deleted by a DELETE."""
 
     def keep(self, parts: Sequence[Part], gone: bool = False) -> None:
         """Note the oldest blocks; `gone`: these are no longer asked for."""
@@ -113,13 +126,8 @@ class Keeper:
         self._check(latest(self._asked()), {place: noted.next for place, noted in self._ours.items()})
         kept, parts, deleted = self._notes.kept(), self._notes.parts(), self._notes.deleted()
         self._found(said(parts_lost(kept, parts, deleted)))
-        known = {(one.table, one.part): one for one in kept}
-        self._notes.keep([part for part in parts if self._is_news(part, known.get((part.table, part.part)), deleted)])
+        self._notes.keep(to_note(kept, parts, deleted))
         self._lost = False
-
-    def _is_news(self, part: Part, known: Part | None, deleted: Mapping[str, int]) -> bool:
-        """Something to note: a partition that is new, or has seen a DELETE since, which excuses nothing that goes from now on."""
-        return known is None or known.first != part.first or deleted.get(part.table, -1) >= known.since
 
     def note(self, written: Mapping[Place, int]) -> None:
         """Rows of our partitions are in up to these offsets. Raises Lost rather than hide with a note that ClickHouse went back."""

@@ -36,7 +36,7 @@ PARTS: Final = (
 )
 KEPT: Final = "SELECT table, part, first, toUnixTimestamp(at) AS since FROM rapport.kept FINAL WHERE NOT gone"
 DELETED: Final = (
-    "SELECT table, toUnixTimestamp(max(create_time)) AS last FROM system.mutations WHERE database = 'rapport' "
+    "SELECT table, toUnixTimestamp(max(create_time)) AS last, min(is_done) = 0 AS running FROM system.mutations WHERE database = 'rapport' "
     "AND (command ILIKE '%DELETE%' OR command LIKE '%_row_exists%') GROUP BY table"
 )
 PRESENT: Final = "SELECT name FROM system.tables WHERE database = 'rapport'"
@@ -69,6 +69,14 @@ class Part(NamedTuple):
     since: int = 0
 
 
+class Deleted(NamedTuple):
+    """A DELETE of rows of a table: when the last one was asked for (epoch seconds), and whether one is still going on."""
+
+    table: str
+    last: int
+    running: bool = False
+
+
 def latest(rows: Iterable[Noted]) -> dict[Where, Noted]:
     """The note that holds for each partition: of the newest generation."""
     found: dict[Where, Noted] = {}
@@ -97,10 +105,29 @@ def rows_lost(noted: Mapping[Where, Noted], written: Mapping[Where, int]) -> str
     return None
 
 
-def parts_lost(kept: Sequence[Part], parts: Sequence[Part], deleted: Mapping[str, int]) -> list[Part]:
+def parts_lost(kept: Sequence[Part], parts: Sequence[Part], deleted: Iterable[Deleted]) -> list[Part]:
     """What was dropped: the oldest block of a partition is another, or there is none, and no DELETE explains it."""
     there = {(part.table, part.part): part.first for part in parts}
-    return [one for one in kept if there.get((one.table, one.part)) != one.first and deleted.get(one.table, -1) < one.since]
+    last = {one.table: one.last for one in deleted}
+    return [one for one in kept if there.get((one.table, one.part)) != one.first and last.get(one.table, -1) < one.since]
+
+
+def to_note(kept: Sequence[Part], parts: Sequence[Part], deleted: Iterable[Deleted]) -> list[Part]:
+    """Partitions that are new, or have seen a DELETE since they were noted, which excuses nothing that goes once it has ended.
+
+    A DELETE may go on for hours, one part after another, and takes what it takes at any time of them.
+    """
+    known, deletes = {(one.table, one.part): one for one in kept}, {one.table: one for one in deleted}
+
+    def is_news(part: Part) -> bool:
+        before, delete = known.get((part.table, part.part)), deletes.get(part.table)
+        if before is None:
+            return True
+        if delete is None:
+            return before.first != part.first
+        return not delete.running and (before.first != part.first or delete.last >= before.since)
+
+    return [part for part in parts if is_news(part)]
 
 
 def said(lost: Sequence[Part]) -> str | None:

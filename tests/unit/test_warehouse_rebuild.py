@@ -8,7 +8,7 @@ from services.warehouse.domain.block import Limits
 from services.warehouse.domain.progress import Place, Progress
 from services.warehouse.keeping import Keeper, Lost
 from services.warehouse.loader import Loader
-from shared.contracts.kept_rows import Noted
+from shared.contracts.kept_rows import Deleted, Noted
 from shared.contracts.rebuilds import RebuildChanged, View
 from shared.contracts.topics import EVENT_RESOLVED
 from tests.unit.test_warehouse_loader import Broker, Clock, Log, Tables, Told, numbers
@@ -104,10 +104,41 @@ def test_what_a_delete_took_is_no_loss_and_excuses_nothing_that_goes_later() -> 
     notes.blocks = {("events", "202601"): 1, ("events", "202602"): 2}
     live = begun(notes)
     del notes.blocks["events", "202601"]
-    notes.deletes, notes.now = {"events": 2000}, 3000
+    notes.deletes, notes.now = [Deleted("events", 2000)], 3000
     live.look()
     del notes.blocks["events", "202602"]
     with pytest.raises(Lost, match="202602"):
+        live.look()
+
+
+def test_a_delete_that_takes_long_excuses_whatever_goes_until_it_has_ended() -> None:
+    notes = MemoryNotes()
+    notes.blocks = {("events", "202601"): 1, ("events", "202602"): 2}
+    live = begun(notes)
+    notes.deletes, notes.now = [Deleted("events", 2000, running=True)], 3000
+    live.look()
+    notes.blocks["events", "202601"] = 5  # its oldest part was emptied first
+    live.look()
+    notes.blocks["events", "202603"], notes.now = 9, 4000
+    live.look()
+    del notes.blocks["events", "202601"]
+    live.look()
+    notes.deletes, notes.now = [Deleted("events", 2000)], 5000
+    live.look()
+    del notes.blocks["events", "202602"]
+    with pytest.raises(Lost, match="202602"):
+        live.look()
+
+
+def test_a_delete_does_not_excuse_a_partition_that_came_after_it_began() -> None:
+    notes = MemoryNotes()
+    notes.blocks = {("events", "202601"): 1}
+    live = begun(notes)
+    notes.deletes, notes.now = [Deleted("events", 2000, running=True)], 3000
+    notes.blocks["events", "202603"] = 9
+    live.look()
+    del notes.blocks["events", "202603"]
+    with pytest.raises(Lost, match="202603"):
         live.look()
 
 

@@ -1,19 +1,19 @@
 """ClickHouse's notes about itself, in memory, for tests of the warehouse."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from shared.adapters.clickhouse import StoreRefused
-from shared.contracts.kept_rows import TABLES, Noted, Part
+from shared.contracts.kept_rows import TABLES, Deleted, Noted, Part
 
 
 class MemoryNotes:
-    """`blocks`: the oldest block of each (table, partition) now. `deletes`: when rows of a table were deleted. Tests change them."""
+    """`blocks`: the oldest block of each (table, partition) now. `deletes`: DELETEs of rows. Tests change them."""
 
     def __init__(self) -> None:
         self.names = {*TABLES, "progress", "kept"}
         self.noted: list[Noted] = []
         self.blocks: dict[tuple[str, str], int] = {}
-        self.deletes: dict[str, int] = {}
+        self.deletes: list[Deleted] = []
         self.now = 1000
         self._kept: dict[tuple[str, str], Part] = {}
 
@@ -34,7 +34,7 @@ class MemoryNotes:
     def kept(self) -> Sequence[Part]:
         return list(self._kept.values())
 
-    def deleted(self) -> Mapping[str, int]:
+    def deleted(self) -> Sequence[Deleted]:
         return self.deletes
 
     def keep(self, parts: Sequence[Part], gone: bool = False) -> None:

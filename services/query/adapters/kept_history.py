@@ -20,6 +20,7 @@ from shared.contracts.kept_rows import (
     PARTS,
     PRESENT,
     PROGRESS,
+    Deleted,
     Noted,
     Part,
     Where,
@@ -107,7 +108,7 @@ class KeptHistory:
             return Standing(f"{gone}: {ADVICE}")
         noted = latest(Noted(**row) for row in await self._ask("progress", PROGRESS))
         kept, parts = [Part(**row) for row in await self._ask("kept", KEPT)], [Part(**row) for row in await self._ask("parts", PARTS)]
-        deleted = {row["table"]: row["last"] for row in await self._ask("deleted", DELETED)}
+        deleted = [Deleted(**row) for row in await self._ask("deleted", DELETED)]
         known = {where: next_ for where, next_ in written.items() if not noted or where in noted}
         lost = said(parts_lost(kept, parts, deleted)) or rows_lost(noted, known)
         open_ = [one for one in noted.values() if one.next < one.target]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from services.warehouse.migrate import found, migrate
 from shared.adapters.clickhouse import ClickHouse
-from shared.contracts.kept_rows import DELETED, KEPT, PARTS, PRESENT, PROGRESS, Noted, Part
+from shared.contracts.kept_rows import DELETED, KEPT, PARTS, PRESENT, PROGRESS, Deleted, Noted, Part
 
 
 class ClickHouseNotes:
@@ -29,8 +29,8 @@ class ClickHouseNotes:
     def kept(self) -> list[Part]:
         return [Part(**row) for row in self._store.rows(KEPT)]
 
-    def deleted(self) -> dict[str, int]:
-        return {row["table"]: row["last"] for row in self._store.rows(DELETED)}
+    def deleted(self) -> list[Deleted]:
+        return [Deleted(**row) for row in self._store.rows(DELETED)]
 
     def keep(self, parts: Sequence[Part], gone: bool = False) -> None:
         rows = [{"table": part.table, "part": part.part, "first": part.first, "gone": gone} for part in parts]

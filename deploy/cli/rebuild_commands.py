@@ -65,6 +65,7 @@ def _api() -> Api:
 
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Loss = Annotated[bool, typer.Option("--accept-loss", help="Forget what the log no longer has, without asking about it.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay and print how far it is, until it is done.")]
 
 
@@ -83,21 +84,21 @@ def warehouse(
 
 
 @app.command()
-def profile(yes: Yes = False, wait: Wait = True) -> None:
+def profile(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) -> None:
     """Links and profiles: every slot forgets and reads the log from its beginning."""
-    _order(View.PROFILE, {}, yes, wait)
+    _order(View.PROFILE, {}, yes, wait, accept_loss)
 
 
 @app.command()
-def segmentation(yes: Yes = False, wait: Wait = True) -> None:
+def segmentation(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) -> None:
     """Features and memberships. Nobody enters or leaves a segment again by it."""
-    _order(View.SEGMENTATION, {}, yes, wait)
+    _order(View.SEGMENTATION, {}, yes, wait, accept_loss)
 
 
 @app.command()
-def messaging(yes: Yes = False, wait: Wait = True) -> None:
+def messaging(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) -> None:
     """Who stands where in which journey. Nobody is mailed again; nothing is mailed until it is done."""
-    _order(View.MESSAGING, {}, yes, wait)
+    _order(View.MESSAGING, {}, yes, wait, accept_loss)
 
 
 @app.command("list")
@@ -125,13 +126,20 @@ def _told(work: Any) -> dict[str, Any]:
     return found
 
 
-def _order(view: View, body: dict[str, Any], yes: bool, wait: bool) -> None:
+def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss: bool = False) -> None:
+    """Whoever has read what would be lost, and says yes to it, accepts it; `--yes` alone does not."""
     plan = _told(lambda api: api.ask("GET", f"rebuilds:plan?view={view.value}"))
     typer.echo(f"{view.value}: {plan['records']} records are to be read; {plan['message']}")
+    loses = view is not View.WAREHOUSE and plan["gone_records"] > 0
+    if loses and yes and not accept_loss:
+        typer.echo("Not ordered: what left the log would be forgotten. `--accept-loss` does it all the same.", err=True)
+        raise typer.Exit(1)
     if not yes:
-        typer.confirm("Rebuild it?", abort=True)
+        typer.confirm("Rebuild it, and forget that?" if loses and not accept_loss else "Rebuild it?", abort=True)
     name = f"cli-{time.time_ns()}"
-    one = _told(lambda api: api.ask("POST", "rebuilds", {"view": view.value, "accept_loss": True} | body, name))
+    one = _told(
+        lambda api: api.ask("POST", "rebuilds", {"view": view.value, "accept_loss": accept_loss or (loses and not yes)} | body, name)
+    )
     typer.echo(f"ordered: {one['id']}")
     if wait:
         _follow(one["id"])

@@ -57,7 +57,6 @@ def urls(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> d
         "RAPPORT_REDIS_URL": f"redis://{HOST}:{ports['redis']}/0",
         "RAPPORT_CLICKHOUSE_URL": f"http://{HOST}:{ports['clickhouse']}",
         "RAPPORT_SMTP_URL": f"smtp://{HOST}:{ports['smtp']}",
-        "RAPPORT_MAIL_DIR": str(home.mail.resolve()),
         **key_secret.variables(home),
     }
     here = {name: value for name, value in found.items() if name not in servers.variables}

@@ -1,4 +1,4 @@
-"""Control records: topics that are the truth about keys and definitions; Redis and memory are views of them."""
+"""Control records: topics that are the truth about keys; memory is a view of them."""
 
 import hashlib
 from enum import StrEnum
@@ -32,24 +32,9 @@ class KeyChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Grows with each state of the key: a record that is written again cannot take the place of a later one (key_signature.py)."""
 
 
-class DefinitionChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One version of a definition file. `from_offsets`: event.resolved offset per partition from which it folds."""
-
-    kind: str
-    name: str
-    version: int
-    text: str
-    applied_at: int
-    applied_by: str
-    base_version: int = 0
-    removed: bool = False
-    from_offsets: dict[int, int] = {}
-
-
 def key_hash(secret: str) -> str:
     """SHA-256 in hex. Keys are 256 random bits, so a fast hash is enough and ingest can check one in a microsecond."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 KEY_CHANGED_DECODER = msgspec.json.Decoder(KeyChanged)
-DEFINITION_CHANGED_DECODER = msgspec.json.Decoder(DefinitionChanged)

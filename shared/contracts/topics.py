@@ -60,7 +60,6 @@ FOLDER_REPLAYED: Final = "rapport.folder.replayed.v1"
 SEGMENTATION_REPLAYED: Final = "rapport.segmentation.replayed.v1"
 JOURNEYS_REPLAYED: Final = "rapport.journeys.replayed.v1"
 KEY_CHANGED: Final = "rapport.key.changed.v1"
-DEFINITION_CHANGED: Final = "rapport.definition.changed.v1"
 REBUILD_CHANGED: Final = "rapport.rebuild.changed.v1"
 
 TOPICS: Final[tuple[Topic, ...]] = (
@@ -243,16 +242,6 @@ TOPICS: Final[tuple[Topic, ...]] = (
         personal=Personal.NONE,
         # Every record stays: were the log compacted, an old grant written again would drive a revocation out of it.
         config={"retention.ms": "-1", "retention.bytes": "-1"},
-    ),
-    Topic(
-        DEFINITION_CHANGED,
-        ("query", "cli"),
-        ("segmentation", "journeys", "query"),
-        "kind/name",
-        "DefinitionChanged JSON (control.py); reserved: nothing writes or reads it yet, definitions are files",
-        compacted=True,
-        partitions=1,
-        personal=Personal.NONE,
     ),
     Topic(
         REBUILD_CHANGED,

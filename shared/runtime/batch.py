@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 from shared.contracts.clock import decode_clock
 from shared.contracts.failed import FailureReason
-from shared.contracts.headers import Position
+from shared.contracts.headers import CAUSE, KIND, KIND_LATE, KIND_MERGE, KIND_MOVED, MERGED_FROM, ORIGIN, ORIGIN_KIND, REPLAY_OF, Position
 from shared.contracts.identity import MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
@@ -146,22 +146,22 @@ class Batch(Generic[S, R]):
         kind = merged_from = replay_of = origin = None
         late_kind: bytes | None = None
         for name, value in record.headers:
-            if name == "cause":
+            if name == CAUSE:
                 lane, offset, nth = value.decode().rsplit("|", 2)
                 at = (int(offset) << CAUSE_BITS) | int(nth)
                 if self._seen.get(lane, -1) >= at:
                     self.counts["repeated"] += 1
                     return
                 self._seen[lane] = at
-            elif name == "kind":
+            elif name == KIND:
                 kind = value
-            elif name == "merged_from":
+            elif name == MERGED_FROM:
                 merged_from = value.decode()
-            elif name == "origin":
+            elif name == ORIGIN:
                 origin = Position.decode(value)
-            elif name == "origin_kind":
+            elif name == ORIGIN_KIND:
                 late_kind = value
-            elif name == "replay_of":
+            elif name == REPLAY_OF:
                 replay_of = value.decode()
         if record.key is None:
             raise Undecodable("the record has no key")
@@ -180,11 +180,11 @@ class Batch(Generic[S, R]):
         self.counts["folded"] += 1
         self.passed.add(key)
         entry = self.entries(key)
-        if kind == b"moved":
+        if kind == KIND_MOVED:
             self._absorb(entry, record)
         elif entry.winner is not None:
             self._forward(entry.winner, kind, merged_from, origin, record)
-        elif kind == b"merge":
+        elif kind == KIND_MERGE:
             self._leave(entry, record)
         else:
             self._fold_one(entry, key, record, merged_from)
@@ -232,14 +232,14 @@ class Batch(Generic[S, R]):
     def _forward(self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, record: Record) -> None:
         """The state has moved: send the record after it, remembering where it was first read."""
         self.counts["late"] += 1
-        if kind == b"merge":
+        if kind == KIND_MERGE:
             return  # an id has one forward: this is a repeat of the merge that made the marker
         first = origin or Position(record.topic, record.partition, record.offset)
-        extra = [("kind", b"late"), ("origin", first.encode())]
+        extra = [(KIND, KIND_LATE), (ORIGIN, first.encode())]
         if kind is not None:
-            extra.append(("origin_kind", kind))
+            extra.append((ORIGIN_KIND, kind))
         if merged_from is not None:
-            extra.append(("merged_from", merged_from.encode()))
+            extra.append((MERGED_FROM, merged_from.encode()))
         self.step.emit(self._moved_topic(), winner, None, *extra)
 
     def _leave(self, entry: Entry[S], record: Record) -> None:
@@ -263,7 +263,7 @@ class Batch(Generic[S, R]):
             sorted((score, member) for member, score in own),
         )
         try:
-            step.emit(self._moved_topic(), merge.winner, encode_moved(moved), ("kind", b"moved"))
+            step.emit(self._moved_topic(), merge.winner, encode_moved(moved), (KIND, KIND_MOVED))
         except OutputTooLarge as error:
             raise too_large(error) from error
         step.sides = [side for side in step.sides if side[0] != key]
@@ -276,7 +276,7 @@ class Batch(Generic[S, R]):
         """A loser's blob has come: fold it in, once."""
         step = self.step
         if entry.winner is not None:
-            step.emit(self._moved_topic(), entry.winner, None, ("kind", b"moved"))
+            step.emit(self._moved_topic(), entry.winner, None, (KIND, KIND_MOVED))
             return
         moved = decode_moved(record.value or b"")
         key, absorbed = step.key, self._absorbed
@@ -358,7 +358,7 @@ class Batch(Generic[S, R]):
         step.key, step.at, step.merged_from = key, record.timestamp, None
         if told is not None:
             winner, moved = told
-            step.emit(self._moved_topic(), winner, encode_moved(moved), ("kind", b"moved"))
+            step.emit(self._moved_topic(), winner, encode_moved(moved), (KIND, KIND_MOVED))
         elif brought is not None and not self._absorbed.has(entry, key, brought.loser):
             free = self._absorbed.give_up(entry, key, brought)
             step.held = bool(entry.awaiting)
@@ -370,7 +370,7 @@ class Batch(Generic[S, R]):
 
     def _repeated(self, record: Record) -> bool:
         for name, value in record.headers:
-            if name == "cause":
+            if name == CAUSE:
                 try:
                     lane, offset, nth = value.decode().rsplit("|", 2)
                     at = (int(offset) << CAUSE_BITS) | int(nth)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 
 import msgspec
 
+from shared.contracts.headers import CAUSE
 from shared.contracts.slots import slot
 from shared.contracts.topics import LARGE_RECORD_BYTES, TOPICS
 
@@ -150,7 +151,7 @@ class Step:
         size = 0 if value is None else len(value)
         if size > MAX_OUTPUT_BYTES:
             raise OutputTooLarge(f"an output to {topic} has {size} bytes, at most {MAX_OUTPUT_BYTES} can be published")
-        cause = ("cause", f"{self.cause_prefix}{self.offset}|{self.index}".encode())
+        cause = (CAUSE, f"{self.cause_prefix}{self.offset}|{self.index}".encode())
         self.index += 1
         self.size += size + RECORD_OVERHEAD
         self.outputs.append(

@@ -8,6 +8,7 @@ from services.query.adapters.kept_history import KeptHistory
 from services.query.domain.keeping import Standing
 from services.query.domain.questions import flushed
 from services.query.domain.reasons import HistoryLost
+from services.query.domain.rebuilding import Progress, State, state
 from shared.contracts.kept_rows import TABLES
 from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, RebuildChanged, View, holding
 from shared.contracts.redis_keys import meta_key
@@ -66,6 +67,28 @@ async def test_a_newer_order_has_a_greater_generation_and_a_cancelled_one_is_sai
     async with world.client(ADMIN) as client:
         assert (await client.delete(f"/api/v1/rebuilds/{second}")).json()["state"] == "cancelled"
     assert [one["id"] for one in (await world.get("rebuilds", key=ADMIN)).json()["data"]] == [second, first]
+
+
+NONE_BEGUN, ONE_AT_WORK, ONE_DONE = Progress(2, 0, 0, 0, 9), Progress(2, 1, 0, 1, 9), Progress(2, 1, 1, 4, 9)
+
+
+@pytest.mark.parametrize(
+    ("come", "said"),
+    [(None, State.ASKED), (NONE_BEGUN, State.EXPIRED), (ONE_AT_WORK, State.RUNNING), (ONE_DONE, State.EXPIRED)],
+)
+def test_an_order_whose_life_is_over_runs_until_what_had_begun_is_done_and_has_then_expired(come: Progress | None, said: State) -> None:
+    order = RebuildChanged(id="1", view=View.PROFILE, generation=5, asked_at=NOW, asked_by="ops")
+    assert state(order, [order], come, NOW + LIFE_MS) is said
+    assert state(order, [order], come, NOW + LIFE_MS - 1) is (State.RUNNING if come and come.begun else State.ASKED)
+
+
+@pytest.mark.parametrize(
+    ("come", "said"),
+    [(None, State.CANCELLED), (NONE_BEGUN, State.CANCELLED), (ONE_AT_WORK, State.RUNNING), (ONE_DONE, State.CANCELLED)],
+)
+def test_a_cancelled_order_runs_until_what_had_begun_is_done(come: Progress | None, said: State) -> None:
+    order = RebuildChanged(id="1", view=View.PROFILE, generation=5, asked_at=NOW, asked_by="ops", cancelled_at=NOW)
+    assert state(order, [order], come, NOW + 1) is said
 
 
 async def test_what_the_log_no_longer_has_is_said_before_and_a_live_view_is_not_forgotten_unasked() -> None:

@@ -36,7 +36,6 @@ class Refusal(StrEnum):
     OVERLOADED = "overloaded"
     KAFKA_UNAVAILABLE = "kafka_unavailable"
     BODY_TIMEOUT = "body_timeout"
-    DRAINING = "draining"
     UNKNOWN_PATH = "unknown_path"
     METHOD_NOT_ALLOWED = "method_not_allowed"
     INVALID_REQUEST = "invalid_request"

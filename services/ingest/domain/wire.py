@@ -75,7 +75,6 @@ decode_batch: Final = msgspec.json.Decoder(Batch).decode
 decode_key: Final = msgspec.json.Decoder(KeyOnly).decode
 decode_context: Final = msgspec.json.Decoder(ContextView).decode
 decode_fields: Final = msgspec.json.Decoder(dict[str, Raw]).decode
-decode_object: Final = msgspec.json.Decoder(dict[str, Any]).decode
 decode_scalar: Final = msgspec.json.Decoder(Scalar).decode
 encode: Final = msgspec.json.Encoder().encode
 

@@ -6,20 +6,21 @@ from enum import StrEnum
 
 from services.query.domain.standing import Where, inputs, partitions
 from shared.contracts.kept_rows import Noted
-from shared.contracts.rebuilds import STAGES, RebuildChanged, View, newest
+from shared.contracts.rebuilds import STAGES, RebuildChanged, View, holding, newest
 from shared.runtime.meta import Meta
 
 WAREHOUSE = "warehouse"
 
 
 class State(StrEnum):
-    """Of an order. `replaced`: a newer one of the same view holds."""
+    """Of an order. `replaced`: a newer one of the same view holds. `expired`: its life ended before all of it had begun."""
 
     ASKED = "asked"
     RUNNING = "running"
     DONE = "done"
     CANCELLED = "cancelled"
     REPLACED = "replaced"
+    EXPIRED = "expired"
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,18 @@ def of_rows(generation: int, noted: Mapping[Where, Noted]) -> Progress:
     )
 
 
-def state(order: RebuildChanged, orders: Sequence[RebuildChanged], progress: Progress | None) -> State:
-    """What is to be said of an order."""
-    holds = newest(orders, order.view)
+def state(order: RebuildChanged, orders: Sequence[RebuildChanged], progress: Progress | None, now_ms: int) -> State:
+    """What is to be said of an order at `now_ms`. What has begun goes on, though nobody heeds the order any more."""
     if progress is not None and progress.parts and progress.done == progress.parts:
         return State.DONE
-    if order.cancelled_at is not None and (progress is None or not progress.begun):
+    at_rest = progress is not None and progress.done == progress.begun
+    if order.cancelled_at is not None and (progress is None or at_rest):
         return State.CANCELLED
-    if holds is not None and holds.generation > order.generation:
+    newer = newest(orders, order.view)
+    if newer is not None and newer.generation > order.generation:
         return State.REPLACED
+    if at_rest and holding(orders, order.view, now_ms) != order:
+        return State.EXPIRED
     return State.RUNNING if progress is not None and progress.begun else State.ASKED
 
 

@@ -205,7 +205,7 @@ def _shape(order: RebuildChanged, known: Sequence[RebuildChanged], come: Progres
     return RebuildShape(
         id=order.id,
         view=order.view,
-        state=state(order, known, come),
+        state=state(order, known, come, time.time_ns() // 1_000_000),
         asked_at=instant(order.asked_at),
         asked_by=order.asked_by,
         from_=instant_or_none(order.from_ms),

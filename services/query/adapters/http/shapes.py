@@ -6,6 +6,7 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
+from services.query.adapters.sealing import MAX_CURSOR
 from services.query.domain.instants import rfc3339
 
 T = TypeVar("T")
@@ -24,7 +25,9 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows of a page at 
 FailureLimit = Annotated[int, Query(ge=1, le=MAX_FAILURES, description="records of a page at most")]
 CursorText = Annotated[
     str | None,
-    Query(max_length=4096, pattern=r"^[A-Za-z0-9_-]+$", description="`next_cursor` of the page before; opaque, with the same filters"),
+    Query(
+        max_length=MAX_CURSOR, pattern=r"^[A-Za-z0-9_-]+$", description="`next_cursor` of the page before; opaque, with the same filters"
+    ),
 ]
 
 

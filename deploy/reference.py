@@ -124,6 +124,7 @@ def _topic_rows() -> Iterator[Sequence[str]]:
             raise UndescribedError(f"topic {topic.name}: content, key, writers and readers must be told")
         days = int(topic.config.get("retention.ms", 0)) // DAY_MS
         kept = ("compacted" if topic.compacted else "deleted by age") + (f", {days} days" if days > 0 else "")
+        kept += f", {topic.most_days} days at most" if topic.most_days else ""
         kept = "for ever, some 300 bytes a change" if topic.config.get("retention.ms") == "-1" else kept
         yield f"`{topic.name}`", ", ".join(topic.writers), ", ".join(topic.readers), topic.key, topic.content, kept, topic.personal.value
 

@@ -18,9 +18,9 @@ class LocalSettings(BaseSettings):
     port_base: int | None = Field(
         None, ge=1024, le=65_000, description="first of the ports; without it the usual ones, or the next free ones"
     )
-    min_free_mb: int = Field(1024, ge=0, description="free megabytes without which nothing is started")
-    start_seconds: float = Field(120, gt=0, description="how long one part may take to become ready")
-    stop_seconds: float = Field(30, gt=0, description="how long one part may take to stop before it is killed")
+    min_free_mb: int = Field(1024, ge=0, le=1_000_000_000, description="free megabytes without which nothing is started")
+    start_seconds: float = Field(120, gt=0, le=3600, description="how long one part may take to become ready")
+    stop_seconds: float = Field(30, gt=0, le=3600, description="how long one part may take to stop before it is killed")
 
 
 class BadSettingError(Exception):

@@ -16,7 +16,7 @@ from pydantic_settings import SettingsConfigDict
 from shared.adapters.environment import read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.contracts.slots import MOST_PARTITIONS
-from shared.contracts.topics import DAY_MS, TOPICS, Topic
+from shared.contracts.topics import DAY_MS, RETENTION_DAYS, TOPICS, Topic
 
 SECONDS = 30
 POLL_SECONDS = 0.1
@@ -37,9 +37,12 @@ class TopicSettings(KafkaSettings):
         f"without it as many as the topics have that are there, {NEW_PARTITIONS} where none is",
     )
     retention_days: int = Field(
-        28, ge=1, description="age at which data leaves the log, in segments of a day: one day later they are gone; personal data must go"
+        RETENTION_DAYS,
+        ge=1,
+        le=36_500,
+        description="age at which data leaves the log, in segments of a day: one day later they are gone; personal data must go",
     )
-    replication_factor: int = Field(-1, description="copies of each topic; -1 takes the broker's default")
+    replication_factor: int = Field(-1, ge=-1, le=100, description="copies of each topic; -1 takes the broker's default")
 
 
 class WrongTopicError(Exception):

@@ -34,9 +34,9 @@ class Settings(RuntimeSettings):
     )
     smtp_connections: int = Field(4, ge=1, le=100, description="most connections to the SMTP server at once")
     smtp_kept_connections: int = Field(1, ge=0, le=99, description="of these, kept for transactional e-mail (none if there is but one)")
-    smtp_per_second: float | None = Field(None, gt=0, description="most e-mails a second of this process; absent: no bound")
-    smtp_connect_seconds: float = Field(10.0, gt=0, description="the SMTP server must take a connection within")
-    smtp_reply_seconds: float = Field(30.0, gt=0, description="the SMTP server must answer a command, or the content, within")
+    smtp_per_second: float | None = Field(None, gt=0, le=100_000, description="most e-mails a second of this process; absent: no bound")
+    smtp_connect_seconds: float = Field(10.0, gt=0, le=600, description="the SMTP server must take a connection within")
+    smtp_reply_seconds: float = Field(30.0, gt=0, le=600, description="the SMTP server must answer a command, or the content, within")
     mail_from: str = Field("Rapport <rapport@localhost>", description="sender of e-mail: an address, with a name if wanted")
     dispatch_batch: int = Field(32, ge=1, le=500, description="most messages of a slot that are looked at at once")
     dispatch_put_off: int = Field(
@@ -45,17 +45,21 @@ class Settings(RuntimeSettings):
         le=100_000,
         description="messages of a slot and class that wait for another try, out of hand (about 1 KB each); at so many no new one is begun",
     )
-    dispatch_lease_seconds: float = Field(5.0, gt=0, description="what is recorded as being sent must be begun within, or it waits again")
+    dispatch_lease_seconds: float = Field(
+        5.0, gt=0, le=1800, description="what is recorded as being sent must be begun within, or it waits again"
+    )
     dispatch_checkpoint_seconds: float = Field(
         600.0,
         gt=0,
         le=3000,
         description="ids of settled messages are written to a checkpoint so long after the last: a takeover reads less",
     )
-    retry_first_seconds: float = Field(30.0, gt=0, description="pause after a message was put off for the first time; it doubles")
-    retry_longest_seconds: float = Field(900.0, gt=0, description="longest such pause")
-    provider_retry_first_seconds: float = Field(1.0, gt=0, description="pause after a provider was found to be away; it doubles")
-    provider_retry_longest_seconds: float = Field(60.0, gt=0, description="longest such pause")
+    retry_first_seconds: float = Field(
+        30.0, gt=0, le=86_400, description="pause after a message was put off for the first time; it doubles"
+    )
+    retry_longest_seconds: float = Field(900.0, gt=0, le=86_400, description="longest such pause")
+    provider_retry_first_seconds: float = Field(1.0, gt=0, le=3600, description="pause after a provider was found to be away; it doubles")
+    provider_retry_longest_seconds: float = Field(60.0, gt=0, le=3600, description="longest such pause")
 
     @model_validator(mode="after")
     def _lease_ends_before_others_may_take_over(self) -> Self:

@@ -31,14 +31,16 @@ class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     )
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code, as ingest has it")
     group_prefix: str = Field("rapport", description="consumer groups are <prefix>-<stage>")
-    redis_seconds: float = Field(2.0, gt=0, description="Redis must answer within")
+    redis_seconds: float = Field(2.0, gt=0, le=60, description="Redis must answer within")
     query_seconds: int = Field(10, ge=1, le=300, description="one question to ClickHouse may run so long")
-    query_rows: int = Field(100_000, ge=1000, description="one question to ClickHouse may give so many rows")
-    query_memory_mb: int = Field(256, ge=64, description="one question to ClickHouse may use so much memory")
+    query_rows: int = Field(100_000, ge=1000, le=10_000_000, description="one question to ClickHouse may give so many rows")
+    query_memory_mb: int = Field(256, ge=64, le=1_000_000, description="one question to ClickHouse may use so much memory")
     query_page_threads: int = Field(4, ge=1, le=64, description="so many pages and lists are asked of ClickHouse at a time")
     query_series_threads: int = Field(2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time")
-    query_waiting: int = Field(16, ge=0, description="so many more wait for a thread, of each kind of question; beyond these: 429")
-    drain_seconds: float = Field(10.0, gt=0, description="SIGTERM: requests under way get so long")
+    query_waiting: int = Field(
+        16, ge=0, le=10_000, description="so many more wait for a thread, of each kind of question; beyond these: 429"
+    )
+    drain_seconds: float = Field(10.0, gt=0, le=600, description="SIGTERM: requests under way get so long")
 
 
 def read_settings() -> Settings:

@@ -11,15 +11,21 @@ from shared.contracts.personal import Personal
 
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
 DAY_MS: Final = 24 * 3600 * 1000
-RETENTION_MS: Final = 28 * DAY_MS
+RETENTION_DAYS: Final = 28
+RETENTION_MS: Final = RETENTION_DAYS * DAY_MS
 """Default age at which data leaves the log (personal data must); a rebuild from zero needs what is still in it."""
+LETTER_DAYS: Final = 365
+"""A dead letter stays so long at most, whatever the retention: a slot knows a replay until the letter is gone (runtime/replayed.py)."""
 SEGMENT_MS: Final = DAY_MS
 """Kafka deletes whole segments, by their newest record: a record is gone a segment after its time at the latest."""
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One topic. `config`: broker settings beside the defaults of `settings()`. `partitions`: None where it is the installation's count."""
+    """One topic. `config`: broker settings beside the defaults of `settings()`. `partitions`: None where it is the installation's count.
+
+    `most_days`: records go by then, however long the installation keeps its log.
+    """
 
     name: str
     writers: tuple[str, ...]
@@ -29,11 +35,13 @@ class Topic:
     personal: Personal = field(kw_only=True)
     compacted: bool = False
     partitions: int | None = None
+    most_days: int | None = None
     config: dict[str, str] = field(default_factory=dict)
 
     def settings(self, retention_ms: int = RETENTION_MS) -> dict[str, str]:
         """Broker settings: log-append time; compacted (`config` may end it by age too), or gone `retention_ms` and a segment later."""
-        aged = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "segment.ms": str(SEGMENT_MS)}
+        kept_ms = retention_ms if self.most_days is None else min(retention_ms, self.most_days * DAY_MS)
+        aged = {"cleanup.policy": "delete", "retention.ms": str(kept_ms), "segment.ms": str(SEGMENT_MS)}
         return {"message.timestamp.type": "LogAppendTime", **({"cleanup.policy": "compact"} if self.compacted else aged), **self.config}
 
 
@@ -186,6 +194,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "key of the failed record",
         "FailedRecord msgpack (failed.py)",
         config=_LARGE,
+        most_days=LETTER_DAYS,
         personal=Personal.CLEAR,
     ),
     Topic(

@@ -9,11 +9,12 @@ replayed later.
 from collections.abc import Set as AbstractSet
 from typing import Final
 
+from shared.contracts.topics import DAY_MS, LETTER_DAYS
+
 BLOCK: Final = 1024
 MOST_BLOCKS: Final = 4096
-KNOWN_DAYS: Final = 35
-"""Longer than a letter stays in the log (28 days and one segment of a day)."""
-DAY_MS: Final = 86_400_000
+KNOWN_DAYS: Final = LETTER_DAYS + 2
+"""Longer than a letter stays in the log: its days, a segment of a day, and the day on which it was replayed."""
 
 
 class TooManyReplays(Exception):

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.contracts.failed import FAILED_DECODER
-from shared.contracts.topics import RECORD_FAILED
+from shared.contracts.topics import DAY_MS, RECORD_FAILED, TOPICS
 from shared.runtime import replayed
 from shared.runtime.meta import Meta
-from shared.runtime.replayed import BLOCK, DAY_MS, KNOWN_DAYS, Replayed, TooManyReplays
+from shared.runtime.replayed import BLOCK, KNOWN_DAYS, Replayed, TooManyReplays
 from shared.testing.counting import REPLAYED
 from tests.unit.counting_world import World
 
@@ -93,3 +93,9 @@ async def test_a_replay_that_says_no_place_is_a_dead_letter() -> None:
     await world.run()
     (letter,) = [FAILED_DECODER.decode(record.value or b"") for record in world.log.records(RECORD_FAILED)]
     assert "ValueError" in letter.detail
+
+
+@pytest.mark.parametrize("retention_days", [1, 28, 36_500])
+def test_a_letter_has_left_the_log_before_its_replay_is_forgotten(retention_days: int) -> None:
+    letters = next(topic for topic in TOPICS if topic.name == RECORD_FAILED).settings(retention_days * DAY_MS)
+    assert int(letters["retention.ms"]) + int(letters["segment.ms"]) < KNOWN_DAYS * DAY_MS

@@ -1,42 +1,57 @@
 """Everything that can grow, and where it ends: the part "Bounds" of REFERENCE.md. Figures come out of the code that keeps them."""
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
+from pydantic_settings import BaseSettings
+
+from services.ingest.domain.limits import Limits
+from services.ingest.settings import Settings as Ingest
 from services.messaging.dispatch.lanes import Bounds as LaneBounds
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
 from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
 from services.messaging.domain.rendering import MOST_BYTES, MOST_SECONDS
 from services.messaging.domain.settled import REMEMBERED_DAYS
+from services.messaging.settings import Settings as Messaging
 from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
 from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
 from services.profile.domain.node import MAX_ASKED
 from services.query.adapters.http.envelope import MAX_BODY
 from services.query.adapters.http.failures import MAX_REPLAYS
+from services.query.adapters.http.rebuilds import MOST_LISTED
 from services.query.adapters.http.shapes import MAX_FAILURES, MAX_LIMIT
+from services.query.adapters.idempotency import KEPT, KEPT_SECONDS
 from services.query.adapters.live import CALLS, WAITING
 from services.query.adapters.message_list import MOST_ROUNDS, PLACES
 from services.query.adapters.people import IDS_BYTES, MOST_IDS
 from services.query.adapters.pools import GLANCE_SECONDS
+from services.query.adapters.sealing import MAX_CURSOR
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
-from services.segmentation.domain.series import MAX_SUMMAND
+from services.query.settings import Settings as Query
+from services.segmentation.domain.series import MAX_SUMMAND, MAX_TOTAL
 from shared.adapters.forwards import REMEMBERED_HOPS
+from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
-from shared.definitions.files import MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_TEMPLATE_BYTES
-from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_WAIT, MAX_STEPS
+from shared.contracts.topics import DAY_MS, RETENTION_DAYS
+from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
+from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_GUARD, LONGEST_WAIT, MAX_STEPS
 from shared.definitions.liquid_text import MAX_TAG
-from shared.definitions.rules import MAX_LEAVES
-from shared.definitions.yaml_text import MAX_NODES
+from shared.definitions.numbers import SCALE
+from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
+from shared.definitions.segment import MAX_TESTS
+from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
 from shared.runtime.absorbed import INLINE, MOST_ABSORBED
+from shared.runtime.brake import LONGEST_PAUSE_S
 from shared.runtime.replayed import BLOCK, KNOWN_DAYS, MOST_BLOCKS
+from shared.runtime.settings import RuntimeSettings as Runtime
 from shared.runtime.stage import MAX_OUTPUT_BYTES
 from shared.runtime.stage_worker import QUEUED_CHUNKS
 
 CONSTANT: Final = ""
 """In place of a setting: the bound is a part of a promise, so it is the same everywhere."""
-DAY_MS: Final = 24 * 3600 * 1000
 LANE: Final = LaneBounds()
+LIMITS: Final = Limits()
 
 
 class Bound(NamedTuple):
@@ -49,35 +64,126 @@ class Bound(NamedTuple):
     beyond: str
 
 
+def _kb(size: int) -> str:
+    return f"{size // 1024} KB"
+
+
 def _mb(size: int) -> str:
     return f"{size / (1024 * 1024):g} MB"
 
 
+def _set(model: type[BaseSettings], name: str) -> Any:
+    """What a setting is without being set."""
+    return model.model_fields[name].default
+
+
+def _days(length_ms: int) -> str:
+    return f"{length_ms // DAY_MS} days"
+
+
 INGEST: Final = (
-    Bound("connections of one process", "10,000", "MAX_CONNECTIONS", "rapport_ingest_connections", "the one that waits longest is closed"),
-    Bound("a head of a request", "64 KB, within 10 s", "MAX_HEAD_BYTES", "rapport_ingest_hung_up_total", "400, closed"),
-    Bound("a body, and what it inflates to", "4 MB, within 15 s", "MAX_BODY_BYTES", "rapport_ingest_requests_refused_total", "400"),
-    Bound("an event", "32 KB", "MAX_EVENT_BYTES", "rapport_ingest_events_rejected_total", "rejected, kept whole"),
-    Bound("events of a batch", "2,500", "MAX_BATCH_EVENTS", "rapport_ingest_requests_refused_total", "400, kept whole"),
-    Bound("events a second of one write key", "100,000", "RATE_PER_KEY", "rapport_ingest_requests_refused_total", "429"),
-    Bound("what waits for Kafka", "64 MB", "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
+    Bound(
+        "connections of one process",
+        f"{_set(Ingest, 'max_connections'):,}",
+        "MAX_CONNECTIONS",
+        "rapport_ingest_connections",
+        "the one that waits longest is closed",
+    ),
+    Bound(
+        "a head of a request",
+        f"{_kb(_set(Ingest, 'max_head_bytes'))}, within {_set(Ingest, 'head_timeout_seconds'):g} s",
+        "MAX_HEAD_BYTES",
+        "rapport_ingest_hung_up_total",
+        "400, closed",
+    ),
+    Bound(
+        "a body, and what it inflates to",
+        f"{_mb(_set(Ingest, 'max_body_bytes'))}, within {_set(Ingest, 'body_timeout_seconds'):g} s",
+        "MAX_BODY_BYTES",
+        "rapport_ingest_requests_refused_total",
+        "400",
+    ),
+    Bound(
+        "an event", _kb(_set(Ingest, "max_event_bytes")), "MAX_EVENT_BYTES", "rapport_ingest_events_rejected_total", "rejected, kept whole"
+    ),
+    Bound(
+        "events of a batch",
+        f"{_set(Ingest, 'max_batch_events'):,}",
+        "MAX_BATCH_EVENTS",
+        "rapport_ingest_requests_refused_total",
+        "400, kept whole",
+    ),
+    Bound(
+        "events a second of one write key",
+        f"{_set(Ingest, 'rate_per_key'):,}",
+        "RATE_PER_KEY",
+        "rapport_ingest_requests_refused_total",
+        "429",
+    ),
+    Bound(
+        "how many times its size a body may inflate to",
+        f"{LIMITS.ratio}, beyond {_mb(LIMITS.ratio_free_bytes)}",
+        CONSTANT,
+        "rapport_ingest_requests_refused_total",
+        "400",
+    ),
+    Bound(
+        "what a batch makes of a context that its events share",
+        _mb(LIMITS.expanded_bytes),
+        CONSTANT,
+        "rapport_ingest_requests_refused_total",
+        "400, kept whole",
+    ),
+    Bound("how deep JSON may nest", f"{LIMITS.depth} levels", CONSTANT, "rapport_ingest_events_rejected_total", "rejected, kept whole"),
+    Bound(
+        "an id of a person; a message id",
+        f"{LIMITS.id_chars}; {LIMITS.message_id_chars} characters",
+        CONSTANT,
+        "rapport_ingest_events_rejected_total",
+        "rejected, kept whole",
+    ),
+    Bound("what waits for Kafka", _mb(_set(Ingest, "max_queued_bytes")), "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
 )
 RUNTIME: Final = (
     Bound(
         "outputs and states of one batch",
-        "4 MB and one record",
+        f"{_mb(_set(Runtime, 'batch_bytes'))} and one record",
         "BATCH_BYTES",
         "rapport_batch_bytes",
         "the rest of the chunk is the next batch",
     ),
-    Bound("records of one fetch", "2,000", "CHUNK_RECORDS", "rapport_consumer_lag_records", "the rest comes with the next"),
-    Bound("decoded states of a slot", "1,000, twice as many at most", "CACHED_STATES_PER_SLOT", "", "read again from Redis"),
-    Bound("their bytes", "4 MB, about", "CACHED_BYTES_PER_SLOT", "rapport_cached_states_bytes", "read again from Redis"),
+    Bound(
+        "records of one fetch",
+        f"{_set(Runtime, 'chunk_records'):,}",
+        "CHUNK_RECORDS",
+        "rapport_consumer_lag_records",
+        "the rest comes with the next",
+    ),
+    Bound(
+        "decoded states of a slot",
+        f"{_set(Runtime, 'cached_states_per_slot'):,}, twice as many at most",
+        "CACHED_STATES_PER_SLOT",
+        "",
+        "read again from Redis",
+    ),
+    Bound(
+        "their bytes",
+        f"{_mb(_set(Runtime, 'cached_bytes_per_slot'))}, about",
+        "CACHED_BYTES_PER_SLOT",
+        "rapport_cached_states_bytes",
+        "read again from Redis",
+    ),
     Bound("chunks of a slot in hand", str(QUEUED_CHUNKS + 1), CONSTANT, "", "Faust fetches no more"),
     Bound("an output", _mb(MAX_OUTPUT_BYTES), CONSTANT, "rapport_dead_letters_total", "the record is a dead letter"),
-    Bound("what waits in one process for Kafka", "64 MB", CONSTANT, "rapport_publication_waiting_seconds", "slots wait"),
     Bound(
-        "how long a slot of a bad deploy stands still", "30 to 600 s", "DEAD_LETTER_PAUSE_S", "rapport_slots_braked", "set aside, goes on"
+        "what waits in one process for Kafka", _mb(QUEUED_KILOBYTES * 1024), CONSTANT, "rapport_publication_waiting_seconds", "slots wait"
+    ),
+    Bound(
+        "how long a slot of a bad deploy stands still",
+        f"{_set(Runtime, 'dead_letter_pause_s'):g} to {LONGEST_PAUSE_S:g} s",
+        "DEAD_LETTER_PAUSE_S",
+        "rapport_slots_braked",
+        "set aside, goes on",
     ),
     Bound(
         "replays remembered by a slot",
@@ -87,7 +193,13 @@ RUNTIME: Final = (
         f"forgotten after {KNOWN_DAYS} days; else a dead letter",
     ),
     Bound("partitions of an installation", str(MOST_PARTITIONS), "PARTITIONS", "", "the topics are not made"),
-    Bound("records in the log", "28 days", "RETENTION_DAYS", "rapport_lost_to_retention_total", "gone from the log, kept in ClickHouse"),
+    Bound(
+        "records in the log",
+        f"{RETENTION_DAYS} days",
+        "RETENTION_DAYS",
+        "rapport_lost_to_retention_total",
+        "gone from the log, kept in ClickHouse",
+    ),
 )
 PEOPLE: Final = (
     Bound("traits of a person", f"{MAX_TRAITS} of {MAX_VALUE_BYTES} bytes", CONSTANT, "", "the first names by order keep their place"),
@@ -100,7 +212,13 @@ PEOPLE: Final = (
     Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
     Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "rapport_stage_ignored_numbers_total", "counts as absent"),
-    Bound("the sum of a bucket", "9.2 * 10^14", CONSTANT, "rapport_stage_ignored_numbers_total", "absent while it is; kept exactly"),
+    Bound(
+        "the sum of a bucket",
+        f"{MAX_TOTAL / SCALE / 10**14:.1f} * 10^14",
+        CONSTANT,
+        "rapport_stage_ignored_numbers_total",
+        "absent while it is; kept exactly",
+    ),
 )
 _HAND: Final = f"{LANE.hand} or {_mb(LANE.hand_bytes)}"
 _RENDERING: Final = f"{MOST_SECONDS * 1000:g} ms of processor time"
@@ -114,18 +232,31 @@ MESSAGING: Final = (
     ),
     Bound("of those, once the earliest has ended", str(MOST_ENDED), CONSTANT, "", "the earliest that have ended go"),
     Bound("a trait that templates speak of", f"{MAX_TRAIT_BYTES} bytes", CONSTANT, "", "not kept"),
-    Bound("how long a message may wait", f"{LONGEST_EXPIRY.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
-    Bound("how long a wait may take", f"{LONGEST_WAIT.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
-    Bound("how far a cap looks back", f"{LONGEST_CAP.ms // DAY_MS} days", CONSTANT, "", "`rapport check` refuses more"),
-    Bound("messages of a slot looked at at once", "32", "DISPATCH_BATCH", "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("how long a message may wait", _days(LONGEST_EXPIRY.ms), CONSTANT, "", "`rapport check` refuses more"),
+    Bound("how far `once_per` looks back", _days(LONGEST_GUARD.ms), CONSTANT, "", "`rapport check` refuses more"),
+    Bound("how long a wait may take", _days(LONGEST_WAIT.ms), CONSTANT, "", "`rapport check` refuses more"),
+    Bound("how far a cap looks back", _days(LONGEST_CAP.ms), CONSTANT, "", "`rapport check` refuses more"),
+    Bound(
+        "messages of a slot looked at at once",
+        str(_set(Messaging, "dispatch_batch")),
+        "DISPATCH_BATCH",
+        "rapport_dispatcher_waiting",
+        "the rest stays in the log",
+    ),
     Bound(
         "messages of a slot and class put off",
-        f"{LANE.put_off:,}",
+        f"{_set(Messaging, 'dispatch_put_off'):,}",
         "DISPATCH_PUT_OFF",
         "rapport_dispatcher_put_off",
         "no new one of the class is begun",
     ),
-    Bound("messages on their way to the mail server", "4", "SMTP_CONNECTIONS", "rapport_provider_places_used", "no further one is begun"),
+    Bound(
+        "messages on their way to the mail server",
+        str(_set(Messaging, "smtp_connections")),
+        "SMTP_CONNECTIONS",
+        "rapport_provider_places_used",
+        "no further one is begun",
+    ),
     Bound("requests in hand of a slot and class", _HAND, CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
     Bound("rendering a message", _RENDERING, CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
     Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
@@ -138,23 +269,50 @@ MESSAGING: Final = (
     ),
     Bound(
         "what whoever takes a slot over reads beside checkpoints",
-        "10 minutes",
+        f"{_set(Messaging, 'dispatch_checkpoint_seconds') / 60:g} minutes",
         "DISPATCH_CHECKPOINT_SECONDS",
         "rapport_dispatcher_checkpoint_timestamp_seconds",
         "read from the ledger, which takes longer",
     ),
-    Bound("entries of the ledger in the log", f"{LEDGER_MS // DAY_MS} days", CONSTANT, "", "gone from the log, kept in ClickHouse"),
+    Bound("entries of the ledger in the log", _days(LEDGER_MS), CONSTANT, "", "gone from the log, kept in ClickHouse"),
     Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
 )
 QUERY: Final = (
     Bound("a body", _mb(MAX_BODY), CONSTANT, "", "413"),
-    Bound("items of a page; of a page of failures", f"{MAX_LIMIT}; {MAX_FAILURES}", CONSTANT, "", "400"),
+    Bound("items of a page; of a page of failures", f"{MAX_LIMIT:,}; {MAX_FAILURES}", CONSTANT, "", "400"),
     Bound("replays of one request", str(MAX_REPLAYS), CONSTANT, "", "400"),
+    Bound("a cursor", f"{MAX_CURSOR:,} characters", CONSTANT, "", "400"),
+    Bound(
+        "answers kept for an Idempotency-Key",
+        f"{KEPT:,} of one process, {KEPT_SECONDS / 60:g} minutes",
+        CONSTANT,
+        "",
+        "the oldest is forgotten: its request would be carried out again",
+    ),
+    Bound("orders to rebuild in a list", str(MOST_LISTED), CONSTANT, "", "the newest are shown"),
     Bound("buckets and points of a time series", f"{MOST_BUCKETS:,}; {MOST_POINTS:,}", CONSTANT, "", "400 `query_too_large`"),
-    Bound("a question to ClickHouse", "10 s", "QUERY_SECONDS", "", "400 `query_too_large`"),
-    Bound("pages asked of ClickHouse at a time", "4", "QUERY_PAGE_THREADS", "rapport_query_busy_total", "they wait"),
-    Bound("time series asked of ClickHouse at a time", "2", "QUERY_SERIES_THREADS", "rapport_query_busy_total", "they wait"),
-    Bound("what waits for ClickHouse or Kafka, of each kind", "16", "QUERY_WAITING", "rapport_query_busy_total", "429 `too_busy`"),
+    Bound("a question to ClickHouse", f"{_set(Query, 'query_seconds')} s", "QUERY_SECONDS", "", "400 `query_too_large`"),
+    Bound(
+        "pages asked of ClickHouse at a time",
+        str(_set(Query, "query_page_threads")),
+        "QUERY_PAGE_THREADS",
+        "rapport_query_busy_total",
+        "they wait",
+    ),
+    Bound(
+        "time series asked of ClickHouse at a time",
+        str(_set(Query, "query_series_threads")),
+        "QUERY_SERIES_THREADS",
+        "rapport_query_busy_total",
+        "they wait",
+    ),
+    Bound(
+        "what waits for ClickHouse or Kafka, of each kind",
+        str(_set(Query, "query_waiting")),
+        "QUERY_WAITING",
+        "rapport_query_busy_total",
+        "429 `too_busy`",
+    ),
     Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_query_busy_total", "429 `too_busy`"),
     Bound("a look at a store for readiness and status", f"{GLANCE_SECONDS:g} s", CONSTANT, "", "named as not answering"),
     Bound("ids of a person in one question", f"{MOST_IDS:,}, {IDS_BYTES // 1024} KB", CONSTANT, "", "ClickHouse finds the others"),
@@ -163,6 +321,10 @@ QUERY: Final = (
 )
 DEFINITIONS: Final = (
     Bound("a file; a folder", f"{_mb(MAX_FILE_BYTES)}; {_mb(MAX_FOLDER_BYTES)}, {MAX_FILES:,} files", CONSTANT, "", "refused by name"),
+    Bound("files and folders in the folder", f"{MAX_ENTRIES:,}, {MAX_FOLDERS_DEEP} deep", CONSTANT, "", "refused by name"),
+    Bound("levels that a file may nest", str(MAX_DEPTH), CONSTANT, "", "refused, with file and line"),
+    Bound("values of `in`; a text", f"{MAX_VALUES:,}; {MAX_TEXT} characters", CONSTANT, "", "refused, with file and line"),
+    Bound("tests of a segment", str(MAX_TESTS), CONSTANT, "", "refused, with file and line"),
     Bound("keys, values and list entries of a file", f"{MAX_NODES:,}", CONSTANT, "", "refused, with file and line"),
     Bound("leaves of a segment", str(MAX_LEAVES), CONSTANT, "", "refused, with file and line"),
     Bound("a template; a tag in it", f"{MAX_TEMPLATE_BYTES:,} bytes; {MAX_TAG:,} characters", CONSTANT, "", "refused, with file and line"),

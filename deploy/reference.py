@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "`rapport run`, `rapport up`": "deploy.local.settings:LocalSettings",
     "`python -m deploy.local.topics`": "deploy.local.topics:TopicSettings",
     "`rapport keys`": "deploy.cli.key_commands:KafkaSettings",
+    "`rapport rebuild`": "deploy.cli.rebuild_commands:QuerySettings",
     "`rapport acls`": "deploy.cli.acl_commands:AclSettings",
     "the demo": "deploy.demo.replay:ReplaySettings",
 }

@@ -41,10 +41,11 @@ def create(settings: Settings) -> QueryApp:
     stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space = RedisSpace(settings.redis, settings.redis_seconds)
     asked = asked_history(settings)
-    reads, appends = KafkaReads(settings.kafka, settings.query_waiting), KafkaAppends(settings.kafka)
+    reads, appends = KafkaReads(settings.kafka, settings.query_waiting), KafkaAppends(settings.kafka, settings.query_waiting)
     history, orders = KeptHistory(asked, reads, settings.group_prefix), RebuildTopic(settings.kafka, "rapport-query-rebuilds")
     replays = IngestReplays(settings.ingest_url, settings.internal_token)
-    access, sealer = KeyAccess(stores[KeyKind.QUERY]), Sealer(settings.cursor_secret.get_secret_value().encode())
+    access = KeyAccess(stores[KeyKind.QUERY], waiting=settings.query_waiting)
+    sealer = Sealer(settings.cursor_secret.get_secret_value().encode())
     people, answered, region = People(space), Answered(), settings.phone_region
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     live = (space, people, history, reads, appends, replays)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from services.query.adapters.pools import WAITING
 from shared.adapters.environment import LogLevel, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
@@ -38,7 +39,10 @@ class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     query_page_threads: int = Field(4, ge=1, le=64, description="so many pages and lists are asked of ClickHouse at a time")
     query_series_threads: int = Field(2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time")
     query_waiting: int = Field(
-        16, ge=0, le=10_000, description="so many more wait for a thread, of each kind of question; beyond these: 429"
+        WAITING,
+        ge=0,
+        le=10_000,
+        description="so many more wait for a thread, of each kind of question to ClickHouse or Kafka; beyond these: 429",
     )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="SIGTERM: requests under way get so long")
 

@@ -24,6 +24,8 @@ from shared.runtime.stage import Output, ReadRecord, Record
 
 CALL_TIMEOUT_S: Final = 10.0
 READ_PAGE: Final = 2000
+QUEUED_KILOBYTES: Final = 64 * 1024
+"""What waits in one process for Kafka at most; beyond it slots wait."""
 READER_IDLE_S: Final = 10.0
 """A reader that nobody asks for so long gives its connections and buffers back: more than the pauses within a takeover."""
 _log = structlog.get_logger("kafka")
@@ -44,7 +46,7 @@ class Publisher:
                 "linger.ms": 5,  # slots that were given chunks together share requests: each costs the broker as much as ten records
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": 200_000,
-                "queue.buffering.max.kbytes": 64 * 1024,
+                "queue.buffering.max.kbytes": QUEUED_KILOBYTES,
                 "error_cb": self._on_error,
                 "log_level": 2,
             }

@@ -4,12 +4,14 @@ import ast
 import re
 
 import pytest
+from pydantic_settings import BaseSettings
 
 from deploy.bounds import BOUNDS
 from deploy.local.settings import PROJECT
-from deploy.reference import PATH, SERVICES, build, metrics, settings
+from deploy.reference import CONNECTIONS, PATH, SERVICES, build, metrics, settings
 from shared.contracts.metrics import Metric, MetricKind
 from shared.contracts.topics import TOPICS
+from tests.architecture.settings_found import settings_found
 from tests.architecture.sources import python_files
 from tests.metric_tables import all_metrics
 
@@ -24,6 +26,19 @@ def test_the_reference_is_what_the_code_says() -> None:
 def test_the_reference_covers_every_service() -> None:
     found = {path.parent.name for path in (PROJECT / "services").glob("*/main.py")}
     assert found == set(SERVICES)
+
+
+@pytest.mark.parametrize("model", settings_found(), ids=lambda model: f"{model.__module__}.{model.__name__}")
+def test_whatever_reads_the_environment_stands_in_the_reference(model: type[BaseSettings]) -> None:
+    told = set(re.findall(r"^\| `(RAPPORT_[A-Z_]+)` \|", PATH.read_text(), re.MULTILINE))
+    assert {f"RAPPORT_{name.upper()}" for name in model.model_fields} - told == set()
+
+
+def test_a_command_that_reads_the_environment_has_a_table_of_its_own() -> None:
+    """The classes that others build on have none: who reads them has."""
+    known = {*settings().values(), *CONNECTIONS.values()}
+    built_on = {base for model in settings_found() for base in model.__mro__[1:]}
+    assert [model for model in settings_found() if model not in known and model not in built_on] == []
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -8,7 +8,7 @@ import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from services.query.adapters.pools import Pool
+from services.query.adapters.pools import WAITING, Pool
 from services.query.domain.questions import Load, Question, ping
 from services.query.domain.reasons import Busy, HistoryAway, HistoryTooMuch
 from shared.adapters.store_settings import Address
@@ -23,7 +23,6 @@ BUSY: Final = frozenset({202, 209, 210, 242, 999})
 """Too many queries, network, read-only, Keeper."""
 
 THREADS: Final = {Load.PAGE: 4, Load.SERIES: 2, Load.STATUS: 2}
-WAITING: Final = 16
 
 
 def _tls(where: Address) -> dict[str, Any]:

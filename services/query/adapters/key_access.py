@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from services.query.adapters.pools import Pool
+from services.query.adapters.pools import WAITING, Pool
 from services.query.domain.access import Access, access
 from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
 from shared.contracts.control import KeyChanged, key_hash
 
 CONFIRM_SECONDS: Final = 0.8
 THREADS: Final = 2
-WAITING: Final = 16
 UNKNOWN_FOR_SECONDS: Final = 1.0
 REMEMBERED: Final = 4096
 
@@ -35,12 +34,12 @@ class KeyStore(Protocol):
 class KeyAccess:
     """Looks query keys up in memory; `now_ms` tells the wall clock, by which keys expire."""
 
-    def __init__(self, store: KeyStore, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+    def __init__(self, store: KeyStore, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000, waiting: int = WAITING) -> None:
         self._store = store
         self._now_ms = now_ms
         self._unknown: dict[str, float] = {}
         self._confirming: asyncio.Task[bool] | None = None
-        self._pool = Pool("kafka_keys", "Kafka", THREADS, WAITING)
+        self._pool = Pool("kafka_keys", "Kafka", THREADS, waiting)
 
     async def access(self, secret: str) -> Access:
         """What the key may do. Raises Refused: 401 if it is certainly not good, 503 if that is not certain."""

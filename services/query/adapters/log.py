@@ -10,7 +10,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from services.query.adapters.pools import Pool
+from services.query.adapters.pools import WAITING, Pool
 from services.query.domain.reasons import LogAway
 from services.query.domain.replaying import Append
 from shared.adapters.kafka_clients import KafkaConnection
@@ -21,7 +21,6 @@ ACKNOWLEDGED_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
 OFFSET_THREADS: Final = 4
 APPEND_THREADS: Final = 2
-WAITING: Final = 16
 PAGE_BYTES: Final = 64 * 1024 * 1024
 """More than this is not held for one page."""
 
@@ -173,8 +172,8 @@ class KafkaReads:
 class KafkaAppends:
     """An idempotent producer for records that are few and must be in the log when the call returns."""
 
-    def __init__(self, kafka: KafkaConnection) -> None:
-        self._pool = Pool("kafka_appends", "Kafka", APPEND_THREADS, WAITING)
+    def __init__(self, kafka: KafkaConnection, waiting: int = WAITING) -> None:
+        self._pool = Pool("kafka_appends", "Kafka", APPEND_THREADS, waiting)
         self._producer = kafka.producer(
             {
                 "client.id": "rapport-query",

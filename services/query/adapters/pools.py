@@ -17,6 +17,8 @@ T = TypeVar("T")
 
 GLANCE_SECONDS: Final = 0.8
 """So long a readiness check or the status waits for a store; with what else they do it stays below a second."""
+WAITING: Final = 16
+"""So many calls of each kind wait for a thread, unless chosen otherwise."""
 
 
 class Pool:

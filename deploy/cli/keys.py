@@ -177,7 +177,7 @@ def _read_to_end(consumer: Consumer, deadline: float) -> list[Message]:
         if message is None:
             if time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            # compaction can leave nothing before the end: the consumer's own position tells
+            # marks of transactions can stand before the end, which no poll gives: the consumer's own position tells
             position = max(position, consumer.position([whole])[0].offset)
             continue
         if error := message.error():

@@ -89,13 +89,16 @@ def test_the_rules_take_the_number_of_slots_from_the_workers() -> None:
     assert unowned["expr"].endswith("< scalar(max(rapport_partitions))")
 
 
-def test_every_service_is_scraped_under_compose() -> None:
+def test_every_service_is_scraped_under_compose_and_missed_by_name() -> None:
     jobs = {job["job_name"]: job for job in yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]}
-    assert {target["labels"]["service"] for target in jobs["rapport"]["static_configs"]} == set(USUAL) - {
-        "kafka",
-        "redis",
-        "clickhouse",
-        "smtp",
-        "prometheus",
-        "ingest-health",
-    }
+    services = set(USUAL) - {"kafka", "redis", "clickhouse", "smtp", "prometheus", "ingest-health"}
+    found = {name: by["port"] for by in jobs["rapport"]["dns_sd_configs"] for name in by["names"]}
+    composed = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    assert found == {name: _metrics_port(name, composed[name]["environment"]) for name in services}
+    down = next(rule for rule in alerts() if rule["alert"] == "RapportProcessDown")
+    assert set(re.findall(r'absent\(up\{job="rapport",service="(\w+)"\}\)', down["expr"])) == services
+
+
+def _metrics_port(service: str, environment: dict[str, str]) -> int:
+    """Of a service under compose: query has one port for all, the others one for inside."""
+    return int(environment["RAPPORT_PORT" if service == "query" else "RAPPORT_HEALTH_PORT"])

@@ -1,6 +1,7 @@
 """A commit's ranges and causes in a third of their text's bytes: numbers of seven bits a byte, written in base 85.
 
-Used where the text would be longer than the broker takes (some 80 partitions). A partition is written as the step from the one before it.
+Used where the text would be longer than the broker takes (from 60 to 100 partitions on, by how long their offsets are). A partition is
+written as the step from the one before it.
 """
 
 import base64

@@ -90,6 +90,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     `upto`: the ledger's offset from which a reader goes on. `live`: day of expiry -> how many ids all checkpoints since `since` hold; days
     that are not named are forgotten. A reader that finds other numbers believes none of them.
+    `begun`: day of expiry -> number of the checkpoint with which its ids begin; what earlier ones say of that day was forgotten since.
     `standing`: as the header of that name.
     """
 
@@ -101,6 +102,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     live: dict[int, int]
     passed: Passed
     standing: bytes = b""
+    begun: dict[int, int] = {}
     version: int = CHECKPOINT_VERSION
 
 

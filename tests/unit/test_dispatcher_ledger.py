@@ -156,6 +156,27 @@ def test_a_checkpoint_of_a_newer_release_is_not_believed() -> None:
     assert resume(newer, [newer]).whole is False
 
 
+def test_a_day_that_was_forgotten_and_comes_again_is_read_from_the_checkpoints_that_speak_of_it() -> None:
+    """After an outage of days, messages that expired in it end on a day whose ids have been saved and forgotten."""
+    ledger, found = Ledger(), []
+    for first in (0, 10, 20):
+        for number in range(first, first + 10):
+            ledger.apply(end(number))
+        found.append(ledger.checkpoint(NOW, first + 10))
+        assert ledger.forget(NOW + 9 * DAY_MS, settled_to=first + 10) == 10
+    ledger.apply(end(30))
+    found.append(ledger.checkpoint(NOW, 31))
+    resumed = resume(found[-1], found)
+    assert (resumed.whole, resumed.upto, len(resumed.ledger)) == (True, 31, 1)
+    assert resumed.ledger.is_settled(end(30).dispatch_id)
+    assert not resumed.ledger.is_settled(end(20).dispatch_id)
+    assert resumed.ledger.forget(NOW + 9 * DAY_MS, settled_to=31) == 1
+    resumed.ledger.apply(end(31))
+    found.append(resumed.ledger.checkpoint(NOW, 32))
+    again = resume(found[-1], found)
+    assert (again.whole, len(again.ledger)) == (True, 1)
+
+
 def test_ids_that_only_together_look_like_another_are_told_apart() -> None:
     ids = PackedIds()
     first, second = bytes(range(16)), bytes(range(16, 32))
@@ -177,6 +198,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.checkpoints: list[Checkpoint] = []
         self.requests: list[LedgerEntry] = []
         self.model: dict[str, LedgerEntry] = {}
+        self.lost = False
         self.ledger = Ledger()
 
     def record(self, entry: LedgerEntry) -> None:
@@ -191,7 +213,7 @@ class LedgerMachine(RuleBasedStateMachine):
         unsettled = (n for n, entry in enumerate(ended) if entry is None or entry.status in (MessageStatus.CLAIMED, MessageStatus.SENDING))
         return next(unsettled, len(self.requests))
 
-    @rule(days=st.integers(0, 31), lane=st.integers(0, 1), status=st.sampled_from([None, *MessageStatus]))
+    @rule(days=st.sampled_from([0, 0, 1, 31]), lane=st.integers(0, 1), status=st.sampled_from([None, *MessageStatus]))
     def ask(self, days: int, lane: int, status: MessageStatus | None) -> None:
         """A request comes, and reaches a state; None: nothing is recorded yet."""
         number = len(self.requests)
@@ -226,6 +248,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         resumed = resume(self.checkpoints[-1] if self.checkpoints else None, self.checkpoints)
+        assert resumed.whole or self.lost, "the whole log would be read for nothing"
         for entry in self.log[resumed.upto :]:
             resumed.ledger.apply(entry)
         self.ledger = resumed.ledger
@@ -233,6 +256,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.checkpoints)
     @rule(data=st.data())
     def lose_a_checkpoint_and_crash(self, data: st.DataObject) -> None:
+        self.lost = True
         del self.checkpoints[data.draw(st.integers(0, len(self.checkpoints) - 1))]
         self.crash()
 

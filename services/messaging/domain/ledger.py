@@ -24,7 +24,7 @@ class Ledger:
     """
 
     def __init__(self, base: Checkpoint | None = None) -> None:
-        self._settled = Settled(base.live if base else None)
+        self._settled = Settled(base.number, base.live, base.begun) if base else Settled()
         self._open: dict[str, LedgerEntry] = {}
         self._mark = Watermark(base.passed if base else None)
         self._number, self._since = (base.number, base.since) if base else (0, 1)
@@ -33,7 +33,7 @@ class Ledger:
     def load(self, checkpoint: Checkpoint) -> None:
         """Take in what one checkpoint of the chain holds, in any order, each once."""
         if checkpoint.number >= self._since:
-            self._settled.load(checkpoint.new)
+            self._settled.load(checkpoint.number, checkpoint.new)
 
     def is_whole(self) -> bool:
         """Whether all that the last checkpoint speaks of was loaded."""
@@ -44,6 +44,7 @@ class Ledger:
         anew = Ledger()
         anew._mark = Watermark(self._mark.save())
         anew._number, anew._since = self._number, self._number + 1
+        anew._settled = Settled(self._number)
         return anew
 
     def apply(self, entry: LedgerEntry) -> None:
@@ -94,6 +95,7 @@ class Ledger:
             new=new,
             live=self._settled.saved(),
             passed=self._mark.save(),
+            begun=self._settled.begun(),
         )
         return self._base
 

@@ -12,9 +12,11 @@ REMEMBERED_DAYS: Final = 1
 
 
 class _Bucket:
-    __slots__ = ("ids", "last", "unsaved")
+    __slots__ = ("begun", "ids", "last", "unsaved")
 
-    def __init__(self, expected: int = 0) -> None:
+    def __init__(self, begun: int, expected: int = 0) -> None:
+        """`begun`: number of the first checkpoint that may hold its ids."""
+        self.begun = begun
         self.ids = PackedIds(expected)
         self.last = -1
         self.unsaved = bytearray()
@@ -30,10 +32,14 @@ def day_of(expires_at: int) -> int:
 
 
 class Settled:
-    """`expected`: day -> how many ids a checkpoint says that it holds; `loaded` brings them in."""
+    """`number`: of the last checkpoint. `expected`: day -> how many ids it says that there are; `load` brings them in. `begun`: day -> the
+    checkpoint with which they begin, if it is none of the first.
+    """
 
-    def __init__(self, expected: Mapping[int, int] | None = None) -> None:
-        self._buckets = {day: _Bucket(count) for day, count in (expected or {}).items()}
+    def __init__(self, number: int = 0, expected: Mapping[int, int] | None = None, begun: Mapping[int, int] | None = None) -> None:
+        begun = begun or {}
+        self._buckets = {day: _Bucket(begun.get(day, 0), count) for day, count in (expected or {}).items()}
+        self._number = number
         self.unsaved = 0
 
     def __len__(self) -> int:
@@ -48,7 +54,7 @@ class Settled:
         """`position`: offset of the request. An id that is there already changes nothing."""
         bucket = self._buckets.get(day)
         if bucket is None:
-            bucket = self._buckets[day] = _Bucket()
+            bucket = self._buckets[day] = _Bucket(self._number + 1)  # ids of the day that were saved before it were forgotten
         bucket.last = max(bucket.last, position)
         if bucket.ids.add(one):
             bucket.unsaved += one
@@ -74,7 +80,8 @@ class Settled:
         return before - len(self)
 
     def save(self, most: int) -> list[SavedIds]:
-        """At most `most` ids that no checkpoint holds yet; from now on they count as saved."""
+        """For the next checkpoint: at most `most` ids that none holds yet; from now on they count as saved."""
+        self._number += 1
         found: list[SavedIds] = []
         left = most * ID_BYTES
         for day, bucket in sorted(self._buckets.items()):
@@ -90,10 +97,14 @@ class Settled:
         """Day -> how many ids all checkpoints together hold; days that are forgotten are not named."""
         return {day: bucket.saved for day, bucket in self._buckets.items() if bucket.saved}
 
-    def load(self, parts: Iterable[SavedIds]) -> None:
-        """Take in what a checkpoint holds, for days that are still remembered."""
+    def begun(self) -> dict[int, int]:
+        """Day -> number of the checkpoint with which its ids begin, of the days that `saved` names."""
+        return {day: bucket.begun for day, bucket in self._buckets.items() if bucket.saved}
+
+    def load(self, number: int, parts: Iterable[SavedIds]) -> None:
+        """Take in what checkpoint `number` holds, for days that are still remembered."""
         for part in parts:
             bucket = self._buckets.get(part.day)
-            if bucket is not None:
+            if bucket is not None and number >= bucket.begun:
                 bucket.ids.extend(part.ids)
                 bucket.last = max(bucket.last, part.last)

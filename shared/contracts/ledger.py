@@ -13,7 +13,7 @@ from shared.contracts.changes import MessageStatus
 OPEN: Final = frozenset({MessageStatus.CLAIMED, MessageStatus.SENDING})
 """States from which a message goes on; the others are final."""
 COUNTED: Final = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.SENDING})
-"""States that take a place under a cap."""
+"""States that take a place under a cap, beside CLAIMED of a message that has taken one."""
 LONGEST_EXPIRY_MS: Final = 31 * 24 * 3600 * 1000
 """No message is sent later than so long after it was asked for."""
 LEDGER_MS: Final = 65 * 24 * 3600 * 1000
@@ -33,7 +33,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """The last state of one message. `at`: when it was reached, epoch ms. `attempts`: calls of the provider that were begun.
 
     `position`: offset of the request in message.requested; `cause`: its cause header. `profile_id`: the person at the time (a merge may
-    have come since). `expires_at`: the request's, epoch ms; entries of earlier releases have none.
+    have come since). `expires_at`: the request's, epoch ms. `claimed_at`: when it was let go by the caps, epoch ms: from then on it counts under
+    them; None: it has taken no place. Entries of earlier releases have neither.
     """
 
     dispatch_id: str
@@ -53,6 +54,14 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     provider_message_id: str | None = None
     expires_at: int | None = None
     cause: str | None = None
+    claimed_at: int | None = None
+
+    @property
+    def counts_from(self) -> int | None:
+        """Epoch ms from which the message counts under caps; None: it does not."""
+        if self.status in COUNTED:
+            return self.at if self.claimed_at is None else self.claimed_at
+        return self.claimed_at if self.status is MessageStatus.CLAIMED else None
 
     @property
     def useful_until(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterable
 from typing import cast
 
+import msgspec
 import pytest
 import redis.asyncio as redis
 
@@ -24,7 +25,8 @@ from shared.runtime.envelope import OTHERS, Entry, close_entry
 from shared.runtime.ports import StoreAway
 
 pytestmark = pytest.mark.real
-HOUR = 3600 * 1000
+MINUTE = 60 * 1000
+HOUR = 60 * MINUTE
 NOW = 1_700_000_000_000
 
 
@@ -134,6 +136,38 @@ async def test_a_place_once_taken_is_granted_again_and_can_be_given_back(client:
     await caps.release([claim(1, 0)])
     await client.script_flush()
     assert await caps.claim([claim(2, NOW, 1)]) == [True]
+
+
+async def test_a_message_counts_from_when_it_is_sent_and_not_from_when_it_first_asked(client: redis.Redis) -> None:
+    """It was put off by its provider for 50 minutes, and then sent."""
+    caps = await caps_of(client)
+    assert await caps.claim([claim(1, NOW, 1)]) == [True]
+    assert await caps.claim([claim(1, NOW + 50 * MINUTE, 1)]) == [True]
+    assert await caps.claim([claim(2, NOW + 70 * MINUTE, 1)]) == [False]
+    assert await caps.claim([claim(2, NOW + 110 * MINUTE, 1)]) == [True]
+
+
+async def test_who_was_put_off_for_longer_than_the_window_finds_the_place_of_who_came_meanwhile(client: redis.Redis) -> None:
+    caps = await caps_of(client)
+    assert await caps.claim([claim(1, NOW, 1), claim(2, NOW + 61 * MINUTE, 1)]) == [True, True]
+    assert await caps.claim([claim(1, NOW + 62 * MINUTE, 1)]) == [False], "two in one minute"
+    assert await client.zrange(cap_key("u:1", "marketing"), 0, -1) == [bytes.fromhex(sent(2).dispatch_id)], "it ends, so its place is free"
+
+
+async def test_places_that_are_put_back_are_those_that_were_taken(client: redis.Redis) -> None:
+    """Also of a message whose end was recorded hours after it was sent, and of one that waits for another try."""
+    caps = await caps_of(client)
+    assert await caps.claim([claim(number, NOW + number, 0) for number in range(5)]) == [True] * 5
+    await caps.release([claim(4, 0)])
+    before = await client.zrange(cap_key("u:1", "marketing"), 0, -1, withscores=True)
+    states = [MessageStatus.SENDING, MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.CLAIMED, MessageStatus.FAILED]
+    entries = [
+        msgspec.structs.replace(sent(number, status=status), at=NOW + 5 * HOUR, claimed_at=NOW + number)
+        for number, status in enumerate(states)
+    ]
+    await client.flushall()
+    await caps.restore(pages(entries, [sent(9, status=MessageStatus.CLAIMED)]), 9)
+    assert await client.zrange(cap_key("u:1", "marketing"), 0, -1, withscores=True) == before
 
 
 def sent(number: int, profile: str = "u:1", status: MessageStatus = MessageStatus.SENT) -> LedgerEntry:

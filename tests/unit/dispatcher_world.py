@@ -14,6 +14,7 @@ from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Places
 from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page
+from services.messaging.dispatch.queue import Class
 from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.ledger import Ledger, resume
@@ -24,7 +25,7 @@ from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import CHANGE_ENCODER, MessageChanged, MessageRequested
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Consent, Fact, Person
-from shared.contracts.ledger import COUNTED, Checkpoint, LedgerEntry
+from shared.contracts.ledger import Checkpoint, LedgerEntry
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.definitions.folder import read_folder
 from shared.definitions.template import TemplateHead, Templates
@@ -82,6 +83,8 @@ class SharedLedger:
     owner: int = 0
     away: int = 0
     transactions: int = 0
+    before: Callable[[], None] = lambda: None
+    refused: Callable[[], None] = lambda: None
     answered: Callable[[], None] = lambda: None
 
     def folded(self) -> Ledger:
@@ -121,10 +124,12 @@ class FakeLedger:
 
     async def _may_write(self) -> None:
         await asyncio.sleep(0)
+        self.shared.before()
         if self.shared.owner != self.me:
             raise Fenced("another")
         if self.shared.away:
             self.shared.away -= 1
+            self.shared.refused()
             raise LogAway("Kafka is away")
 
     async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
@@ -180,12 +185,19 @@ class FakeRequestLog:
     away: int = 0
     reads: int = 0
 
-    async def read(self, partition: int, start: int) -> Page:
+    async def begins(self, partition: int) -> int:
+        await self._answer()
+        return self.start
+
+    async def _answer(self) -> None:
         await asyncio.sleep(0)
         self.reads += 1
         if self.away:
             self.away -= 1
             raise LogAway("Kafka is away")
+
+    async def read(self, partition: int, start: int, one: Class) -> Page:
+        await self._answer()
         found = [record for record in self.records if record.offset >= max(start, self.start)][: self.page]
         return Page(found, found[-1].offset + 1 if found else len(self.records))
 
@@ -220,8 +232,8 @@ class FakeCaps:
             for entry in page:
                 places = self.places.setdefault((entry.profile_id, entry.message_class), {})
                 places.pop(entry.dispatch_id, None)
-                if entry.status in COUNTED:
-                    places[entry.dispatch_id] = entry.at
+                if entry.counts_from is not None:
+                    places[entry.dispatch_id] = entry.counts_from
         self.left = end
         self.restored.append(end)
 
@@ -237,6 +249,7 @@ class FakeCaps:
         places = self.places.setdefault((one.profile_id, one.message_class), {})
         taken = sum(at > one.at - one.per for key, at in places.items() if key != one.dispatch_id)
         if one.limit and taken >= one.limit:
+            places.pop(one.dispatch_id, None)
             return False
         places[one.dispatch_id] = one.at
         return True

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.messaging.dispatch.lanes import Bounds, Item
 from services.messaging.dispatch.places import Places, Seat
-from services.messaging.dispatch.queue import Class, Queue
+from services.messaging.dispatch.queue import Class, Queue, Reading
 from services.messaging.domain.patience import Breaker, Pace, Patience
 from tests.unit.dispatcher_world import request
 
@@ -59,15 +59,17 @@ class Story:
                 self.taken.append(item)
 
     def _read(self) -> None:
-        reading = self.queue.wanted(self.now)
-        if reading is None:
-            return
+        for one in Class:
+            if (reading := self.queue.wanted(one, self.now)) is not None:
+                self._take_in(reading)
+
+    def _take_in(self, reading: Reading) -> None:
         found = self.log[reading.start : reading.start + PAGE]
         end = reading.start + len(found)
         if reading.offsets is None:
             self.queue.read_on(reading, found, end)
         else:
-            assert self.queue.returned(reading, found, end) == []
+            assert self.queue.returned(reading, found, end) == set()
 
     def check(self) -> None:
         """Whoever starts again at `position` finds a request of each message that is not settled."""

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from services.messaging.dispatch.ports import Known
@@ -104,6 +105,37 @@ async def test_who_slept_while_the_ledger_was_answering_does_not_send_when_the_a
     assert [world.status(n) for n in (1, 2)] == [("sent", None)] * 2
     assert sorted(world.provider.got) == [f"{n:032x}" for n in (1, 2)]
     await world.stop(slot)
+
+
+async def test_nothing_is_sent_by_what_was_looked_up_before_kafka_was_away(world: World) -> None:
+    """Between the look at consent and the record of `sending` an hour passes. Consent is taken back in it."""
+    world.ledger.away = 3
+    withdrawn = Known("u:1", person(consents={"email": Consent(2, "m", "s", False)}))
+
+    def an_hour_later() -> None:
+        world.clock.now += 3600
+        world.people.people["u:1"] = withdrawn
+        world.ledger.refused = lambda: None
+
+    world.ledger.refused = an_hour_later
+    world.ask(request(1, expires_at=NOW + 9 * HOUR), request(2))
+    slot = world.start()
+    await world.settle(slot)
+    await world.stop(slot)
+    assert world.status(1) == ("suppressed", "no_consent")
+    assert world.status(2) == ("expired", "too_late")
+    assert world.provider.got == []
+
+
+async def test_attempts_are_those_of_the_ledger_also_after_the_record_of_one_was_refused(world: World) -> None:
+    world.ask(request(1))
+    world.ledger.before = lambda: setattr(world.ledger, "owner", world.ledger.owner + (world.ledger.transactions == 0))
+    slot = world.start()
+    await world.until(lambda: not slot.ready and world.gate.asked > 0)
+    world.ledger.before = lambda: None
+    await world.settle(slot)
+    await world.stop(slot)
+    assert [entry.attempts for entry in world.ledger.entries] == [1, 1]
 
 
 async def test_two_owners_at_once_never_send_the_same_message_twice(world: World) -> None:
@@ -325,10 +357,11 @@ async def test_a_person_in_the_middle_of_a_merge_is_waited_for(world: World) -> 
 
 
 async def test_a_request_that_cannot_be_read_is_set_aside_and_the_next_one_is_sent(world: World) -> None:
-    world.ask(b"{", request(1), request(2, dispatch_id="not hexadecimal"))
+    deep = b"[" * 5000 + b"]" * 5000
+    world.ask(b"{", request(1), request(2, dispatch_id="not hexadecimal"), request(3, person={"plan": msgspec.Raw(deep)}))
     slot = world.start()
     await world.settle(slot)
     await world.stop(slot)
     assert world.status(1)[0] == "sent"
-    assert [letter.offset for letter in world.ledger.letters] == [0, 2]
+    assert [letter.offset for letter in world.ledger.letters] == [0, 2, 3]
     assert world.ledger.letters[0].value == b"{"

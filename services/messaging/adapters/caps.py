@@ -11,7 +11,7 @@ from redis.exceptions import NoScriptError
 from services.messaging.dispatch.ports import Claim
 from services.messaging.domain.ledger import packed
 from shared.adapters.redis_store import answering
-from shared.contracts.ledger import COUNTED, LedgerEntry
+from shared.contracts.ledger import LedgerEntry
 from shared.contracts.redis_keys import cap_key, meta_key
 from shared.contracts.slots import partition_count, slot
 from shared.definitions.durations import DAY_MS
@@ -80,8 +80,8 @@ class RedisCaps:
                 for entry in page:
                     key = cap_key(entry.profile_id, entry.message_class)
                     pipe.zrem(key, packed(entry.dispatch_id), entry.dispatch_id)
-                    if entry.status in COUNTED:
-                        pipe.zadd(key, {packed(entry.dispatch_id): entry.at})
+                    if (counts_from := entry.counts_from) is not None:
+                        pipe.zadd(key, {packed(entry.dispatch_id): counts_from})
                         pipe.pexpire(key, self._memory)
                 await pipe.execute()
         left = _Left(end, self._memory, secrets.token_hex(4), 0)

@@ -9,6 +9,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from services.messaging.adapters.records import record_of
 from services.messaging.dispatch.ports import Page
+from services.messaging.dispatch.queue import Class
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.runtime.ports import LogAway
@@ -21,18 +22,37 @@ PAGE_BYTES: Final = 1024 * 1024
 
 
 class KafkaRequestLog:
-    """One reader for all slots of the process, in a thread of its own. It belongs to no group and commits nothing."""
+    """A reader for each class, for all slots of the process: what is urgent never waits for pages of a campaign."""
 
     def __init__(self, kafka: KafkaConnection, group: str) -> None:
+        self._readers = {one: _Reader(kafka, f"{group}-again-{one.label}") for one in Class}
+
+    async def read(self, partition: int, start: int, one: Class) -> Page:
+        return await self._readers[one].read(partition, start)
+
+    async def begins(self, partition: int) -> int:
+        return await self._readers[Class.MARKETING].begins(partition)
+
+    async def close(self) -> None:
+        """What is being read is given up."""
+        await asyncio.gather(*(reader.close() for reader in self._readers.values()))
+
+
+class _Reader:
+    """A consumer in a thread of its own. It belongs to no group and commits nothing."""
+
+    def __init__(self, kafka: KafkaConnection, name: str) -> None:
         self._closing = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="request-log")
         self._consumer = kafka.reader(
             {
-                "client.id": f"{group}-again",
+                "client.id": name,
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
                 "fetch.message.max.bytes": PAGE_BYTES,
                 "queued.max.messages.kbytes": 2 * PAGE_BYTES // 1024,
+                "fetch.wait.max.ms": 20,  # each turn to another place waits for the fetch that is under way: half a second by the default
+                "fetch.queue.backoff.ms": 10,  # a page fills the queue: by the default the next place waits a second
                 "reconnect.backoff.max.ms": 500,
                 "log_level": 2,
             }
@@ -40,6 +60,17 @@ class KafkaRequestLog:
 
     async def read(self, partition: int, start: int) -> Page:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read, partition, start)
+
+    async def begins(self, partition: int) -> int:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._begins, partition)
+
+    def _begins(self, partition: int) -> int:
+        try:
+            where = TopicPartition(MESSAGE_REQUESTED, partition)
+            first, _ = self._consumer.get_watermark_offsets(where, timeout=CALL_S, cached=False)
+        except KafkaException as error:
+            raise LogAway(f"cannot see where the requests of slot {partition} begin: {error}") from error
+        return int(first)
 
     def _read(self, partition: int, start: int) -> Page:
         found: list[ReadRecord] = []
@@ -72,7 +103,6 @@ class KafkaRequestLog:
         return Page(found, end)
 
     async def close(self) -> None:
-        """What is being read is given up."""
         self._closing = True
         await asyncio.get_running_loop().run_in_executor(self._thread, self._consumer.close)
         self._thread.shutdown(wait=False)

@@ -45,17 +45,16 @@ class Book:
         self._next_checkpoint = self._clock.steady_s() + pause
         return self.ledger
 
-    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> float:
-        """A moment (steady seconds) after which the slot was this process's for certain. Raises Fenced."""
+    async def record(self, changes: Sequence[Change], failed: Sequence[FailedRecord] = ()) -> None:
+        """Write it down, in one transaction. Raises Fenced."""
         if not changes and not failed:
-            return self._clock.steady_s()
+            return
         async with self._writing:
-            begun = await self._insist(lambda: self._log.record(changes, failed))
+            await self._insist(lambda: self._log.record(changes, failed))
             for change in changes:
                 self.ledger.apply(change.entry)
                 if change.told is not None:
                     self._observer.reached(change.entry.channel, change.entry.status.value, change.entry.reason)
-        return begun
 
     async def put_back_places(self, caps: Caps) -> None:
         """See that Redis has every place under caps that the ledger knows of. Raises StoreAway, LogAway."""
@@ -98,15 +97,10 @@ class Book:
                 await self._insist(lambda: self._log.checkpoint(checkpoint, again))  # noqa: B023 - awaited before the next round
         self._observer.checkpointed(self._partition)
 
-    async def _insist(self, write: Callable[[], Awaitable[None]]) -> float:
-        """However long Kafka is away: what has been sent must not be forgotten. Raises Fenced.
-
-        Answers when (steady seconds) the call that went well began: Kafka took it later than that, so the slot was this process's then.
-        When its answer comes says nothing: who sleeps before it may wake up overtaken.
-        """
+    async def _insist(self, write: Callable[[], Awaitable[None]]) -> None:
+        """However long Kafka is away: what has been sent must not be forgotten. Raises Fenced."""
         delay = FIRST_PAUSE_S
         while True:
-            begun = self._clock.steady_s()
             try:
                 await write()
             except LogAway as away:
@@ -116,4 +110,4 @@ class Book:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_PAUSE_S)
             else:
-                return begun
+                return

@@ -14,6 +14,7 @@ from services.messaging.domain.mail import Sender, compose, masked
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import NotRendered, render
 from shared.contracts.changes import MessageStatus
+from shared.contracts.ledger import LedgerEntry
 from shared.definitions.template import Templates
 
 
@@ -75,7 +76,7 @@ class Desk:
         wanted = [number for number, one in enumerate(made) if isinstance(one, Go)]
         granted = await self.caps.claim([claim(fit[number][0], now_ms) for number in wanted]) if wanted else []
         for number, has_place in zip(wanted, granted, strict=True):
-            fit[number][0].claimed = has_place
+            fit[number][0].claimed_at = now_ms if has_place else None
             if not has_place:
                 made[number] = End(MessageStatus.SUPPRESSED, Reason.CAPPED)
         return made
@@ -112,7 +113,7 @@ def _text(raw: msgspec.Raw | None) -> str | None:
     """A trait that is a text, else None."""
     try:
         return None if raw is None else msgspec.json.decode(raw, type=str)
-    except msgspec.DecodeError:
+    except ValueError:  # msgspec's own, and of bytes that are no UTF-8
         return None
 
 
@@ -120,3 +121,8 @@ def claim(item: Item, now_ms: int) -> Claim:
     """The place under the caps that this message takes."""
     request = item.request
     return Claim(item.profile_id, request.message_class, request.dispatch_id, now_ms, request.cap_messages, request.cap_per)
+
+
+def place_of(entry: LedgerEntry) -> Claim:
+    """The place under the caps that a message has taken, to give it back."""
+    return Claim(entry.profile_id, entry.message_class, entry.dispatch_id, 0, 0, 0)

@@ -3,7 +3,7 @@
 import heapq
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shared.contracts.changes import MessageRequested, MessageStatus
 
@@ -24,7 +24,7 @@ class Bounds:
 class Item:
     """One request in hand. `recorded`: the state and reason that the ledger has of it. `size`: bytes of the request in the log.
 
-    `cause`: what it was made from, as its header names it.
+    `cause`: what it was made from, as its header names it. `claimed_at`: from when it counts under the caps; None: it has no place there.
     """
 
     request: MessageRequested
@@ -34,7 +34,16 @@ class Item:
     cause: str | None = None
     attempts: int = 0
     recorded: tuple[MessageStatus, str | None] | None = None
-    claimed: bool = field(default=False)
+    claimed_at: int | None = None
+
+    @property
+    def may_have_place(self) -> bool:
+        """Entries of earlier releases do not say whether the message has a place under the caps; who was called had one."""
+        return self.claimed_at is not None or self.attempts > 0
+
+    def forget_records(self) -> None:
+        """What was last written of it may not be in the log: the ledger is asked again."""
+        self.recorded, self.attempts, self.claimed_at = None, 0, None
 
 
 class _Hand:

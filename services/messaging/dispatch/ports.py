@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from email.headerregistry import Address
 from typing import Protocol
 
+from services.messaging.dispatch.queue import Class
 from services.messaging.domain.ledger import Ledger
 from services.messaging.domain.outcome import Outcome
 from shared.contracts.changes import MessageChanged
@@ -33,8 +34,11 @@ class Page:
 class RequestLog(Protocol):
     """Requests as they stand in the log."""
 
-    async def read(self, partition: int, start: int) -> Page:
-        """At least one record from offset `start` on, or an `end` beyond it. Raises LogAway."""
+    async def read(self, partition: int, start: int, one: Class) -> Page:
+        """At least one record from offset `start` on, or an `end` beyond it; what one class reads waits for no other. Raises LogAway."""
+
+    async def begins(self, partition: int) -> int:
+        """The first offset that the log still holds. Raises LogAway."""
 
 
 class LedgerLog(Protocol):
@@ -87,8 +91,9 @@ class Caps(Protocol):
         """All entries below offset `end` were claimed before they were recorded."""
 
     async def claim(self, wanted: Sequence["Claim"]) -> list[bool]:
-        """Take a place for each, in order, unless the cap leaves none. A place already taken is granted again.
+        """Take a place for each, in order, unless the cap leaves none; a message has one, and counts from its last claim.
 
+        Who had a place and is not granted it again has it no longer.
         Raises StoreAway also if places are missing: see `missing`.
         """
 

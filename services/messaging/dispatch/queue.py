@@ -50,6 +50,10 @@ class Queue:
         """Messages in hand, under way or put off."""
         return len(self._known)
 
+    def knows(self, dispatch_id: str) -> bool:
+        """Whether this message is in hand, under way or put off."""
+        return dispatch_id in self._known
+
     @property
     def position(self) -> int:
         """-1: nothing has been received."""
@@ -105,13 +109,13 @@ class Queue:
         self._known.discard(item.request.dispatch_id)
         self._lane(item).settled(item.offset)
 
-    def wanted(self, now: float) -> Reading | None:
-        """What is to be read again now, if anything."""
-        for one, lane in self.lanes.items():
-            if due := lane.due(now):
-                return Reading(one, due[0], frozenset(due))
-            if lane.reads_on and lane.unread_from is not None:
-                return Reading(one, lane.unread_from)
+    def wanted(self, one: Class, now: float) -> Reading | None:
+        """What is to be read again for a lane now, if anything."""
+        lane = self.lanes[one]
+        if due := lane.due(now):
+            return Reading(one, due[0], frozenset(due))
+        if lane.reads_on and lane.unread_from is not None:
+            return Reading(one, lane.unread_from)
         return None
 
     def read_on(self, reading: Reading, items: Sequence[Item], end: int) -> int:
@@ -128,22 +132,23 @@ class Queue:
         lane.unread_from = end if end < self._next else None
         return repeated
 
-    def returned(self, reading: Reading, items: Sequence[Item], end: int) -> list[str]:
-        """`items`: all requests from `reading.start` to before `end`. Answers the messages whose request the log does not hold any more."""
+    def returned(self, reading: Reading, items: Sequence[Item], end: int) -> set[int]:
+        """`items`: all requests from `reading.start` to before `end`. Answers the offsets of those that the log does not hold any more; the
+        queue knows nothing more of them.
+        """
         offsets = reading.offsets or frozenset()
         found = [item for item in items if item.offset in offsets]
         gone = {offset for offset in offsets if offset < end} - {item.offset for item in found}
-        lost = self.lanes[reading.lane].returned(found, gone)
-        self._known.difference_update(lost)
-        return lost
+        self._known.difference_update(self.lanes[reading.lane].returned(found, gone))
+        return gone
 
     def ready(self) -> dict[Class, int]:
         """How many of each class can be taken now."""
         return {one: lane.ready for one, lane in self.lanes.items()}
 
-    def next_due(self) -> float | None:
-        """When (steady seconds) the next of those put off has its turn."""
-        return min((lane.next_due for lane in self.lanes.values() if lane.next_due is not None), default=None)
+    def next_due(self, one: Class) -> float | None:
+        """When (steady seconds) the next of a lane's put off has its turn."""
+        return self.lanes[one].next_due
 
     def take(self, most: int) -> list[Item]:
         """The next ones, lane by lane."""

@@ -1,5 +1,7 @@
 """What is written down: the ledger's state for an outcome, what others are told, a request that cannot be read."""
 
+import msgspec
+
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import MessageChanged, MessageStatus
@@ -19,6 +21,18 @@ def state_of(outcome: Outcome) -> tuple[MessageStatus, Reason | None, str | None
             return MessageStatus.UNKNOWN, reason, None
         case Deferred(reason=reason):
             return MessageStatus.CLAIMED, reason, None
+
+
+def crashed(entry: LedgerEntry, now_ms: int) -> LedgerEntry:
+    """The end of a message whose owner died between the record that it is being sent and the record of what came of it."""
+    return msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.CRASHED, at=now_ms)
+
+
+def gone(entry: LedgerEntry, now_ms: int) -> LedgerEntry:
+    """The end of a message that waits, and whose request has left the log."""
+    over = now_ms >= entry.useful_until
+    status, reason = (MessageStatus.EXPIRED, Reason.TOO_LATE) if over else (MessageStatus.FAILED, Reason.REQUEST_GONE)
+    return msgspec.structs.replace(entry, status=status, reason=reason, at=now_ms)
 
 
 def told(entry: LedgerEntry, to_masked: str | None = None) -> MessageChanged:

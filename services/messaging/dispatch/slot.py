@@ -13,15 +13,15 @@ import structlog
 
 from services.messaging.dispatch.book import Book
 from services.messaging.dispatch.calls import Calls, Ended
-from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim
+from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim, place_of
 from services.messaging.dispatch.habits import IDLE_S, LISTED, Habits
 from services.messaging.dispatch.intake import Intake
 from services.messaging.dispatch.lanes import Item
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Grant, Seat
-from services.messaging.dispatch.ports import Change, Clock, Gate, LedgerLog, Observer, RequestLog
+from services.messaging.dispatch.ports import Change, Claim, Clock, Gate, LedgerLog, Observer, RequestLog
 from services.messaging.dispatch.queue import Class, Queue
-from services.messaging.dispatch.records import state_of, told
+from services.messaging.dispatch.records import crashed, gone, state_of, told
 from services.messaging.domain.ledger import Ledger, entry_of
 from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
@@ -115,9 +115,8 @@ class DispatchSlot:
     async def _take_over(self) -> None:
         ledger = await self._book.take_over()
         now = self._clock.wall_ms()
-        lost = [
-            msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.CRASHED, at=now) for entry in ledger.in_sending()
-        ]
+        self._intake.look_soon()
+        lost = [crashed(entry, now) for entry in ledger.in_sending()]
         if lost:
             await self._book.record([Change(entry, told(entry)) for entry in lost])
             _log.error("messages whose outcome nobody knows", slot=self.partition, count=len(lost))
@@ -129,7 +128,7 @@ class DispatchSlot:
         self.ready = False
         self.queue.back(await self._calls.let_through())
         for item in self.queue.waiting():
-            item.recorded = None
+            item.forget_records()
 
     async def _finish(self) -> None:
         try:
@@ -146,8 +145,7 @@ class DispatchSlot:
         if self._intake.letters:
             await self._bury()
         self._intake.read_again()
-        if self._intake.lost:
-            await self._give_up_lost()
+        await self._end_gone()
         await self._book.keep(self.queue.position, self._desk.caps)
         self._observe()
         grant = await self._grant()
@@ -167,15 +165,14 @@ class DispatchSlot:
         await self._book.record([], letters)
         self._intake.buried(letters)  # only now: whoever is fenced here must find them again
 
-    async def _give_up_lost(self) -> None:
-        lost = list(self._intake.lost)
-        entries = [entry for dispatch_id in lost if (entry := self.ledger.of(dispatch_id)) is not None]
+    async def _end_gone(self) -> None:
+        """Messages that wait for a request that does not come again end here: nobody else would end them."""
         now = self._clock.wall_ms()
-        ended = [msgspec.structs.replace(one, status=MessageStatus.EXPIRED, reason=Reason.TOO_LATE, at=now) for one in entries]
-        await self._book.record([Change(entry, told(entry)) for entry in ended])
-        self._intake.lost = self._intake.lost[len(lost) :]
-        self._observer.lost_to_retention(len(lost))
-        _log.error("requests left the log before their messages were settled", slot=self.partition, count=len(lost))
+        if entries := [gone(entry, now) for entry in self._intake.gone(self.ledger)]:
+            await self._book.record([Change(entry, told(entry)) for entry in entries])
+            await self._release([place_of(entry) for entry in entries if entry.claimed_at is not None])
+            _log.error("requests left the log before their messages were settled", slot=self.partition, count=len(entries))
+        self._intake.gone_ended()
 
     async def _grant(self) -> Grant:
         """Places at the provider, once there are some; none if there is something else to do first."""
@@ -198,7 +195,7 @@ class DispatchSlot:
 
     def _until_next(self, now: float, has_ready: bool) -> float:
         """Seconds after which it is worth looking without news."""
-        due = None if self._intake.is_reading else self.queue.next_due()
+        due = self._intake.next_due()
         waits = [IDLE_S] if due is None else [IDLE_S, max(0.0, due - now)]
         if has_ready and (shut := self._outlet.places.wait(now)) > 0:
             waits.append(shut)
@@ -220,11 +217,12 @@ class DispatchSlot:
             raise
         for item in over:
             self.queue.settled(item)
-        await self._release([item for item in over if item.claimed or item.attempts])
+        await self._release([claim(item, 0) for item in over if item.may_have_place])
         return bool(entries)
 
     async def _begin(self, grant: Grant) -> None:
         """Start as many messages as `grant` has places for; what is not used of it stays there."""
+        looked_at = self._clock.steady_s()
         if await self._held_shut():
             grant.give_back(self._clock.steady_s())
             await self._calls.wait(self._habits.gate_pause_s)
@@ -237,7 +235,7 @@ class DispatchSlot:
             self._put_back(batch)
             raise
         self._spare = min(most, 2 * self._spare + 4) if grant else 0
-        await self._carry_out(decisions, grant)
+        await self._carry_out(decisions, grant, looked_at)
 
     def _without_settled(self, batch: list[Item]) -> list[Item]:
         left = []
@@ -261,7 +259,7 @@ class DispatchSlot:
         """What the ledger has of it."""
         known = self.ledger.of(item.request.dispatch_id)
         if known is not None and item.recorded is None:
-            item.attempts, item.recorded = known.attempts, (known.status, known.reason)
+            item.attempts, item.claimed_at, item.recorded = known.attempts, known.claimed_at, (known.status, known.reason)
         return item.recorded
 
     async def _held_shut(self) -> bool:
@@ -292,7 +290,10 @@ class DispatchSlot:
         self.queue.back(left)
         return decided
 
-    async def _carry_out(self, decided: Sequence[tuple[Item, Decision, Class | None]], grant: Grant) -> None:
+    async def _carry_out(self, decided: Sequence[tuple[Item, Decision, Class | None]], grant: Grant, looked_at: float) -> None:
+        """The lease counts from `looked_at`, when gate, consent and caps were asked: Kafka may take its time to record what follows. After
+        that somebody else may have the slot, or the person may have said something else.
+        """
         going: list[tuple[Item, Go, Class]] = []
         waiting: list[tuple[Item, float]] = []
         ended: list[Item] = []
@@ -317,19 +318,19 @@ class DispatchSlot:
                         _log.info("not sent", journey=item.request.journey, reason=reason.value, detail=detail)
         failpoint("dispatcher.before_sending")
         try:
-            owned = await self._book.record(changes)
+            await self._book.record(changes)
         except Fenced:
             self._put_back([item for item, _, _ in decided])
             raise
         failpoint("dispatcher.after_sending")
         for item, go, place in going:
             grant.hand_over(place)
-            self._calls.begin(item, go, place, owned + self._habits.lease_s)
+            self._calls.begin(item, go, place, looked_at + self._habits.lease_s)
         for item, seconds in waiting:
             self._put_off(item, seconds)
         for item in ended:
             self.queue.settled(item)
-        await self._release([item for item in ended if item.claimed or item.attempts])
+        await self._release([claim(item, 0) for item in ended if item.may_have_place])
 
     async def _settle_ended(self) -> None:
         ended = await self._calls.ended(self._habits.gather_s)
@@ -366,22 +367,23 @@ class DispatchSlot:
                     self._put_off(call.item, self._habits.patience.after(call.item.attempts))
                 case _:
                     self.queue.settled(call.item)
-        await self._release([call.item for call in calls if isinstance(call.outcome, Failed)])
+        await self._release([claim(call.item, 0) for call in calls if isinstance(call.outcome, Failed)])
 
     def _put_off(self, item: Item, seconds: float) -> None:
         """For so long, or until its time is over."""
         left = (item.request.expires_at - self._clock.wall_ms()) / 1000
         self.queue.put_off(item, self._clock.steady_s() + max(0.0, min(seconds, left)))
 
-    async def _release(self, items: list[Item]) -> None:
+    async def _release(self, places: list[Claim]) -> None:
         try:
-            if items:
-                await self._desk.caps.release([claim(item, 0) for item in items])
+            if places:
+                await self._desk.caps.release(places)
         except StoreAway as away:  # a place too many is taken until the window has passed
-            _log.warning("places under caps not given back", count=len(items), detail=str(away))
+            _log.warning("places under caps not given back", count=len(places), detail=str(away))
 
     def _entry(self, item: Item, status: MessageStatus, reason: Reason | None, provider_id: str | None = None) -> LedgerEntry:
-        entry = entry_of(item.request, item.offset, status, self._clock.wall_ms(), item.profile_id, item.attempts, item.cause)
+        now = self._clock.wall_ms()
+        entry = entry_of(item.request, item.offset, status, now, item.profile_id, item.attempts, item.cause, item.claimed_at)
         item.recorded = (status, reason)
         called = item.attempts > 0
         return msgspec.structs.replace(
@@ -393,5 +395,5 @@ class DispatchSlot:
 
     def _put_back(self, items: Sequence[Item]) -> None:
         for item in items:
-            item.recorded = None
+            item.forget_records()
         self.queue.back(items)

@@ -148,7 +148,14 @@ def bounded(request: MessageRequested) -> MessageRequested:
 
 
 def entry_of(
-    request: MessageRequested, position: int, status: MessageStatus, at: int, profile_id: str, attempts: int, cause: str | None = None
+    request: MessageRequested,
+    position: int,
+    status: MessageStatus,
+    at: int,
+    profile_id: str,
+    attempts: int,
+    cause: str | None = None,
+    claimed_at: int | None = None,
 ) -> LedgerEntry:
     """An entry of a request that stands at offset `position` and was made by `cause`."""
     return LedgerEntry(
@@ -166,4 +173,5 @@ def entry_of(
         attempts=attempts,
         expires_at=request.expires_at,
         cause=cause,
+        claimed_at=claimed_at,
     )

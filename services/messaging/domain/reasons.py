@@ -14,6 +14,7 @@ class Reason(StrEnum):
     NO_TEMPLATE = "no_template"
     NO_PROVIDER = "no_provider"
     TOO_LATE = "too_late"
+    REQUEST_GONE = "request_gone"
 
     REFUSED = "refused"
 

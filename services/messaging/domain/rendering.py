@@ -74,7 +74,7 @@ def _plain(raw: msgspec.Raw) -> Any:
     """A trait as Liquid may use it; numbers stay exact. None: a value that cannot be read, or with an exponent that is no quantity."""
     try:
         return msgspec.json.Decoder(float_hook=_number).decode(raw)
-    except (msgspec.DecodeError, ArithmeticError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # ValueError: msgspec's own, and of bytes that are no UTF-8
         return None
 
 

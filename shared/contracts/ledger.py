@@ -33,8 +33,8 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     """The last state of one message. `at`: when it was reached, epoch ms. `attempts`: calls of the provider that were begun.
 
     `position`: offset of the request in message.requested; `cause`: its cause header. `profile_id`: the person at the time (a merge may
-    have come since). `expires_at`: the request's, epoch ms. `claimed_at`: when it was let go by the caps, epoch ms: from then on it counts under
-    them; None: it has taken no place. Entries of earlier releases have neither.
+    have come since). `expires_at`: the request's, epoch ms. `claimed_at`: when the caps let it go, epoch ms: from then on
+    it counts under them; None: it has taken no place. Entries of earlier releases have neither.
     """
 
     dispatch_id: str

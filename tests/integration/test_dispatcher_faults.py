@@ -15,6 +15,7 @@ from deploy.local.ports import free_port
 from deploy.local.process import MissingError, Process
 from services.messaging.adapters.ledger_reader import LedgerReader
 from services.messaging.adapters.request_log import KafkaRequestLog
+from services.messaging.dispatch.queue import Class
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.changes import MessageRequested, MessageStatus
 from shared.contracts.slots import partition_count, slot
@@ -228,13 +229,14 @@ async def test_requests_are_read_again_by_their_offset_and_what_the_log_has_lost
     partition = Counter(record.partition() for record in mine).most_common(1)[0][0]
     offsets = [record.offset() for record in mine if record.partition() == partition]
     log = KafkaRequestLog(KafkaConnection(house.bootstrap), "again")
-    whole = await log.read(partition, offsets[0])
+    whole = await log.read(partition, offsets[0], Class.MARKETING)
     assert [record.offset for record in whole.records] == offsets
     assert whole.end == offsets[-1] + 1
-    assert [record.offset for record in (await log.read(partition, offsets[2])).records] == offsets[2:]
+    assert [record.offset for record in (await log.read(partition, offsets[2], Class.TRANSACTIONAL)).records] == offsets[2:]
     admin = AdminClient({"bootstrap.servers": house.bootstrap})
     for future in admin.delete_records([TopicPartition(MESSAGE_REQUESTED, partition, offsets[3])]).values():
         future.result(30)
-    left = await log.read(partition, offsets[0])
+    left = await log.read(partition, offsets[0], Class.MARKETING)
     assert [record.offset for record in left.records] == offsets[3:]
+    assert await log.begins(partition) == offsets[3]
     await log.close()

@@ -55,9 +55,10 @@ soak: $(VENV)/.installed-dev ## 30 minutes of load with kills
 compose-test: $(VENV)/.installed-dev ## docker-compose.yml for real, where there is a Docker engine
 	bash deploy/compose_test.sh
 
-generated: $(VENV)/.installed-dev ## write the dashboard and deploy/REFERENCE.md anew
+generated: $(VENV)/.installed-dev ## write what follows from the code anew: the dashboard, deploy/REFERENCE.md, schemas of definitions
 	$(PY) -m deploy.grafana.dashboard
 	$(PY) -m deploy.reference
+	$(RAPPORT) schema
 
 lock: ## pin requirements and Kafka's jars anew (needs uv)
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements.in -o requirements.txt

@@ -60,6 +60,14 @@ def slot_prefix(stage: str, partition: int) -> str:
     return f"{{{TAGS[stage]}:{partition}}}:"
 
 
+COMMIT: Final = "seq"
+"""Field of a slot's meta: the number of its last commit."""
+LIFE: Final = "lf"
+"""Field of a slot's meta: when it last began anew."""
+REBUILDING: Final = "rb"
+"""Field of a slot's meta: `0` once the slot has passed the end that it noted when it was taken over, `1` until then."""
+
+
 def meta_key(stage: str, partition: int) -> str:
     return slot_prefix(stage, partition) + "m"
 

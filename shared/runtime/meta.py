@@ -25,6 +25,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from shared.contracts import redis_keys
 from shared.contracts.slots import partition_count
 from shared.runtime.replayed import Replayed
 
@@ -57,9 +58,9 @@ class Meta:
         for name, value in fields.items():
             kind, _, rest = name.partition("|")
             match kind:
-                case "seq":
+                case redis_keys.COMMIT:
                     meta.seq = int(value)
-                case "lf":
+                case redis_keys.LIFE:
                     meta.life = int(value)
                 case "f":
                     meta.fences[rest] = int(value)
@@ -84,7 +85,7 @@ class Meta:
                     meta.written = int(value)
                 case "g":
                     meta.generation = int(value)
-                case "rb":
+                case redis_keys.REBUILDING:
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
                     pass
@@ -95,15 +96,15 @@ class Meta:
     def changed(self) -> dict[str, str]:
         """Fields to write so that the stored meta becomes this one; remembers them as stored. It is called with each commit."""
         old = self.stored or _NOTHING
-        fields = {"seq": str(self.seq)}
+        fields = {redis_keys.COMMIT: str(self.seq)}
         if self.fired != old.fired or self.stored is None:
             fields["t"] = f"{self.fired[0]}|{self.fired[1]}"
         if self.rebuilding != old.rebuilding or self.stored is None:
-            fields["rb"] = "1" if self.rebuilding else "0"
+            fields[redis_keys.REBUILDING] = "1" if self.rebuilding else "0"
         if self.written != old.written:
             fields["v"] = str(self.written)
         if self.life != old.life:
-            fields["lf"] = str(self.life)
+            fields[redis_keys.LIFE] = str(self.life)
         if self.on != old.on or self.stored is None:
             fields["on"] = self.on
         fields.update((f"f|{topic}", str(offset)) for topic, offset in _moved(self.fences, old.fences))

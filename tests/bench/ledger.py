@@ -4,6 +4,7 @@ A month of ten million messages, each with the longest expiry, in eight slots: 1
 as many that have expired and still stand in the log, and a tail of what was recorded since the last checkpoint.
 """
 
+import argparse
 import os
 import sys
 import tempfile
@@ -82,6 +83,13 @@ def resident() -> int:
 
 
 def main() -> int:
+    """The command."""
+    told = argparse.ArgumentParser(prog="python -m tests.bench.ledger", description="how long the dispatcher takes to take a slot over")
+    told.add_argument("--slots", type=int, default=SLOTS, help=f"how often it is taken over, {SLOTS} unless said otherwise")
+    return measure(told.parse_args().slots)
+
+
+def measure(slots: int) -> int:
     """Print the figures; code 1 if a checkpoint was not believed or more was read than checkpoints and tail."""
     say = Console(highlight=False, width=160).print
     now = time.time_ns() // 1_000_000
@@ -94,7 +102,7 @@ def main() -> int:
         write(kafka, now)
         kept: list[ReadLedger] = []
         before = resident()
-        for _ in range(SLOTS):
+        for _ in range(slots):
             began, used = time.monotonic(), time.process_time()
             with closing(LedgerReader(kafka, "bench", 0)) as reader:
                 kept.append(reader.read())

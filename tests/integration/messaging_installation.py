@@ -21,13 +21,13 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings, ensure
-from services.messaging.adapters.gate import COMMIT, LIFE, REBUILDING, UPSTREAM
+from services.messaging.adapters.gate import UPSTREAM
 from services.messaging.domain.ledger import entry_of
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_CHANGED_DECODER, MessageChanged, MessageRequested, MessageStatus
 from shared.contracts.headers import CAUSE, Cause, header
 from shared.contracts.journey_blob import Consent, Fact, Person, encode_person
 from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, LEDGER_ENCODER, OPEN, LedgerEntry
-from shared.contracts.redis_keys import meta_key, state_key
+from shared.contracts.redis_keys import COMMIT, LIFE, REBUILDING, meta_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, EVENT_RESOLVED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry

@@ -5,16 +5,10 @@ import structlog
 
 from services.messaging.domain.standing import Standing
 from shared.adapters.redis_store import answering
-from shared.contracts.redis_keys import meta_key
+from shared.contracts.redis_keys import COMMIT, LIFE, REBUILDING, meta_key
 from shared.contracts.slots import partition_count
 
 UPSTREAM = ("resolver", "segmentation", "journeys")
-REBUILDING = "rb"
-"""Field of a slot's meta (shared/runtime/meta.py): `0` once the slot has passed the end that it noted when it was taken over."""
-COMMIT = "seq"
-LIFE = "lf"
-
-
 _log = structlog.get_logger("dispatcher")
 
 

@@ -7,7 +7,7 @@ and any order of merges, ends in the same. The set has bounds (`bounded`), which
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
@@ -113,6 +113,8 @@ def _run(entry: Entry, now: int, asked: list[Asked]) -> Entry:
                 asked.append(Asked(entry, send, due))
             case WaitStep(ms=ms):
                 due += ms
+            case other:
+                assert_never(other)
         done, steps = done + 1, steps[1:]
     return msgspec.structs.replace(entry, done=done, due=due, steps=steps)
 

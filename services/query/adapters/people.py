@@ -15,7 +15,7 @@ from shared.adapters.forwards import Forwards
 from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
-from shared.contracts.redis_keys import index_key, meta_key, side_key, state_key
+from shared.contracts.redis_keys import REBUILDING, index_key, meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.runtime.absorbed import index_of
 from shared.runtime.envelope import GONE, OTHERS, Entry, open_entry, peek
@@ -132,11 +132,11 @@ async def recent(space: KeySpace, profile_id: str) -> list[tuple[int, RecentEven
 
 async def rebuilding(space: KeySpace, stage: str, partition: int) -> bool:
     """Whether the slot has yet to pass the end of its log as noted at its takeover. Raises LiveAway."""
-    (flag,) = await space.fields(meta_key(stage, partition), ["rb"])
+    (flag,) = await space.fields(meta_key(stage, partition), [REBUILDING])
     return flag == b"1"
 
 
 async def any_rebuilding(space: KeySpace, stage: str) -> bool:
     """Whether any slot of the stage is rebuilding. Raises LiveAway."""
     metas = await space.hashes([meta_key(stage, partition) for partition in range(partition_count())])
-    return any(meta.get("rb") == "1" for meta in metas)
+    return any(meta.get(REBUILDING) == "1" for meta in metas)

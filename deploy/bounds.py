@@ -16,6 +16,7 @@ from services.profile.domain.bounded import MAX_IDS, MAX_NAMES
 from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
 from services.profile.domain.node import MAX_ASKED
+from services.profile.sweep import ASKED_A_SECOND
 from services.query.adapters.http.envelope import MAX_BODY
 from services.query.adapters.http.failures import MAX_REPLAYS
 from services.query.adapters.http.rebuilds import MOST_LISTED
@@ -211,6 +212,14 @@ PEOPLE: Final = (
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
     Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
+    Bound(
+        "days for which an anonymous person who does not come back is kept in Redis",
+        "400",
+        "ANONYMOUS_DAYS",
+        "rapport_stage_expired_total",
+        "gone from Redis, kept in ClickHouse",
+    ),
+    Bound("anonymous people asked for by the sweep", f"{ASKED_A_SECOND} a second of each process", CONSTANT, "", "they wait"),
     Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "rapport_stage_ignored_numbers_total", "counts as absent"),
     Bound(
         "the sum of a bucket",

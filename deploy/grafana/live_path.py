@@ -184,13 +184,14 @@ STAGES: Final = Row(
             ),
         ),
         Chart(
-            "Repeated, late, absorbed",
+            "Repeated, late, absorbed, expired",
             "cps",
-            "What the fence and merges did: records dropped as seen, forwarded to the winner of a merge, blobs folded in.",
+            "Records dropped as seen, forwarded to the winner of a merge, blobs folded in; anonymous people forgotten who never came back.",
             (
                 Query(f"sum by (stage) (rate(rapport_stage_repeated_total[{RANGE}]))", "{{stage}} repeated"),
                 Query(f"sum by (stage) (rate(rapport_stage_late_total[{RANGE}]))", "{{stage}} late"),
                 Query(f"sum by (stage) (rate(rapport_stage_absorbed_total[{RANGE}]))", "{{stage}} absorbed"),
+                Query(f"sum by (stage) (rate(rapport_stage_expired_total[{RANGE}]))", "{{stage}} expired"),
             ),
         ),
         Chart(

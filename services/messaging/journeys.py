@@ -8,7 +8,8 @@ import msgspec
 from services.messaging.domain import facts, passages
 from services.messaging.domain.passages import Asked, Plan
 from shared.contracts import topics
-from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, MessageRequested, SegmentChanged, Transition
+from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, LeftReason, MessageRequested, SegmentChanged, Transition
+from shared.contracts.identity import Expiry
 from shared.contracts.journey_blob import Entry, Person, decode_person, encode_person
 from shared.runtime.stage import Record, Stage, Step
 
@@ -58,6 +59,8 @@ class Journeys(Stage[Person, Item]):
                 facts.learn(state, item)
             case SegmentChanged(transition=Transition.ENTERED):
                 self._enter(state, item, step)
+            case SegmentChanged(reason=LeftReason.EXPIRED):
+                _end(state, item, step)
             case _:
                 step.unchanged = True
         return state
@@ -66,6 +69,12 @@ class Journeys(Stage[Person, Item]):
         for plan in self._plans.get(change.segment, ()):
             entry = passages.enter(plan, change.profile_id, change.at, change.decided_at + 1)
             _take_in(state, (entry,), step)
+
+    def expire(self, state: Person, expiry: Expiry, step: Step) -> Person:
+        """Passages end without a word; a refusal is kept."""
+        refused = {channel: consent for channel, consent in state.consents.items() if not consent.granted}
+        step.gone = not refused
+        return Person(consents=refused)
 
     def merge(self, winner: Person, loser: Person, step: Step) -> Person:
         facts.merged(winner, loser)
@@ -81,6 +90,14 @@ class Journeys(Stage[Person, Item]):
             # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
             step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(request(state, one, step.key, step.now)))
         return state
+
+
+def _end(person: Person, change: SegmentChanged, step: Step) -> None:
+    """End the passages that a forgotten person had begun: their transitions may be read after the expiry itself."""
+    kept = tuple(one for one in person.entries if (one.profile, one.segment) != (change.profile_id, change.segment))
+    step.unchanged = kept == person.entries
+    person.entries = kept
+    step.gone = person.blank
 
 
 def _take_in(person: Person, entries: Iterable[Entry], step: Step) -> None:

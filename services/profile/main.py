@@ -1,18 +1,23 @@
 """Profile: `python -m services.profile.main`; settings.py says what it reads from the environment."""
 
 import sys
+from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
+from services.profile.adapters.kept_states import RedisKept
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
 from services.profile.settings import Settings
+from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.environment import cannot_start, read_environment
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
+from shared.contracts.topics import DAY_MS
 from shared.definitions.folder import read_folder
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.stage import Stage
-from shared.runtime.worker import run
+from shared.runtime.worker import Inside, Task, run
 
 
 def external_kinds(settings: Settings) -> tuple[str, ...]:
@@ -28,6 +33,17 @@ def stages(settings: Settings) -> list[Stage[Any, Any]]:
     return [made[name] for name in settings.profile_stages]
 
 
+def tasks(settings: Settings) -> list[Task]:
+    """Work beside the stages: the resolver's slots look daily for anonymous people who never came back."""
+    if not settings.anonymous_days or RESOLVER not in settings.profile_stages:
+        return []
+
+    def sweep(inside: Inside) -> Coroutine[Any, Any, None]:
+        return Sweep(partial(inside.slots, RESOLVER), RedisKept(inside.redis), inside.log, settings.anonymous_days * DAY_MS).run()
+
+    return [sweep]
+
+
 def main() -> int:
     """Run until SIGTERM or SIGINT; answers the exit code. 2: settings or definitions cannot be used."""
     settings = read_environment("profile", Settings)
@@ -35,7 +51,7 @@ def main() -> int:
         chosen = stages(settings)
     except DefinitionError as error:
         cannot_start("profile", *error.problems)
-    return run("profile", chosen, settings)
+    return run("profile", chosen, settings, tasks=tasks(settings))
 
 
 if __name__ == "__main__":

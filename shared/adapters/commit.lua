@@ -1,6 +1,6 @@
 -- Applies one chunk's changes to one slot, or nothing (shared/runtime/ports.py, Commit).
--- KEYS: meta, outbox, timers, then states, index keys, side keys, dropped side keys, in the order of ARGV.
--- ARGV: token, seq, outbox, side cap, counts (meta, states, timers, indexes, sides, side drops), then the values.
+-- KEYS: meta, outbox, timers, then states, index keys, side keys, dropped side keys, states that go, in the order of ARGV.
+-- ARGV: token, seq, outbox, side cap, counts (meta, states, timers, indexes, sides, side drops, gone), then the values.
 local owner = redis.call('HGET', KEYS[1], 'token')
 if not owner then return 'gone' end
 if owner ~= ARGV[1] then return 'fenced' end
@@ -12,7 +12,7 @@ if kept then
   if tonumber(at) == seq and tonumber(timers) ~= redis.call('ZCARD', KEYS[3]) then return 'timers are gone' end
 end
 
-local a, k = 11, 4
+local a, k = 12, 4
 local fields = 2 * tonumber(ARGV[5])
 for first = a, a + fields - 1, 1000 do
   redis.call('HSET', KEYS[1], unpack(ARGV, first, math.min(first + 999, a + fields - 1)))
@@ -47,8 +47,9 @@ for _ = 1, tonumber(ARGV[8]) do
 end
 local sides = tonumber(ARGV[9])
 local drops = tonumber(ARGV[10])
-for i = 1, drops do
-  redis.call('DEL', KEYS[k + sides + i - 1])
+local gone = tonumber(ARGV[11])
+for i = 1, drops + gone do
+  redis.call('UNLINK', KEYS[k + sides + i - 1])
 end
 for _ = 1, sides do
   redis.call('ZADD', KEYS[k], ARGV[a], ARGV[a + 1])

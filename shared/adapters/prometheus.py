@@ -67,6 +67,7 @@ class RuntimeMetrics(Observer):
             ("late", "rapport_stage_late_total"),
             ("absorbed", "rapport_stage_absorbed_total"),
             ("unmerged", "rapport_stage_unmerged_total"),
+            ("expired", "rapport_stage_expired_total"),
             ("refused", "rapport_stage_refused_total"),
             ("ignored", "rapport_stage_ignored_numbers_total"),
         ):

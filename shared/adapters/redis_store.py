@@ -117,7 +117,7 @@ class RedisStore:
         prefix = self._prefix
         keys = [self._meta, self._outbox, self._timers]
         values: list[Any] = [commit.token, commit.seq, commit.outbox, commit.side_cap]
-        values += map(len, (commit.meta, commit.states, commit.timers, commit.indexes, commit.sides, commit.side_drops))
+        values += map(len, (commit.meta, commit.states, commit.timers, commit.indexes, commit.sides, commit.side_drops, commit.gone))
         for pair in commit.meta.items():
             values += pair
         keys += [f"{prefix}s:{key}" for key in commit.states]
@@ -131,6 +131,7 @@ class RedisStore:
             keys.append(f"{prefix}x:{key}")
             values += (score, member)
         keys += [f"{prefix}x:{key}" for key in commit.side_drops]
+        keys += [f"{prefix}s:{key}" for key in commit.gone]
         async with answering():
             answer = cast(bytes, await self._call(COMMIT, keys, values))
         _ok(answer, f"make commit {commit.seq}")

@@ -11,6 +11,8 @@ import msgspec
 class ProfileChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The latest summary of one profile, said when it becomes known who somebody is, or that they bought; the greatest `version` holds.
 
+    Of somebody anonymous who was forgotten and came back (identity.py, Expiry) it begins anew, and is the greater one.
+
     Of several changes that are folded together only the last is said, so a reader must not count these records.
 
     `revenue`: ordered less returned, in `currency`, that of most orders; `revenues`: of each, if there are several. `events` and
@@ -38,6 +40,12 @@ class Transition(StrEnum):
     LEFT = "left"
 
 
+class LeftReason(StrEnum):
+    """Why somebody left a segment, if no event or border made it so. `expired`: they never came back, and were forgotten."""
+
+    EXPIRED = "expired"
+
+
 class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A person entered or left a segment.
 
@@ -52,6 +60,7 @@ class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     decided_at: int
     version: int
     by_event: str | None = None
+    reason: LeftReason | None = None
 
 
 class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

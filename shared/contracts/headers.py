@@ -27,6 +27,7 @@ KIND_MERGE: Final = b"merge"
 KIND_CLOCK: Final = b"clock"
 KIND_MOVED: Final = b"moved"
 KIND_LATE: Final = b"late"
+KIND_EXPIRED: Final = b"expired"
 
 
 class Position(NamedTuple):

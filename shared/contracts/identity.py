@@ -1,4 +1,4 @@
-"""What resolver slots say to one another and to the stages behind them (headers.py: kind=link, kind=merge; topics.py)."""
+"""What resolver slots say to one another and to the stages behind them (headers.py: kind=link, kind=merge, kind=expired; topics.py)."""
 
 from enum import StrEnum
 
@@ -34,6 +34,18 @@ class MergeRecord(msgspec.Struct, frozen=True):
     """Epoch milliseconds: log-append time of the record that decided it."""
 
 
+class Expiry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Nobody has come under the typed id `id` for `unseen_ms`, so it is to be forgotten.
+
+    On event.received, keyed by `id`: the question whether that is so (`at` is 0); its resolver slot decides. On event.resolved, keyed by
+    the same id: the answer that it is, said at `at` (epoch ms of log-append time), after all that the slot gave this profile.
+    """
+
+    id: str
+    unseen_ms: int
+    at: int = 0
+
+
 class ConflictRecord(msgspec.Struct, frozen=True):
     """Two known users that something other than an alias calls one person. Never merged; listed for an operator."""
 
@@ -45,4 +57,5 @@ class ConflictRecord(msgspec.Struct, frozen=True):
 
 LINK_DECODER = msgspec.json.Decoder(LinkRequest)
 MERGE_DECODER = msgspec.json.Decoder(MergeRecord)
+EXPIRY_DECODER = msgspec.json.Decoder(Expiry)
 CONFLICT_DECODER = msgspec.json.Decoder(ConflictRecord)

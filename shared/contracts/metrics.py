@@ -48,6 +48,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("stage",),
         "merges that are dead letters: the winner goes on without",
     ),
+    Metric("rapport_stage_expired_total", C, ("stage",), "states forgotten, of anonymous people who never came back"),
     Metric("rapport_stage_refused_total", C, ("stage",), "parts of a person's state left out by its bound; of journeys: passages"),
     Metric(
         "rapport_stage_ignored_numbers_total",

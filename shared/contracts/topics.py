@@ -76,7 +76,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("ingest", "resolver"),
         ("resolver",),
         "typed id the event came under (ids.py)",
-        "ReceivedEvent JSON (events.py); LinkRequest of the resolver itself, header kind=link (identity.py)",
+        "ReceivedEvent JSON (events.py); LinkRequest of the resolver itself, kind=link; Expiry of its sweep, kind=expired (identity.py)",
         config=_LARGE,
         personal=Personal.CLEAR,
     ),
@@ -94,7 +94,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("resolver",),
         ("folder", "segmentation", "journeys", "warehouse"),
         "profile id",
-        "ReceivedEvent JSON, byte for byte as received; kind=merge: MergeRecord; kind=clock: ClockRecord (identity.py, clock.py)",
+        "ReceivedEvent JSON, byte for byte as received; kind=merge: MergeRecord; kind=expired: Expiry; kind=clock: ClockRecord "
+        "(identity.py, clock.py)",
         config=_LARGE,
         personal=Personal.CLEAR,
     ),

@@ -365,7 +365,7 @@ class Applying(Generic[S, R]):
         commit = Commit(self.token, meta.seq, meta.changed(), {}, outbox, side_cap=self.stage.side_cap)
         if batch is not None:
             commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
-            commit.sides, commit.side_drops = batch.step.sides, batch.side_drops
+            commit.sides, commit.side_drops, commit.gone = batch.step.sides, batch.side_drops, batch.gone()
         await self.store.commit(commit)
         self.observer.committed(self.stage.name, len(outbox) + sum(map(len, commit.states.values())), len(outbox), self._cache.taken)
         self._outbox_since = time.monotonic() if outbox else None

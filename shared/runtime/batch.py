@@ -1,65 +1,68 @@
 """Folding: records in, changed states and outputs out. No I/O; a batch is thrown away whole if anything in it goes wrong."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, TypeVar
+from typing import Final, TypeVar
+
+import msgspec
 
 from shared.contracts.clock import decode_clock
 from shared.contracts.failed import FailureReason
-from shared.contracts.headers import CAUSE, KIND, KIND_LATE, KIND_MERGE, KIND_MOVED, MERGED_FROM, ORIGIN, ORIGIN_KIND, REPLAY_OF, Position
-from shared.contracts.identity import MERGE_DECODER
+from shared.contracts.headers import (
+    CAUSE,
+    KIND,
+    KIND_EXPIRED,
+    KIND_LATE,
+    KIND_MERGE,
+    KIND_MOVED,
+    MERGED_FROM,
+    ORIGIN,
+    ORIGIN_KIND,
+    REPLAY_OF,
+    Position,
+)
+from shared.contracts.identity import EXPIRY_DECODER, MERGE_DECODER
 from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
 from shared.runtime.absorbed import NOTHING, Absorbed, Beside
 from shared.runtime.brake import FailedKey, masked
-from shared.runtime.envelope import GONE, Entry, Moved, close_entry, decode_moved, encode_moved
-from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, Unstorable, letter_of
+from shared.runtime.envelope import GONE, Entry, Moved, decode_moved, encode_moved
+from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
+from shared.runtime.touched import Touched
 from shared.runtime.unmerged import not_taken_in, stays, too_large
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 CLOCK_KEY: Final = b"clock:"
+COUNTED: Final = ("folded", "repeated", "failed", "late", "absorbed", "refused", "ignored", "unmerged", "expired")
 
 
-class Batch(Generic[S, R]):
+class Batch(Touched[S, R]):
     """What has been folded since the last commit. `entries` holds every key that the records may touch.
 
-    `limit`: bytes of outputs and touched states with which it is full; what one record makes may go beyond. `watched`: keys whose state is
-    dumped after each record, so that the one that makes it unstorable is known. `due`: it ended at a clock that makes timers due.
+    `limit`: bytes of outputs and touched states with which it is full; what one record makes may go beyond. `due`: it ended at a clock that
+    makes timers due.
     """
 
     def __init__(
         self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], limit: int = 4 << 20
     ) -> None:
-        self.stage = stage
+        super().__init__(stage, Step(stage.name, topic, partition))
         self.meta = meta
         self.entries = entries
-        self.step = Step(stage.name, topic, partition)
         self.step.now = meta.now
-        self.dirty: dict[str, Entry[S]] = {}
-        self.states: dict[str, bytes] = {}
-        self.watched: frozenset[str] = frozenset()
-        self.timers: dict[str, int] = {}
-        self.earliest_timer: int | None = None
-        self.side_drops: list[str] = []
-        self.counts = {"folded": 0, "repeated": 0, "failed": 0, "late": 0, "absorbed": 0, "refused": 0, "ignored": 0, "unmerged": 0}
+        self.counts = dict.fromkeys(COUNTED, 0)
         self.clocks_only = True
         self.passed: set[str] = set()
         self.failed: dict[str, FailedKey] = {}
         self.due = False
         self.woken = 0
         self._limit = limit
-        self._touched_size = 0
         self._absorbed = Absorbed(self.step)
         self._seen = meta.seen[topic]
-
-    @property
-    def size(self) -> int:
-        """What the outputs and the touched states weigh; of a state what was stored and what has been folded into it since."""
-        return self.step.size + self._touched_size
 
     def fold(
         self,
@@ -107,22 +110,7 @@ class Batch(Generic[S, R]):
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
         self.counts["refused"] = self.step.refused
         self.counts["ignored"] = self.step.ignored
-        self._touched_size = 0
-        for key, entry in self.dirty.items():
-            blob = self.states[key] = self._closed(key, entry)
-            entry.size = len(blob)
-            self._touched_size += entry.size
-
-    def _closed(self, key: str, entry: Entry[S]) -> bytes:
-        try:
-            return close_entry(entry, (entry.blob or b"") if entry.state is None else self.stage.dump(entry.state))
-        except Exception as error:
-            raise Unstorable(key, f"{type(error).__name__}: {error}") from error
-
-    def _watch(self) -> None:
-        key = self.step.key
-        if key in self.watched and key in self.dirty:
-            self._closed(key, self.dirty[key])
+        super().close()
 
     def _clock(self, record: Record) -> bool:
         """Read a clock record; False, with nothing changed, if it makes a timer due."""
@@ -182,6 +170,8 @@ class Batch(Generic[S, R]):
         entry = self.entries(key)
         if kind == KIND_MOVED:
             self._absorb(entry, record)
+        elif kind == KIND_EXPIRED:
+            self._expire(entry, key, record)
         elif entry.winner is not None:
             self._forward(entry.winner, kind, merged_from, origin, record)
         elif kind == KIND_MERGE:
@@ -199,30 +189,30 @@ class Batch(Generic[S, R]):
             entry.awaiting = (entry.awaiting or set()) | {merged_from}
         step.merged_from = merged_from
         step.held = bool(entry.awaiting)
-        step.unchanged = False
+        step.unchanged = step.gone = False
         entry.state = stage.fold(self._state(entry, key), item, step)
-        if not step.unchanged or entry.awaiting:
+        self._folded(entry, key, record)
+
+    def _folded(self, entry: Entry[S], key: str, record: Record) -> None:
+        step = self.step
+        if step.gone and entry.absorbed is None and entry.awaiting is None:
+            self.counts["expired"] += entry.size > 0 or key in self.dirty
+            self._forget(key, entry)
+        elif not step.unchanged or entry.awaiting:
             self._touched(key, entry, len(record.value or b""))
 
-    def _state(self, entry: Entry[S], key: str) -> S:
-        state = entry.state
-        if state is None:
-            state = self.stage.empty(key) if entry.blob is None else self.stage.load(entry.blob)
-            entry.blob = None
-        return state
-
-    def _touched(self, key: str, entry: Entry[S], grown: int = 0) -> None:
-        self._touched_size += grown if key in self.dirty else entry.size + grown
-        entry.size += grown
-        self.dirty[key] = entry
-        due = 0
-        if entry.state is not None and not entry.awaiting:
-            due = self.stage.due(entry.state) or 0
-        if due != entry.due:
-            entry.due = due
-            self.timers[key] = due
-            if due and (self.earliest_timer is None or due < self.earliest_timer):
-                self.earliest_timer = due
+    def _expire(self, entry: Entry[S], key: str, record: Record) -> None:
+        """Nobody came under this key any more. One that took part in a merge stays: others may still come by it."""
+        step = self.step
+        try:
+            expiry = EXPIRY_DECODER.decode(record.value or b"")
+        except msgspec.DecodeError as error:
+            raise Undecodable(f"{type(error).__name__}: {error}") from error
+        if entry.winner is None and entry.absorbed is None and entry.awaiting is None:
+            step.merged_from = None
+            step.held = step.unchanged = step.gone = False
+            entry.state = self.stage.expire(self._state(entry, key), expiry, step)
+            self._folded(entry, key, record)
 
     def _moved_topic(self) -> str:
         if self.stage.moved is None:
@@ -266,8 +256,7 @@ class Batch(Generic[S, R]):
             step.emit(self._moved_topic(), merge.winner, encode_moved(moved), (KIND, KIND_MOVED))
         except OutputTooLarge as error:
             raise too_large(error) from error
-        step.sides = [side for side in step.sides if side[0] != key]
-        self.side_drops.append(key)
+        self._drop_sides(key)
         entry.state = entry.blob = entry.absorbed = entry.awaiting = None
         entry.winner = merge.winner
         self._touched(key, entry)

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 
 
 class Observer:
-    """Does nothing; adapters/prometheus.py counts. `counts`: folded, repeated, failed, late, absorbed, refused, ignored, unmerged."""
+    """Does nothing; adapters/prometheus.py counts.
+
+    `counts`: folded, repeated, failed, late, absorbed, refused, ignored, unmerged, expired.
+    """
 
     def folded(self, stage: str, topic: str, counts: Mapping[str, int]) -> None: ...
     def gap(self, stage: str, records: int) -> None: ...

@@ -55,7 +55,8 @@ class Commit:
     """All that one chunk changed. Applied whole or not at all, if the slot's token is `token` and its sequence number is `seq` - 1.
 
     `meta`: fields to set in the slot's meta hash. `states`: key -> blob. `timers`: key -> due in epoch ms, 0 removes. `sides`: (key, score,
-    member), each capped at `side_cap`; `side_drops`: keys whose second blob goes. `outbox`: replaces the last one.
+    member), each capped at `side_cap`; `side_drops`: keys whose second blob goes. `gone`: keys whose state goes; none
+    of them is among `states`. `outbox`: replaces the last one.
     """
 
     token: str
@@ -67,6 +68,7 @@ class Commit:
     indexes: Sequence[IndexOp] = ()
     sides: Sequence[tuple[str, float, bytes]] = ()
     side_drops: Sequence[str] = ()
+    gone: Sequence[str] = ()
     side_cap: int = 50
 
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from shared.contracts.headers import CAUSE
+from shared.contracts.identity import Expiry
 from shared.contracts.slots import slot
 from shared.contracts.topics import LARGE_RECORD_BYTES, TOPICS
 
@@ -90,8 +91,9 @@ class Step:
 
     `now`: the stage's time in epoch ms (smallest clock of all resolver slots; 0 until all have been read). `at`: log-append ms of the
     record. `held`: a blob of this key is on its way, so decisions that others see must wait for `settled`. `merged_from`: the header of
-    that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. `size`: what was put out so far weighs.
-    `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
+    that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. A fold may set `gone`: then the state
+    goes, with its timer and its second blob, unless the key took part in a merge; indexes are the stage's to take back. `size`: what was
+    put out so far weighs. `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
     `ignored`: numbers out of range that were taken for absent; a fold adds to it.
     """
 
@@ -99,6 +101,7 @@ class Step:
         "_last",
         "at",
         "cause_prefix",
+        "gone",
         "held",
         "ignored",
         "index",
@@ -128,6 +131,7 @@ class Step:
         self.key = ""
         self.held = False
         self.unchanged = False
+        self.gone = False
         self.merged_from: str | None = None
         self.origin: tuple[str, int, int] | None = None
         self.outputs: list[Output] = []
@@ -248,6 +252,11 @@ class Stage(ABC, Generic[S, R]):
 
     def settled(self, state: S, step: Step) -> S:
         """Called once when the last blob that this key waited for is in: decide now what was held."""
+        return state
+
+    def expire(self, state: S, expiry: Expiry, step: Step) -> S:
+        """The person never came back: take back what others see under this key, and set `step.gone`. What stays in a state is kept."""
+        step.gone = True
         return state
 
     def due(self, state: S) -> int | None:

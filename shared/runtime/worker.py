@@ -5,7 +5,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import redis.asyncio as redis
 import structlog
@@ -22,9 +22,10 @@ from shared.contracts.metrics import Metric
 from shared.contracts.rebuilds import View, view_of
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
-from shared.runtime.ports import Halted, StateStore
+from shared.runtime.ports import Halted, Log, StateStore
 from shared.runtime.rebuilder import Rebuilder
 from shared.runtime.settings import RuntimeSettings
+from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
 from shared.runtime.stage_worker import StageWorker
 from shared.runtime.ticker import Ticker
@@ -56,6 +57,18 @@ class Companion(Protocol):
         """Finish what is in hand."""
 
 
+class Inside(NamedTuple):
+    """What a task within a process may use of it. `slots`: those of a stage that the process owns now."""
+
+    slots: Callable[[str], Sequence[Slot[Any, Any]]]
+    redis: redis.Redis
+    log: Log
+
+
+Task = Callable[[Inside], Coroutine[Any, Any, None]]
+"""Work that begins with the stages and ends with the process; an exception ends the process with code 1."""
+
+
 def run(
     service: str,
     stages: Sequence[Stage[Any, Any]],
@@ -63,11 +76,12 @@ def run(
     metrics: Sequence[Metric] = (),
     companions: Sequence[Companion] = (),
     store: Callable[[redis.Redis, str, int], StateStore] = RedisStore,
+    tasks: Sequence[Task] = (),
 ) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
     configure_logs(settings.log_level, service)
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_Process(service, stages, settings, metrics, companions, store).run())
+    return asyncio.run(_Process(service, stages, settings, metrics, companions, store, tasks).run())
 
 
 class _Process:
@@ -79,6 +93,7 @@ class _Process:
         metrics: Sequence[Metric],
         companions: Sequence[Companion],
         store: Callable[[redis.Redis, str, int], StateStore],
+        tasks: Sequence[Task],
     ) -> None:
         self._service = service
         self._companions = companions
@@ -88,6 +103,7 @@ class _Process:
         self._stages = stages
         self._workers: list[StageWorker] = []
         self._new_store = store
+        self._inner = tasks
         self._watchdog: Watchdog | None = None
         used = {topic for stage in stages for topic in (*stage.inputs, *stage.output_topics())}
         used |= {topic for companion in companions for topic in companion.topics}
@@ -141,8 +157,13 @@ class _Process:
         for worker in self._workers:
             if worker.stage.name == "resolver":
                 self._begin(Ticker(worker.slots.values, log).run())
+        for task in self._inner:
+            self._begin(task(Inside(self._slots_of, self._redis, log)))
         for companion in self._companions:
             self._begin(companion.start(self._registry, self._end))
+
+    def _slots_of(self, stage: str) -> Sequence[Slot[Any, Any]]:
+        return [slot for worker in self._workers if worker.stage.name == stage for slot in worker.slots.values()]
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(self._watch(work)))

@@ -20,12 +20,13 @@ class Tally(msgspec.Struct, array_like=True):
 
 
 class Item(msgspec.Struct, frozen=True):
-    """`add` to the total; `sleep_until` sets the timer; `boom` raises; `nothing` changes nothing."""
+    """`add` to the total; `sleep_until` sets the timer; `boom` raises; `nothing` changes nothing; `gone` ends the state."""
 
     add: int = 0
     sleep_until: int = 0
     boom: bool = False
     nothing: bool = False
+    gone: bool = False
 
 
 class Counting(Stage[Tally, Item]):
@@ -66,6 +67,7 @@ class Counting(Stage[Tally, Item]):
         if item.boom and self.broken:
             raise RuntimeError("boom")
         step.side(float(step.position[2]), str(step.position).encode())
+        step.gone = item.gone
         if not step.held:
             state.announced += 1
             step.emit(self.out, step.key, None if self.pass_on else str(state.total).encode())

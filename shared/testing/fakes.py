@@ -220,6 +220,8 @@ class FakeStore:
         data.fields.update(commit.meta)
         data.outbox = commit.outbox
         data.states.update(commit.states)
+        for key in commit.gone:
+            data.states.pop(key, None)
         for key, due in commit.timers.items():
             if due:
                 data.timers[key] = due

@@ -37,9 +37,8 @@ def event(type_: str, message_id: str, at: int = EPOCH, **fields: Any) -> Receiv
     kind = EventType(type_)
     if kind is EventType.TRACK:
         fields.setdefault("event", "Product Viewed")
-    return ReceivedEvent(
-        type=kind, message_id=message_id, source_id=fields.pop("source_id", "s1"), timestamp=at, received_at=EPOCH + 10**9, **fields
-    )
+    fields = {"source_id": "s1", "received_at": EPOCH + 10**9, **fields}
+    return ReceivedEvent(type=kind, message_id=message_id, timestamp=at, **fields)
 
 
 def encoded(one: ReceivedEvent) -> bytes:

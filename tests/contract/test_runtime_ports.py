@@ -95,6 +95,29 @@ async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(stor
     assert (await store.take_over("two"))[1] == b""
 
 
+async def test_a_key_that_goes_leaves_neither_state_nor_timer_nor_second_blob(store: StateStore) -> None:
+    await store.take_over("one")
+    kept = {"states": {"a": b"A", "b": b"B"}, "timers": {"a": 5, "b": 6}, "sides": [("a", 1.0, b"x"), ("b", 1.0, b"y")]}
+    await store.commit(commit("one", 1, **kept, indexes=[IndexOp("members:s", "a", 1.0)]))
+    gone = {"gone": ["a"], "timers": {"a": 0}, "side_drops": ["a"], "indexes": [IndexOp("members:s", "a", None)]}
+    await store.commit(commit("one", 2, **gone, states={"c": b"C"}, sides=[("c", 1.0, b"z")], outbox=b"out"))
+    assert await store.load(["a", "b", "c"], 1 << 20) == [None, b"B", b"C"]
+    assert await store.sides(["a", "b", "c"]) == [[], [(1.0, b"y")], [(1.0, b"z")]]
+    assert (await store.due(10, 10), await store.index("members:s"), await store.damage()) == (["b"], [], None)
+    await store.commit(commit("one", 3, gone=["b", "nobody"], timers={"b": 0}, side_drops=["b"], sides=[("b", 2.0, b"new")]))
+    assert await store.load(["b"], 1 << 20) == [None]
+    assert await store.sides(["b"]) == [[(2.0, b"new")]], "what came after it in the same commit"
+
+
+async def test_an_owner_that_was_overtaken_forgets_nothing(store: StateStore) -> None:
+    await store.take_over("one")
+    await store.commit(commit("one", 1, states={"a": b"A"}))
+    await store.take_over("two")
+    with pytest.raises(Fenced):
+        await store.commit(commit("one", 2, gone=["a"]))
+    assert await store.load(["a"], 1 << 20) == [b"A"]
+
+
 async def test_an_owner_that_was_overtaken_is_fenced_and_changes_nothing(store: StateStore) -> None:
     await store.take_over("one")
     await store.take_over("two")

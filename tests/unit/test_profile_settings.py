@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from services.profile.main import external_kinds, stages
+from services.profile.main import external_kinds, stages, tasks
 from services.profile.settings import Settings
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.yaml_text import DefinitionError
@@ -66,3 +66,21 @@ def test_two_identity_files_are_one_too_many(environment: pytest.MonkeyPatch, tm
     settings = with_identity(environment, tmp_path, "identity: one\nkinds: [email]\n", "identity: two\nkinds: [phone]\n")
     with pytest.raises(DefinitionError, match=r"there may be one identity file, and .* is one already: one of the two must go"):
         external_kinds(settings)
+
+
+@pytest.mark.parametrize("wrong", ["-1", "1", "31", "36501", "x"])
+def test_people_are_not_forgotten_sooner_than_what_waits_for_them(environment: pytest.MonkeyPatch, wrong: str) -> None:
+    environment.setenv("RAPPORT_ANONYMOUS_DAYS", wrong)
+    with pytest.raises(ValidationError, match="anonymous_days"):
+        Settings()
+
+
+@pytest.mark.parametrize(
+    ("days", "stages", "sweeps"), [("400", "resolver,folder", 1), ("32", "resolver", 1), ("400", "folder", 0), ("0", "resolver", 0)]
+)
+def test_the_process_that_runs_the_resolver_sweeps_unless_it_is_told_not_to(
+    environment: pytest.MonkeyPatch, days: str, stages: str, sweeps: int
+) -> None:
+    environment.setenv("RAPPORT_ANONYMOUS_DAYS", days)
+    environment.setenv("RAPPORT_PROFILE_STAGES", stages)
+    assert len(tasks(Settings())) == sweeps

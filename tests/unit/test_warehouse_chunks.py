@@ -176,6 +176,7 @@ def test_any_bytes_are_one_row_with_the_bytes_as_they_came(value: bytes, key: by
 
 def test_clocks_and_tombstones_are_no_rows_and_merges_have_a_table() -> None:
     assert row(EVENT_RESOLVED, 0, _record(0, kind=b"clock", value=b"\x93")) is None
+    assert row(EVENT_RESOLVED, 0, _record(0, kind=b"expired")) is None
     assert row(EVENT_RESOLVED, 0, _record(0, value=b"")) is None
     merged = row(EVENT_RESOLVED, 0, _record(0, kind=b"merge"))
     assert merged is not None

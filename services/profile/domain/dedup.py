@@ -31,6 +31,11 @@ class Seen:
         """What the blob keeps."""
         return [(hour, bytes(hashes)) for hour, hashes in self._hours]
 
+    @property
+    def until(self) -> int:
+        """The end of the hour in which the last message was appended, epoch ms; 0 if none was."""
+        return (self._hours[-1][0] + 1) * HOUR_MS if self._hours else 0
+
     def add(self, message: bytes, at: int) -> bool:
         """Remember `message`, which was appended to the log at `at` (epoch ms); False if it had been seen."""
         known = self._known

@@ -1,12 +1,19 @@
 """Stage `folder`: resolved events in, one profile a person out. The runtime does everything else."""
 
+from typing import Final
+
 import msgspec
 
-from services.profile.domain.person import ResolvedEvent, take, unite
+from services.profile.domain.person import ResolvedEvent, is_forgettable, take, unite
 from shared.contracts.changes import CHANGE_ENCODER, ProfileChanged
+from shared.contracts.identity import Expiry
+from shared.contracts.ids import is_anonymous
 from shared.contracts.profile_blob import TRAIT, Profile, decode_profile, encode_profile, encode_recent
-from shared.contracts.topics import EVENT_RESOLVED, FOLDER_REPLAYED, PROFILE_CHANGED, PROFILE_MOVED
+from shared.contracts.topics import DAY_MS, EVENT_RESOLVED, FOLDER_REPLAYED, PROFILE_CHANGED, PROFILE_MOVED
 from shared.runtime.stage import Record, Stage, Step
+
+EVENTS_BITS: Final = 32
+"""Of a version: how many the number of events takes."""
 
 
 class FolderStage(Stage[Profile, ResolvedEvent]):
@@ -47,6 +54,12 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
     def merge(self, winner: Profile, loser: Profile, step: Step) -> Profile:
         return unite(winner, loser)
 
+    def expire(self, state: Profile, expiry: Expiry, step: Step) -> Profile:
+        """Nothing is said: the last summary was the last. Who is known, has refused something or came back since (a replay) stays."""
+        step.gone = is_forgettable(state) and state.last_seen <= expiry.at - expiry.unseen_ms
+        step.unchanged = not step.gone
+        return state
+
     def settled(self, state: Profile, step: Step) -> Profile:
         if state.events:
             self._publish(state, step)
@@ -57,12 +70,12 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
             self._publish(state, step, winner)
 
     def _publish(self, state: Profile, step: Step, merged_into: str | None = None) -> None:
-        """`version` is the number of events: it only grows, and the last word of a loser comes after all its others."""
+        """Say all about a person. The last word of a loser comes after all its others."""
         net = {code: money.net_text for code, money in state.money.items()}
         currency = state.currency
         change = ProfileChanged(
             profile_id=step.key,
-            version=state.events + (merged_into is not None),
+            version=version(step.key, state) + (merged_into is not None),
             at=step.at,
             first_seen=state.first_seen,
             last_seen=state.last_seen,
@@ -77,3 +90,12 @@ class FolderStage(Stage[Profile, ResolvedEvent]):
             merged_into=merged_into,
         )
         step.emit_last(PROFILE_CHANGED, step.key, CHANGE_ENCODER.encode(change))
+
+
+def version(key: str, profile: Profile) -> int:
+    """The number of events, which only grows; of an anonymous person, behind the day of the last one.
+
+    Somebody anonymous may be forgotten and come back: what is said of them then is newer than what was said before.
+    """
+    day = profile.last_seen // DAY_MS if is_anonymous(key) else 0
+    return (day << EVENTS_BITS) + profile.events

@@ -86,6 +86,12 @@ def take(profile: Profile, event: ResolvedEvent, at: int, name: str) -> bool:
     return changed
 
 
+def is_forgettable(profile: Profile) -> bool:
+    """Whether all that is known are things done by somebody unknown: no id but a device's, and nothing that was refused."""
+    refused = any(value == b"false" for value, _ in profile.facts(CONSENT).values())
+    return not (profile.user_ids or profile.external_ids or refused)
+
+
 def _said(profile: Profile, event: ResolvedEvent, context: bytes) -> dict[str, bytes]:
     """All facts that this event states."""
     said: dict[str, bytes] = {}

@@ -4,6 +4,7 @@ Rules, by the key of the record:
 - device (`a:`): an event with a user goes to that user, and the first such user gets the device; without one, to the device's owner.
 - user (`u:`), external id (`email:` …): to what it forwards to, else to itself.
 - claim and join (LinkRequest): sent from slot to slot until they reach an id that may decide.
+- expired (Expiry): an anonymous id of nobody else's under which nothing came for long enough is forgotten, and the stages behind are told.
 Forwards only go up in rank (ids.rank), so there is no cycle, and the root of all that belongs together is its highest, whatever came
 first. Between two users only an alias makes a forward.
 """
@@ -15,8 +16,8 @@ import msgspec
 
 from services.profile.domain.dedup import short_hash
 from services.profile.domain.node import Node
-from shared.contracts.headers import KIND, KIND_LINK, KIND_MERGE, MERGED_FROM, ORIGIN_KIND
-from shared.contracts.identity import LINK_DECODER, ConflictRecord, LinkKind, LinkRequest, MergeRecord
+from shared.contracts.headers import KIND, KIND_EXPIRED, KIND_LINK, KIND_MERGE, MERGED_FROM, ORIGIN_KIND
+from shared.contracts.identity import LINK_DECODER, ConflictRecord, Expiry, LinkKind, LinkRequest, MergeRecord
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS, anonymous, external, is_anonymous, is_user, rank, user
 from shared.contracts.link_blob import Links
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
@@ -24,6 +25,7 @@ from shared.runtime.stage import Record, Stage, Step
 
 _MERGE_HEADER: Final = (KIND, KIND_MERGE)
 _LINK_HEADER: Final = (KIND, KIND_LINK)
+_EXPIRED_HEADER: Final = (KIND, KIND_EXPIRED)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -78,6 +80,18 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
             self._event(state, item, step)
         else:
             state.duplicates += 1
+        return state
+
+    def expire(self, state: Node, expiry: Expiry, step: Step) -> Node:
+        """All events of the id stand before or behind this record, here and nowhere else, and Kafka's times alone decide: so does a refold.
+
+        What is not known here at all has not come either: a stage that missed the answer is told again.
+        """
+        if is_anonymous(step.key) and state.forward is None and state.seen.until <= step.at - expiry.unseen_ms:
+            step.gone = True
+            step.emit(EVENT_RESOLVED, step.key, _encode(Expiry(step.key, expiry.unseen_ms, step.at)), _EXPIRED_HEADER)
+        else:
+            step.unchanged = True
         return state
 
     def _event(self, state: Node, call: Call, step: Step) -> None:

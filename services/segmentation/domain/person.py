@@ -151,6 +151,12 @@ def decide(plan: Plan, state: Membership, found: Sequence[bool], segments: Itera
     return changes
 
 
+def leave_all(plan: Plan, state: Membership, at: int) -> list[Change]:
+    """Leave every segment."""
+    versions = {segment.name: segment.version for segment in plan.segments}
+    return [_leave(state, name, versions.get(name, 0), at) for name in sorted(state.members)]
+
+
 def leave_undefined(plan: Plan, state: Membership, at: int) -> list[Change]:
     """Leave the segments that are no longer defined."""
     gone = sorted(name for name in state.members if name not in plan.names)

@@ -10,13 +10,15 @@ from services.segmentation.domain.person import (
     adopt,
     answers,
     decide,
+    leave_all,
     leave_undefined,
     take_event,
     take_traits,
     unite,
 )
 from services.segmentation.domain.plan import Plan
-from shared.contracts.changes import CHANGE_ENCODER, SegmentChanged, Transition
+from shared.contracts.changes import CHANGE_ENCODER, LeftReason, SegmentChanged, Transition
+from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
 from shared.runtime.stage import Record, Stage, Step
@@ -104,6 +106,12 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         for segment in sorted(state.members):
             step.index_remove(members_index(segment), step.key)
 
+    def expire(self, state: Membership, expiry: Expiry, step: Step) -> Membership:
+        at = step.now or expiry.at
+        self._publish(leave_all(self.plan, state, at), step, None, LeftReason.EXPIRED)
+        step.gone = True
+        return state
+
     def settled(self, state: Membership, step: Step) -> Membership:
         if not self._is_decided(state):
             self._decide(state, step, (), step.now, None)
@@ -141,7 +149,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
             changes = leave_undefined(plan, state, step.now) + decide(plan, state, found, plan.all_segments, step.now)
             self._publish(changes, step, None)
 
-    def _publish(self, changes: list[Change], step: Step, message_id: str | None) -> None:
+    def _publish(self, changes: list[Change], step: Step, message_id: str | None, reason: LeftReason | None = None) -> None:
         for change in changes:
             if change.transition is Transition.ENTERED:
                 step.index_add(members_index(change.segment), step.key, change.since)
@@ -155,6 +163,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
                 decided_at=step.now,
                 version=change.version,
                 by_event=message_id,
+                reason=reason,
             )
             step.emit(SEGMENT_CHANGED, step.key, CHANGE_ENCODER.encode(record))
 

@@ -74,10 +74,10 @@ _NULL: Final = b"\x01"
 
 
 def row(topic: str, partition: int, record: Record) -> Row | None:
-    """The row of one record; None for one that no table keeps (a clock's, a tombstone). Raises KeyError for a foreign topic."""
+    """The row of one record; None for one that no table keeps (a clock's, an expiry, a tombstone). Raises KeyError for a foreign topic."""
     table = _BY_TOPIC[topic]
     kind = headers.header(record.headers, headers.KIND)
-    if kind == headers.KIND_CLOCK or not record.value:
+    if kind in (headers.KIND_CLOCK, headers.KIND_EXPIRED) or not record.value:
         return None
     if kind == headers.KIND_MERGE:
         table = Table.MERGES

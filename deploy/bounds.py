@@ -181,8 +181,8 @@ RUNTIME: Final = (
     ),
     Bound(
         "how long a slot of a bad deploy stands still",
-        f"{_set(Runtime, 'dead_letter_pause_s'):g} to {LONGEST_PAUSE_S:g} s",
-        "DEAD_LETTER_PAUSE_S",
+        f"{_set(Runtime, 'dead_letter_pause_seconds'):g} to {LONGEST_PAUSE_S:g} s",
+        "DEAD_LETTER_PAUSE_SECONDS",
         "rapport_slots_braked",
         "set aside, goes on",
     ),

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import SecretStr
+from pydantic import AliasChoices, SecretStr
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings, NoDecode
 
@@ -96,7 +96,16 @@ def _setting_rows(model: type[BaseSettings]) -> Iterator[Sequence[str]]:
         variable = f"RAPPORT_{name.upper()}"
         if not field.description:
             raise UndescribedError(f"{model.__module__}: {variable} has no description")
-        yield f"`{variable}`", field.description, _default(field)
+        yield f"`{variable}`", field.description + _earlier(field), _default(field)
+
+
+def _earlier(field: Any) -> str:
+    """By which name a release before read it, if that still holds."""
+    match field.validation_alias:
+        case AliasChoices(choices=[_, *earlier]) if earlier:
+            return "; also read: " + ", ".join(f"`{name}`" for name in earlier)
+        case _:
+            return ""
 
 
 def _default(field: Any) -> str:

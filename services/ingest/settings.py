@@ -6,7 +6,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.ingest.domain.limits import Limits
-from shared.adapters.environment import LogLevel, cannot_start, read_environment
+from shared.adapters.environment import DEFINITIONS, LogLevel, cannot_start, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
@@ -42,7 +42,7 @@ class Settings(KafkaSettings, KeySettings):
     )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="SIGTERM: requests under way get so long")
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code")
-    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of definition files; identity is read at the start")
+    definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; identity is read at the start")
     public_url: str | None = Field(None, description="URL under which SDKs reach this service; default: what the request says")
     internal_token: SecretStr | None = Field(None, description="lets the query service replay rejected events; without it nobody can")
 

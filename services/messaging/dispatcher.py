@@ -76,7 +76,7 @@ class Dispatcher:
         self._habits = Habits(
             settings.dispatch_batch,
             settings.dispatch_lease_seconds,
-            fenced_pause_s=settings.session_timeout_s,
+            fenced_pause_s=settings.session_timeout_seconds,
             patience=patience,
             bounds=Bounds(put_off=settings.dispatch_put_off),
             keeping=Keeping(settings.dispatch_checkpoint_seconds),
@@ -90,8 +90,8 @@ class Dispatcher:
         self._people = RedisPeople(self._redis)
         self._standing = Standing()
         self._gate = RedisGate(self._redis, self._standing)
-        self._slots = Slots(self._make, on_fatal, settings.drain_s / 2)
-        self._feed = RequestFeed(settings.kafka, self._group, self._slots, self._executor, settings.session_timeout_s, self._observer)
+        self._slots = Slots(self._make, on_fatal, settings.drain_seconds / 2)
+        self._feed = RequestFeed(settings.kafka, self._group, self._slots, self._executor, settings.session_timeout_seconds, self._observer)
         self._running = asyncio.create_task(self._run(on_fatal))
 
     async def _run(self, on_fatal: Callable[[BaseException], None]) -> None:

@@ -8,6 +8,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.messaging.adapters.smtp import SmtpServer
 from services.messaging.domain.mail import Sender
+from shared.adapters.environment import DEFINITIONS
 from shared.adapters.store_settings import OptionalFile
 from shared.adapters.tls import Tls
 from shared.runtime.settings import RuntimeSettings
@@ -23,7 +24,7 @@ class Settings(RuntimeSettings):
     messaging_parts: Annotated[frozenset[Part], NoDecode] = Field(
         frozenset({"journeys", "dispatcher"}), min_length=1, description="what this process runs: journeys, dispatcher, or both"
     )
-    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of journeys, templates and the consent file")
+    definitions_dir: Path = Field(DEFINITIONS, description="folder of journeys, templates and the consent file")
     default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
     smtp_url: SecretStr = Field(
         SecretStr("smtp://127.0.0.1:8025"),
@@ -63,8 +64,8 @@ class Settings(RuntimeSettings):
 
     @model_validator(mode="after")
     def _lease_ends_before_others_may_take_over(self) -> Self:
-        if self.dispatch_lease_seconds >= self.session_timeout_s:
-            raise ValueError("RAPPORT_DISPATCH_LEASE_SECONDS must be less than RAPPORT_SESSION_TIMEOUT_S")
+        if self.dispatch_lease_seconds >= self.session_timeout_seconds:
+            raise ValueError("RAPPORT_DISPATCH_LEASE_SECONDS must be less than RAPPORT_SESSION_TIMEOUT_SECONDS")
         return self
 
     @model_validator(mode="after")

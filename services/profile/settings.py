@@ -6,6 +6,7 @@ from typing import Annotated, Final
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from shared.adapters.environment import DEFINITIONS
 from shared.runtime.settings import RuntimeSettings
 
 STAGES = ("resolver", "folder")
@@ -15,7 +16,7 @@ LEAST_DAYS: Final = 32
 class Settings(RuntimeSettings):
     """What every worker reads, and what is this service's own."""
 
-    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of definition files; identity is read at the start")
+    definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; identity is read at the start")
     profile_stages: Annotated[tuple[str, ...], NoDecode] = Field(
         STAGES, description="stages that this process runs, comma-separated: resolver,folder"
     )

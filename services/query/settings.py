@@ -7,12 +7,10 @@ from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.query.adapters.pools import WAITING
-from shared.adapters.environment import LogLevel, read_environment
+from shared.adapters.environment import DEFINITIONS, LogLevel, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
 from shared.adapters.store_settings import ClickHouseSettings, RedisSettings
-
-PROJECT = Path(__file__).parents[2]
 
 
 class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
@@ -24,7 +22,7 @@ class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     internal_token: SecretStr | None = Field(None, description="the token that ingest asks for when rejected events are replayed")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8081, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
-    definitions_dir: Path = Field(PROJECT / "deploy" / "definitions", description="folder of the applied definitions")
+    definitions_dir: Path = Field(DEFINITIONS, description="folder of the applied definitions")
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     cursor_secret: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),

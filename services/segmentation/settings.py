@@ -5,13 +5,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator
 
+from shared.adapters.environment import DEFINITIONS
 from shared.runtime.settings import RuntimeSettings
 
 
 class Settings(RuntimeSettings):
     """What every worker reads, and what is this service's own."""
 
-    definitions_dir: Path = Field(Path("deploy/definitions"), description="folder of definition files; segments are read at the start")
+    definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; segments are read at the start")
     timezone: str = Field("UTC", description="the installation's time zone (IANA name): windows over 30 days count its days")
 
     @field_validator("timezone")

@@ -43,7 +43,7 @@ async def serve(settings: Settings) -> None:
         Keeper(ClickHouseNotes(store), lambda: orders.ordered(View.WAREHOUSE)),
     )
     group = f"{settings.group_prefix}-warehouse"
-    log = LogConsumer(settings.kafka, group, TOPICS, settings.session_timeout_s, loader.rebalance())
+    log = LogConsumer(settings.kafka, group, TOPICS, settings.session_timeout_seconds, loader.rebalance())
 
     pulse = KafkaPulse(settings.kafka.admin({"log_level": 2}), TOPICS[0])
 

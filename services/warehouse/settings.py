@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.adapters.environment import LogLevel
+from shared.adapters.environment import LogLevel, also
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.store_settings import ClickHouseSettings
 
@@ -21,8 +21,12 @@ class Settings(MigrationSettings, KafkaSettings):
     health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field("rapport", description="the consumer group is <prefix>-warehouse")
-    session_timeout_s: float = Field(
-        10.0, ge=1, le=1800, description="seconds without a heartbeat after which Kafka gives partitions to others"
+    session_timeout_seconds: float = Field(
+        10.0,
+        validation_alias=also("session_timeout_seconds", "session_timeout_s"),
+        ge=1,
+        le=1800,
+        description="seconds without a heartbeat after which Kafka gives partitions to others",
     )
     warehouse_flush_seconds: float = Field(0.25, gt=0, le=60, description="age at which rows are written, however few")
     warehouse_inserts_per_second: float = Field(

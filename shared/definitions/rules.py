@@ -89,7 +89,18 @@ Where = dict[
 ]
 
 
-class Compare(Part):
+_BOUNDS: Final = ("gte", "lte", "gt", "lt", "eq")
+
+
+class _Bounds(Part):
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if all(getattr(self, name) is None for name in _BOUNDS):
+            raise wrong(f"expected at least one of {', '.join(_BOUNDS)}")
+        return self
+
+
+class Compare(_Bounds):
     """Bounds of an aggregate; all that is said must hold."""
 
     gte: Number | None = None
@@ -98,14 +109,8 @@ class Compare(Part):
     lt: Number | None = None
     eq: Number | None = None
 
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if all(bound is None for bound in (self.gte, self.lte, self.gt, self.lt, self.eq)):
-            raise wrong("expected at least one of gte, lte, gt, lt, eq")
-        return self
 
-
-class CompareCount(Part):
+class CompareCount(_Bounds):
     """Bounds of a count; all that is said must hold."""
 
     gte: Count | None = None
@@ -113,12 +118,6 @@ class CompareCount(Part):
     gt: Count | None = None
     lt: Count | None = None
     eq: Count | None = None
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if all(bound is None for bound in (self.gte, self.lte, self.gt, self.lt, self.eq)):
-            raise wrong("expected at least one of gte, lte, gt, lt, eq")
-        return self
 
 
 class Aggregate(Compare):

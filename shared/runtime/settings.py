@@ -3,7 +3,7 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.adapters.environment import LogLevel
+from shared.adapters.environment import LogLevel, also
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.store_settings import RedisSettings
 
@@ -19,8 +19,12 @@ class RuntimeSettings(KafkaSettings, RedisSettings):
     group_prefix: str = Field(
         "rapport", description="consumer groups are <prefix>-<stage>; the dispatcher's transactions are named by it too"
     )
-    session_timeout_s: float = Field(
-        10.0, ge=1, le=1800, description="seconds without a heartbeat after which Kafka gives a worker's slots to others"
+    session_timeout_seconds: float = Field(
+        10.0,
+        validation_alias=also("session_timeout_seconds", "session_timeout_s"),
+        ge=1,
+        le=1800,
+        description="seconds without a heartbeat after which Kafka gives a worker's slots to others",
     )
     chunk_records: int = Field(2000, ge=1, le=100_000, description="most records fetched at once")
     batch_bytes: int = Field(
@@ -35,16 +39,26 @@ class RuntimeSettings(KafkaSettings, RedisSettings):
     cached_bytes_per_slot: int = Field(
         4 << 20, ge=1, le=1 << 30, description="bytes of memory that decoded states kept per slot take, about"
     )
-    stall_s: float = Field(
-        60.0, ge=1, le=3600, description="seconds without progress, though records wait and servers answer, after which the worker exits"
+    watchdog_seconds: float = Field(
+        60.0,
+        validation_alias=also("watchdog_seconds", "stall_s"),
+        ge=1,
+        le=3600,
+        description="seconds without progress, though records wait and servers answer, after which the worker exits",
     )
-    drain_s: float = Field(20.0, gt=0, le=600, description="seconds a stopping worker may take to finish what it has in hand")
+    drain_seconds: float = Field(
+        20.0,
+        validation_alias=also("drain_seconds", "drain_s"),
+        gt=0,
+        le=600,
+        description="seconds a stopping worker may take to finish what it has in hand",
+    )
     dead_letter_halt_ratio: float = Field(
         0.5,
         ge=0,
         le=1,
         description="share of keys that fail, of those of the last 1,000 records, above which a slot stands still; 1: never",
     )
-    dead_letter_pause_s: float = Field(
+    dead_letter_pause_seconds: float = Field(
         30.0, ge=0, le=600, description="seconds for which it stands still the first time, each time twice as long as the last, 600 at most"
     )

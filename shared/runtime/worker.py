@@ -149,7 +149,7 @@ class _Process:
             StageWorker(stage, settings, log, self._store, self._observer, self._end, partial(self._standing, view_of(stage.name)))
             for stage in self._stages
         ]
-        self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.stall_s)
+        self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.watchdog_seconds)
         self._begin(self._watchdog.run())
         self._begin(self._faust())
         if self._orders is not None:
@@ -244,9 +244,9 @@ class _Process:
     async def _drain(self) -> None:
         stops = [asyncio.create_task(worker.stop()) for worker in self._workers]
         stops += [asyncio.create_task(companion.stop()) for companion in self._companions]
-        _, late = await asyncio.wait(stops, timeout=self._settings.drain_s)
+        _, late = await asyncio.wait(stops, timeout=self._settings.drain_seconds)
         if late:
-            _log.warning("did not drain in time: what is in hand will be taken up at the fence", seconds=self._settings.drain_s)
+            _log.warning("did not drain in time: what is in hand will be taken up at the fence", seconds=self._settings.drain_seconds)
             os._exit(1)
         for stop in stops:
             error = stop.exception()

@@ -38,7 +38,7 @@ def run(folder: Path, mails: int, seconds: float, connections: int, greylisted: 
         house.ask(campaign)
         urgent: list[MessageRequested] = []
         asked: dict[str, float] = {}
-        usual = {"dispatch_lease_seconds": "5", "session_timeout_s": "10", "retry_first_seconds": "30"}
+        usual = {"dispatch_lease_seconds": "5", "session_timeout_seconds": "10", "retry_first_seconds": "30"}
         with house.process(smtp_url=post.url, smtp_connections=str(connections), **usual):
             wait_until("the first mail comes", lambda: len(post.taken) > 0)
             began = time.monotonic()

@@ -92,7 +92,7 @@ class CountingRun:
             "REDIS_URL": self.redis_url,
             "HEALTH_PORT": str(port),
             "GROUP_PREFIX": self.prefix,
-            "SESSION_TIMEOUT_S": "2",
+            "SESSION_TIMEOUT_SECONDS": "2",
             **{name.upper(): value for name, value in env.items()},
         }
         variables = {f"RAPPORT_{name}": value for name, value in settings.items() if not name.startswith("COUNTING_")}

@@ -98,7 +98,7 @@ class Installation:
             "RAPPORT_SMTP_URL": f"smtp://{HOST}:{self.smtp_port}",
             "RAPPORT_MAIL_FROM": "Shop <shop@example.com>",
             "RAPPORT_HEALTH_PORT": str(port),
-            "RAPPORT_SESSION_TIMEOUT_S": "2",
+            "RAPPORT_SESSION_TIMEOUT_SECONDS": "2",
             "RAPPORT_GROUP_PREFIX": PREFIX,
             "RAPPORT_DISPATCH_LEASE_SECONDS": "1",
             "RAPPORT_MESSAGING_PARTS": "dispatcher",

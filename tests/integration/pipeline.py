@@ -131,7 +131,7 @@ class Pipeline:
             "REDIS_URL": self.redis_url,
             "SMTP_URL": self._smtp_url,
             "HEALTH_PORT": str(port),
-            "SESSION_TIMEOUT_S": "2",
+            "SESSION_TIMEOUT_SECONDS": "2",
             "DISPATCH_LEASE_SECONDS": "1",
             "FAILPOINT": failpoint,
             **{name.upper(): value for name, value in settings.items()},

@@ -28,7 +28,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 
 MESSAGES = 60
-PATIENT = {"session_timeout_s": "10", "dispatch_lease_seconds": "5"}
+PATIENT = {"session_timeout_seconds": "10", "dispatch_lease_seconds": "5"}
 """As in service: on a busy machine a second may pass between the record that a mail is being sent and its beginning."""
 
 

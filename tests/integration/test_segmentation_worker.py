@@ -64,7 +64,7 @@ class Run:
             "KAFKA_BOOTSTRAP": self.bootstrap,
             "REDIS_URL": self.redis_url,
             "HEALTH_PORT": str(port),
-            "SESSION_TIMEOUT_S": "2",
+            "SESSION_TIMEOUT_SECONDS": "2",
             **env,
         }
         argv = [sys.executable, "-m", "services.segmentation.main"]

@@ -92,7 +92,7 @@ class House:
             "RAPPORT_CLICKHOUSE_URL": url or self.server.url,
             "RAPPORT_HEALTH_PORT": str(port),
             "RAPPORT_GROUP_PREFIX": self.source,
-            "RAPPORT_SESSION_TIMEOUT_S": GROUP_SESSION_S,
+            "RAPPORT_SESSION_TIMEOUT_SECONDS": GROUP_SESSION_S,
             "RAPPORT_WAREHOUSE_BLOCK_RECORDS": str(CHUNK),
         } | env
         argv = [sys.executable, "-m", "services.warehouse.main"]

@@ -26,18 +26,28 @@ def tls_in_front_of(port: int, pair: Pair, clients_of: Path | None = None) -> It
     thread = threading.Thread(target=loop.run_forever, name="tls-front", daemon=True)
     thread.start()
 
+    open_: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_.add(writer)
         with suppress(OSError):
             there, onward = await asyncio.open_connection(HOST, port)
+            open_.add(onward)
             await asyncio.gather(_pass_on(reader, onward), _pass_on(there, writer))
 
     async def start() -> asyncio.Server:
         return await asyncio.start_server(serve, HOST, 0, ssl=context)
 
     async def stop(server: asyncio.Server) -> None:
+        """A stream that outlives its loop is found by whichever test runs when it is collected."""
         server.close()
-        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for writer in open_:
+            writer.transport.abort()
+        await asyncio.sleep(0)  # an abort closes at the next turn of the loop
 
     server = asyncio.run_coroutine_threadsafe(start(), loop).result(10)
     try:

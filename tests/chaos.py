@@ -22,12 +22,11 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from deploy.cli import keys
 from deploy.demo.messages import calls
 from deploy.demo.replay import SLICE
 from deploy.demo.retail import read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
-from deploy.local import key_secret
+from deploy.local import key_secret, keys
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from tests.e2e.installation import Installation

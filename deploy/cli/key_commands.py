@@ -8,9 +8,8 @@ from pydantic import Field
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cli import keys
 from deploy.cli.folder import home_folder
-from deploy.local import env_file, key_secret
+from deploy.local import env_file, key_secret, keys
 from shared.adapters.environment import read_environment
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_settings import KafkaSecurity

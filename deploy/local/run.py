@@ -15,8 +15,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
-from deploy.cli import keys
-from deploy.local import env_file, key_secret
+from deploy.local import env_file, key_secret, keys
 from deploy.local.parts import steps, urls
 from deploy.local.ports import USUAL, choose
 from deploy.local.servers import Servers, named

@@ -9,14 +9,15 @@ from typing import Final
 import msgspec
 
 from shared.contracts.changes import MessageStatus
+from shared.contracts.days import DAY_MS
 
 OPEN: Final = frozenset({MessageStatus.CLAIMED, MessageStatus.SENDING})
 """States from which a message goes on; the others are final."""
 COUNTED: Final = frozenset({MessageStatus.SENT, MessageStatus.UNKNOWN, MessageStatus.SENDING})
 """States that take a place under a cap, beside CLAIMED of a message that has taken one."""
-LONGEST_EXPIRY_MS: Final = 31 * 24 * 3600 * 1000
+LONGEST_EXPIRY_MS: Final = 31 * DAY_MS
 """No message is sent later than so long after it was asked for."""
-LEDGER_MS: Final = 65 * 24 * 3600 * 1000
+LEDGER_MS: Final = 65 * DAY_MS
 """How long entries and checkpoints stay in the log: a message may wait LONGEST_EXPIRY_MS behind one that waits as long."""
 CHECKPOINT_BYTES: Final = 900_000
 """Most bytes of ids in one checkpoint: a record must stay below the 1 MB that a broker takes by default."""

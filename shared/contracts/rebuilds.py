@@ -15,6 +15,8 @@ from typing import Final
 
 import msgspec
 
+from shared.contracts.days import DAY_MS
+
 
 class View(StrEnum):
     """What can be rebuilt."""
@@ -46,7 +48,7 @@ class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     cancelled_at: int | None = None
 
 
-LIFE_MS: Final = 7 * 24 * 3600 * 1000
+LIFE_MS: Final = 7 * DAY_MS
 """What has not begun by then does not begin any more; what has begun goes on."""
 
 REBUILD_DECODER: Final = msgspec.json.Decoder(RebuildChanged)

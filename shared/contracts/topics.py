@@ -6,11 +6,11 @@ Created explicitly by `deploy/local/topics.py`; nothing relies on auto-creation.
 from dataclasses import dataclass, field
 from typing import Final
 
+from shared.contracts.days import DAY_MS as DAY_MS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.personal import Personal
 
 LARGE_RECORD_BYTES: Final = 8 * 1024 * 1024
-DAY_MS: Final = 24 * 3600 * 1000
 RETENTION_DAYS: Final = 28
 RETENTION_MS: Final = RETENTION_DAYS * DAY_MS
 """Default age at which data leaves the log (personal data must); a rebuild from zero needs what is still in it."""

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from confluent_kafka.admin import AdminClient
 
-from deploy.cli import keys
-from deploy.local import key_secret
+from deploy.local import key_secret, keys
 from deploy.local.parts import Step, steps, urls
 from deploy.local.ports import USUAL, free_port
 from deploy.local.process import MissingError, NotReadyError, Process

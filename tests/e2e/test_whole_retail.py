@@ -12,11 +12,10 @@ import httpx
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from deploy.cli import keys
 from deploy.demo.messages import calls, weeks_to_now
 from deploy.demo.retail import Invoice, read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
-from deploy.local import key_secret
+from deploy.local import key_secret, keys
 from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deploy.cli import keys
+from deploy.local import keys
 from deploy.local.kafka import Kafka
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process

@@ -18,7 +18,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ScramMechanism
 
-from deploy.cli import acls, keys
+from deploy.cli import acls
+from deploy.local import keys
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import HOST, free_port

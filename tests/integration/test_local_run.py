@@ -15,9 +15,8 @@ import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from typer.testing import CliRunner
 
-from deploy.cli import keys
 from deploy.cli.main import app
-from deploy.local import env_file, key_secret
+from deploy.local import env_file, key_secret, keys
 from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import free_port

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from deploy.cli.keys import _fold
+from deploy.local.keys import _fold
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.key_signature import KeyRecord, KeySecrets, signed
 

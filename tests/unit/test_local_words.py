@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jgo.maven import MavenContext
 
-from deploy.cli.keys import new_key
 from deploy.local import env_file, java, kafka_jars
+from deploy.local.keys import new_key
 from deploy.local.parts import DEMO_MAX_EVENT_BYTES, Step, common
 from deploy.local.ports import USUAL, choose
 from deploy.local.probes import reason_not_ready

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
+from shared.contracts.days import DAY_MS
 from shared.contracts.journey_blob import Entry, SendStep, Step, WaitStep
 
 ID_BYTES: Final = 16
@@ -19,7 +20,7 @@ MOST_ENDED: Final = 32
 MOST_A_MONTH: Final = 10
 MOST_PASSAGES: Final = 130
 """Passages of one person in one journey that are kept: those of 13 months, and so of the longest wait."""
-MONTH_MS: Final = 30 * 24 * 3600 * 1000
+MONTH_MS: Final = 30 * DAY_MS
 
 
 def _hash(*parts: str) -> bytes:

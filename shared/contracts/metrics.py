@@ -88,7 +88,7 @@ METRICS: Final[tuple[Metric, ...]] = (
         "rapport_consumer_lag_records",
         G,
         ("stage", "topic"),
-        "records between what is applied and the end of the log, all owned partitions; up to 64 (the square of the partitions) in an idle "
+        "records between what is applied and the end of the log, all owned partitions; up to the square of the partitions in an idle "
         "system are clock records, which are applied with the next record",
     ),
     Metric("rapport_consumer_lag_seconds", G, ("stage",), "age of the newest applied record while records wait behind it, else 0"),

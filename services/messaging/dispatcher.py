@@ -2,13 +2,17 @@
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+import structlog
+
 from services.messaging.adapters.caps import RedisCaps
 from services.messaging.adapters.gate import RedisGate
 from services.messaging.adapters.kafka_ledger import KafkaLedger
+from services.messaging.adapters.ledger_reader import read_standings
 from services.messaging.adapters.people import RedisPeople
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
@@ -31,10 +35,13 @@ from shared.adapters.redis_store import connect
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED
 from shared.definitions.template import Templates
-from shared.runtime.ports import StoreAway
+from shared.runtime.ports import LogAway, StoreAway
 
 OTHER_CALLS = 4
 WATCH_S = 0.5
+STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps: a lease must be over when a machine that was suspended wakes up."""
+_log = structlog.get_logger("dispatcher")
 
 
 class SystemClock:
@@ -44,7 +51,7 @@ class SystemClock:
         return time.time_ns() // 1_000_000
 
     def steady_s(self) -> float:
-        return time.monotonic()
+        return time.clock_gettime(STEADY)
 
 
 class Dispatcher:
@@ -106,12 +113,25 @@ class Dispatcher:
     async def _watch(self, on_fatal: Callable[[BaseException], None]) -> None:
         """Look at the stages upstream also while there is nothing to send: how far they have come is what tells that Redis went back."""
         try:
+            await self._learn_standing()
             while True:
                 with contextlib.suppress(StoreAway):
                     await self._gate.closed()
                 await asyncio.sleep(WATCH_S)
         except Exception as error:
             on_fatal(error)
+
+    async def _learn_standing(self) -> None:
+        """Nothing is sent before it is known how far the stages upstream had come when any slot last sent."""
+        read = functools.partial(read_standings, self._settings.kafka, f"{self._group}-standing", partition_count())
+        while not self._standing.is_whole:
+            try:
+                for saved in await asyncio.get_running_loop().run_in_executor(self._executor, read):
+                    self._standing.know(saved)
+                self._standing.is_whole = True
+            except LogAway as away:
+                _log.warning("the ledgers cannot be read yet, nothing is sent", detail=str(away))
+                await asyncio.sleep(WATCH_S)
 
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
         log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor, self._standing)

@@ -27,7 +27,7 @@ Place = tuple[int, int]
 """(offset, nth) of a cause (headers.py); within a lane it only grows."""
 
 STANDING: Final = "standing"
-"""Header of the first entry of a transaction: how far the stages upstream had come then (messaging/domain/standing.py)."""
+"""Header of the last entry of a transaction: how far the stages upstream had come then (messaging/domain/standing.py)."""
 
 
 class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

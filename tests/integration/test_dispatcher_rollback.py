@@ -12,6 +12,10 @@ import pytest
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import Process
+from services.messaging.adapters.ledger_reader import read_standings
+from services.messaging.domain.standing import Standing
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.contracts.slots import partition_count, slot
 from shared.definitions.durations import DAY_MS
 from tests.integration.messaging_installation import Installation, process_metric, request
 from tests.waiting import wait_until
@@ -29,6 +33,43 @@ def house(kafka: Process, fresh_redis: Process, tmp_path: Path) -> Iterator[Inst
         with house.mail:
             yield house
             house.close()
+
+
+def test_a_process_that_begins_on_an_older_redis_sends_nothing_by_what_the_ledger_of_any_slot_says(house: Installation) -> None:
+    """What tells that Redis went back stands in one slot's ledger; the message is another's, which has never sent anything."""
+    first = request("seen", 0)
+    other = next(one for number in range(100) if slot((one := request("unseen", number)).profile_id) != slot(first.profile_id))
+    house.know(other.profile_id, "x@example.com")
+    copy = house.copy_of_redis()
+    house.upstream_moves_on()
+    house.ask([first])
+    with house.process():
+        wait_until("the first is sent", lambda: house.settled([first]))
+    house.put_back(copy)
+    looked = house.looks_at_the_gate()
+    house.ask_without_knowing([other])
+    with house.process() as process:
+        wait_until("it is held", lambda: process_metric(process, "rapport_dispatcher_gate_closed") > 0)
+        wait_until("the ledgers are read, and the stages were looked at", lambda: house.looks_at_the_gate() >= looked + 6)
+        assert house.ledger([other]) == {}
+        house.upstream_begins_anew()
+        wait_until("it is sent once the stages have begun anew", lambda: house.settled([other]))
+    assert house.balance([first, other]) == {"sent": 2}
+
+
+async def test_standings_are_read_from_the_end_of_every_slots_ledger(house: Installation) -> None:
+    wanted = [request("tails", number) for number in range(40)]
+    house.ask(wanted)
+    with house.process(dispatch_checkpoint_seconds="1"):
+        wait_until("all are sent", lambda: house.settled(wanted))
+        wait_until("they stand in checkpoints", lambda: house.checkpointed(wanted))
+    standing = Standing()
+    found = read_standings(KafkaConnection(house.bootstrap), "test", partition_count())
+    for saved in found:
+        standing.know(saved)
+    assert len(found) == 2 * partition_count()
+    assert standing.went_back("journeys", 0, (1000, 4))
+    assert not standing.went_back("journeys", 0, (1000, 5))
 
 
 def test_a_redis_rolled_back_under_the_dispatcher_lets_nobody_over_a_cap_and_sends_nothing_by_old_consent(house: Installation) -> None:

@@ -1,8 +1,11 @@
 """Settings of messaging: what is wrong is said at the start."""
 
+import time
+
 import pytest
 from pydantic import ValidationError
 
+from services.messaging.dispatcher import SystemClock
 from services.messaging.settings import Settings
 
 NEEDED = {"RAPPORT_KAFKA_BOOTSTRAP": "127.0.0.1:9092", "RAPPORT_REDIS_URL": "redis://127.0.0.1:6379/0"}
@@ -42,3 +45,12 @@ def test_the_mail_servers_password_is_in_no_message(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ValidationError) as refused:
         settings(monkeypatch, smtp_url="ftp://me:secret@mail.example.com")
     assert "secret" not in str(refused.value)
+
+
+def test_the_clock_of_leases_goes_on_while_the_machine_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept = 3600.0
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "clock_gettime", lambda which: slept if which == time.CLOCK_BOOTTIME else 0.0)
+        patch.setattr(time, "monotonic", lambda: 0.0)
+        now = SystemClock().steady_s()
+    assert now == slept

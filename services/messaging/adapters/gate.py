@@ -26,6 +26,8 @@ class RedisGate:
         self._slots = [(stage, partition) for stage in UPSTREAM for partition in range(partition_count())]
 
     async def closed(self) -> str | None:
+        if not self._standing.is_whole:
+            return "how far the stages before it had come is being read"
         async with answering(), self._client.pipeline(transaction=False) as pipe:
             for stage, partition in self._slots:
                 pipe.hmget(meta_key(stage, partition), [REBUILDING, COMMIT, LIFE])

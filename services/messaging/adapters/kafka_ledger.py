@@ -144,15 +144,15 @@ class KafkaLedger:
     def _produce_checkpoint(self, producer: Producer, checkpoint: Checkpoint, again: Sequence[LedgerEntry]) -> None:
         value = CHECKPOINT_ENCODER.encode(msgspec.structs.replace(checkpoint, standing=self._standing.save()))
         producer.produce(DISPATCH_CHECKPOINTED, value, str(checkpoint.number).encode(), self._partition)
+        standing = [(STANDING, self._standing.save())]
         for entry in again:
-            self._produce_entry(producer, entry)
+            self._produce_entry(producer, entry, standing if entry is again[-1] else ())
 
     def _produce(self, producer: Producer, changes: Sequence[Change], failed: Sequence[FailedRecord]) -> None:
         """Causes count the ledger's records: they only grow, also from owner to owner, as the log's end is behind all that were written."""
         standing = [(STANDING, self._standing.save())]
-        for number, change in enumerate(changes):
-            entry = change.entry
-            self._produce_entry(producer, entry, () if number else standing)
+        for change in changes:
+            self._produce_entry(producer, change.entry, standing if change is changes[-1] else ())
             cause = Cause(STAGE, DISPATCH_RECORDED, self._partition, self._next_cause, 0)
             self._next_cause += 1
             if change.told is not None:

@@ -1,8 +1,9 @@
 """Reads one slot's ledger out of Kafka: the checkpoints, then only what came after them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
@@ -18,6 +19,8 @@ CALL_S: Final = 10.0
 PAGE: Final = 2000
 LOOK_BACK: Final = 16
 """Records before the log's end among which the last checkpoint is looked for first."""
+
+T = TypeVar("T")
 _log = structlog.get_logger("dispatcher")
 
 
@@ -79,14 +82,24 @@ class LedgerReader:
         if page:
             yield page
 
+    def standings(self, partition: int) -> list[bytes]:
+        """How far the stages upstream had come when this slot's ledger, and its checkpoints, were last written."""
+        self._partition = partition
+        entry = self._last(DISPATCH_RECORDED, LOOK_BACK, lambda message: header(message.headers() or (), STANDING))
+        saved = self._last(DISPATCH_CHECKPOINTED, 2, _standing_saved)  # these are large, and the last two are the record and its commit
+        return [found for found in (entry, saved) if found]
+
     def _last_checkpoint(self) -> Checkpoint | None:
-        low, end = self._bounds(DISPATCH_CHECKPOINTED)
-        back = LOOK_BACK
+        return self._last(DISPATCH_CHECKPOINTED, LOOK_BACK, lambda message: CHECKPOINT_DECODER.decode(message.value()))
+
+    def _last(self, topic: str, back: int, read: Callable[[Message], T | None]) -> T | None:
+        """What `read` finds in the last record in which it finds something; the last `back` records are looked at first."""
+        low, end = self._bounds(topic)
         while True:
             start = max(low, end - back)
             found = None
-            for found in self._checkpoints(start, end):  # noqa: B007 - the last is wanted
-                pass
+            for message in self._records(topic, start, end):
+                found = read(message) or found
             if found is not None or start == low:
                 return found
             back *= LOOK_BACK
@@ -127,6 +140,16 @@ class LedgerReader:
 
     def _away(self, error: Exception) -> LogAway:
         return LogAway(f"cannot read the ledger of slot {self._partition}: {error}")
+
+
+def read_standings(kafka: KafkaConnection, name: str, partitions: int) -> list[bytes]:
+    """What the ledgers of all slots say of the stages upstream, whoever writes them now. Raises LogAway."""
+    with closing(LedgerReader(kafka, name, 0)) as reader:
+        return [standing for partition in range(partitions) for standing in reader.standings(partition)]
+
+
+def _standing_saved(message: Message) -> bytes | None:
+    return CHECKPOINT_DECODER.decode(message.value()).standing or None
 
 
 def _settings(name: str) -> dict[str, Any]:

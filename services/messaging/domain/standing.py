@@ -12,9 +12,13 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 
 
 class Standing:
-    """The highest place of each slot that this process has seen, or has read in its ledger."""
+    """The highest place of each slot that this process has seen, or has read in the ledgers of all slots of the dispatcher.
+
+    `is_whole`: those ledgers have been read. One slot's own may be old: it was written when that slot last had something to send.
+    """
 
     def __init__(self) -> None:
+        self.is_whole = False
         self._highest: dict[str, dict[int, Place]] = {}
 
     def went_back(self, stage: str, partition: int, place: Place) -> bool:

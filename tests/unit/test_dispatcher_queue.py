@@ -1,7 +1,9 @@
 """What is in hand against a plain list of what is not settled: nothing is passed over, nothing is forgotten, the bounds hold."""
 
+from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +107,47 @@ def test_nothing_unsettled_is_committed_and_everything_has_its_turn(log: list[tu
     assert story.settled == {item.request.dispatch_id for item in story.log}
     assert story.queue.position == (len(log) or -1)
     assert len(story.queue) == 0
+
+
+def served(rounds: int, ask_again: set[int], urgent: int | None = None) -> Counter[int]:
+    """A place for marketing, which three slots always want, and one that is kept. Slots of `ask_again` look up before each place that comes
+    free, as if woken by something else; `urgent` always has a transactional message as well. Answers how often each got the place
+    for marketing.
+    """
+    places = Places(2, 1, Breaker(Patience()), Pace())
+    seats = [Seat(lambda: None) for _ in range(3)]
+    got: Counter[int] = Counter()
+    wants = [{Class.MARKETING: 1, Class.TRANSACTIONAL: int(number == urgent)} for number in range(3)]
+    for number, seat in enumerate(seats):
+        places.ask(seat, wants[number], 0.0)
+    for _ in range(rounds):
+        for number, seat in enumerate(seats):
+            if seat.granted:
+                got[number] += seat.granted.get(Class.MARKETING, 0)
+                under_way = Counter(seat.granted)
+                grant = places.leave(seat)
+                for one in under_way:
+                    assert grant.pledge(one) is one
+                    grant.hand_over(one)
+                places.ask(seat, wants[number], 0.0)
+                for woken in ask_again:
+                    if not seats[woken].granted:
+                        places.leave(seats[woken])
+                        places.ask(seats[woken], wants[woken], 0.0)
+                for one in under_way:
+                    places.free(one, 0.0, tried=True)
+    return got
+
+
+@pytest.mark.parametrize("ask_again", [set(), {0}, {0, 1}, {0, 1, 2}])
+def test_who_is_woken_before_its_turn_does_not_lose_it(ask_again: set[int]) -> None:
+    got = served(90, ask_again)
+    assert max(got.values()) - min(got[number] for number in range(3)) <= 1, got
+
+
+def test_a_slot_whose_transactional_messages_go_first_has_its_turns_for_marketing_too() -> None:
+    got = served(90, set(), urgent=0)
+    assert max(got.values()) - min(got[number] for number in range(3)) <= 2, got
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 6), st.integers(0, 2)), min_size=1, max_size=40), st.integers(1, 4))

@@ -45,7 +45,8 @@ class KafkaLedger:
         self._standing = standing
         self._producer: Producer | None = None
         self._in_doubt = False
-        self._next_cause = 0
+        self._closed = False
+        self._next_cause = self._causes_told = 0
         self.end = 0
 
     async def take_over(self) -> Ledger:
@@ -69,13 +70,15 @@ class KafkaLedger:
             await self._call(reader.close)
 
     def close(self) -> None:
-        """Forget the producer; an open transaction is left for the next owner to end."""
-        self._producer = None
+        """Forget the producer; an open transaction is left for the next owner to end. Nothing is taken over after it."""
+        self._closed, self._producer = True, None
 
     async def _call(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
     def _take_over(self) -> Ledger:
+        if self._closed:  # the slot was given up before this thread came to it: who has it by now must not be fenced
+            raise Fenced(f"slot {self._partition} has been given up")
         self._in_doubt = False
         self._producer = _producer(self._kafka, self._name)
         try:
@@ -89,7 +92,7 @@ class KafkaLedger:
             read = reader.read()
         finally:
             reader.close()
-        self._next_cause = self.end = read.end
+        self._next_cause = self._causes_told = self.end = read.end
         self._standing.know(read.standing)
         _log.info(
             "ledger read", slot=self._partition, messages=len(read.ledger), checkpoints=read.checkpoints, entries=read.entries,
@@ -108,7 +111,7 @@ class KafkaLedger:
                 failpoint("dispatcher.in_transaction")
                 self._in_doubt = True
             producer.commit_transaction(CALL_S)
-            self._in_doubt = False
+            self._in_doubt, self._causes_told = False, self._next_cause
         except BufferError as error:
             self._abort(producer)
             raise LogAway("too much waits to be written") from error
@@ -126,6 +129,8 @@ class KafkaLedger:
         raise Fenced(f"slot {self._partition}: {error.str()}") from cause
 
     def _abort(self, producer: Producer) -> None:
+        """Its causes were told to nobody and come again: they must not run ahead of the log's end, from which the next owner counts."""
+        self._next_cause = self._causes_told
         try:
             producer.abort_transaction(CALL_S)
         except KafkaException as error:

@@ -4,7 +4,6 @@ A slot asks for a place before it records that a message is being sent, so that 
 come first, slots take turns, and marketing leaves `kept` places free: a campaign whose calls hang must not stand before a password reset.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +18,8 @@ class Seat:
     wake: Callable[[], None]
     wants: dict[Class, int] = field(default_factory=dict)
     granted: dict[Class, int] = field(default_factory=dict)
+    turns: dict[Class, int] = field(default_factory=lambda: dict.fromkeys(Class, 0))
+    """When it was last granted a place of each class, as a number that only grows."""
 
 
 class Places:
@@ -31,7 +32,8 @@ class Places:
         self._count = count
         self._breaker, self._pace = breaker, pace
         self._used = dict.fromkeys(Class, 0)
-        self._seats: deque[Seat] = deque()
+        self._seats: list[Seat] = []
+        self._turn = 0
 
     @property
     def used(self) -> Mapping[Class, int]:
@@ -43,7 +45,10 @@ class Places:
         return self._count
 
     def ask(self, seat: Seat, wants: Mapping[Class, int], now: float) -> None:
-        """Wait for so many places of each class; what is there already is granted before this returns. `leave` ends the waiting."""
+        """Wait for so many places of each class; what is there already is granted before this returns. `leave` ends the waiting.
+
+        Whoever has waited longest since its last place of a class is next, also if it left and asked again meanwhile.
+        """
         seat.wants = {one: number for one, number in wants.items() if number > 0}
         seat.granted = {}
         if seat not in self._seats:
@@ -77,16 +82,17 @@ class Places:
                     return
                 self._pace.used(now)
                 self._used[one] += 1
+                self._turn += 1
                 seat.granted[one] = seat.granted.get(one, 0) + 1
-                self._seats.remove(seat)
-                self._seats.append(seat)  # it has had its turn
+                seat.turns[one] = self._turn
                 seat.wake()
 
     def _is_free(self, one: Class) -> bool:
         return self._used[one] < self._most[one] and sum(self._used.values()) < self._count
 
     def _next(self, one: Class) -> Seat | None:
-        return next((seat for seat in self._seats if seat.wants.get(one, 0) > seat.granted.get(one, 0)), None)
+        waiting = (seat for seat in self._seats if seat.wants.get(one, 0) > seat.granted.get(one, 0))
+        return min(waiting, key=lambda seat: seat.turns[one], default=None)
 
 
 class Grant:
@@ -94,7 +100,7 @@ class Grant:
 
     def __init__(self, places: Places, granted: Iterable[Class] = ()) -> None:
         self._places = places
-        self._free = sorted(granted, reverse=True)
+        self._free = sorted(granted)
         self._pledged: list[Class] = []
 
     def __len__(self) -> int:
@@ -102,7 +108,7 @@ class Grant:
         return len(self._free)
 
     def pledge(self, one: Class) -> Class | None:
-        """A place for a message of this class: a transactional one may use any; None: there is none left for it."""
+        """A place for a message of this class, of its own if there is one: a transactional one may use any; None: none is left for it."""
         suits = [place for place in self._free if place >= one]
         if not suits:
             return None

@@ -8,12 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query.adapters.sealing import Sealer
+from services.ingest.domain.limits import Limits
+from services.query.adapters.sealing import MAX_CURSOR, Sealer
 from services.query.domain.cursors import LogCursor, MemberCursor, RowCursor
 from services.query.domain.instants import epoch_ms, instant, rfc3339
 from services.query.domain.personal import View, masked_profile_id, masked_text
 from services.query.domain.reasons import Refused
+from shared.contracts.slots import MOST_PARTITIONS
 from shared.definitions.catalogue import Catalogue
+from tests.query_fakes import ADMIN, World
 
 CATALOGUE = Catalogue(
     catalogue="tests",
@@ -183,3 +186,15 @@ def test_a_cursor_of_another_secret_or_kind_is_refused() -> None:
 def test_times_go_out_in_utc_to_the_millisecond_and_come_back(at: int) -> None:
     assert epoch_ms(instant(at)) == at
     assert rfc3339(instant(at)).endswith("Z")
+
+
+def test_a_cursor_that_a_list_gives_is_one_that_it_takes() -> None:
+    longest = "u:" + "\N{CJK UNIFIED IDEOGRAPH-20000}" * Limits().id_chars
+    offsets = dict.fromkeys(range(MOST_PARTITIONS), 2**40)
+    cursors = (RowCursor("conflicts", (2**50, longest, longest)), MemberCursor("s" * 63, 2**50, longest), LogCursor("t" * 300, offsets))
+    for cursor in cursors:
+        assert len(Sealer(b"x").seal(cursor)) <= MAX_CURSOR
+
+
+async def test_a_longer_cursor_is_refused_before_it_is_looked_at() -> None:
+    assert (await World().get("dead-letters", cursor="A" * (MAX_CURSOR + 1), key=ADMIN)).json()["field"] == "cursor"

@@ -14,8 +14,8 @@ from services.query.domain.reasons import Code, Refused
 
 C = TypeVar("C", bound=Cursor)
 _PURPOSE: Final = [b"rapport cursor v1"]
-MAX_CURSOR: Final = 4096
-"""Characters of a cursor; a longer one is refused before it is looked at."""
+MAX_CURSOR: Final = 8192
+"""Characters of a cursor: twice an id of the greatest length fits. A longer one is refused before it is looked at."""
 
 
 class Sealer:

@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Final
+from typing import Annotated, Final, Generic, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Path, Query
@@ -25,6 +25,7 @@ from shared.contracts.failed import FAILED_DECODER, FailedRecord, FailureReason
 from shared.contracts.redis_keys import TAGS
 from shared.contracts.topics import EVENT_REJECTED, RECORD_FAILED
 
+S = TypeVar("S", bound=BaseModel)
 LISTED_BYTES: Final = 4096
 """What a list shows of a payload; asked for by itself, a record is shown whole."""
 MAX_REPLAYS: Final = 100
@@ -87,12 +88,26 @@ class Replays(BaseModel):
     data: list[Replayed]
 
 
-class _Failures:
-    """Pages and single records of one topic."""
+class _Failures(Generic[S]):
+    """Pages and single records of one topic. `shape`: a record as it is shown, so many bytes of it at most; None if it cannot be read."""
 
-    def __init__(self, parts: Parts, topic: str) -> None:
+    def __init__(self, parts: Parts, topic: str, shape: Callable[[LogRecord, View, int | None], S | None]) -> None:
         self._parts = parts
         self._topic = topic
+        self._shape = shape
+
+    async def shown(self, limit: int, cursor: str | None, filters: str, wanted: Callable[[LogRecord], bool], view: View) -> Page[S]:
+        """A page of what is `wanted`."""
+        records, following = await self.page(limit, cursor, filters, wanted)
+        shown = [self._shape(record, view, LISTED_BYTES) for record in records]
+        return Page(data=[one for one in shown if one is not None], next_cursor=following)
+
+    async def whole(self, place_id: str, view: View) -> S:
+        """One record with all its bytes. Raises Refused (404) if nothing that can be read stands there."""
+        shown = self._shape(await self.one(place(place_id)), view, None)
+        if shown is None:
+            raise Refused(404, Code.UNKNOWN_RECORD, f"record {place_id} cannot be read")
+        return shown
 
     async def page(
         self, limit: int, cursor: str | None, filters: str, wanted: Callable[[LogRecord], bool]
@@ -127,7 +142,7 @@ class _Failures:
 
 def rejected(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["rejected events"])
-    failures = _Failures(parts, EVENT_REJECTED)
+    failures = _Failures(parts, EVENT_REJECTED, _rejected_shape)
 
     @routes.get("/rejected-events", operation_id="listRejectedEvents", summary="Rejected events, newest first", responses=documented())
     async def listed(
@@ -143,16 +158,11 @@ def rejected(parts: Parts) -> APIRouter:
             event = _rejected(record)
             return event is not None and reason in (None, event.reason) and source_id in (None, event.source_id)
 
-        records, following = await failures.page(limit, cursor, f"{reason} {source_id}", wanted)
-        shown = [_rejected_shape(record, parts.view(access), LISTED_BYTES) for record in records]
-        return Page(data=[one for one in shown if one is not None], next_cursor=following)
+        return await failures.shown(limit, cursor, f"{reason} {source_id}", wanted, parts.view(access))
 
     @routes.get("/rejected-events/{place_id}", operation_id="getRejectedEvent", summary="One rejected event", responses=documented(404))
     async def single(access: Admin, place_id: PlaceId) -> RejectedShape:
-        shown = _rejected_shape(await failures.one(place(place_id)), parts.view(access), None)
-        if shown is None:
-            raise Refused(404, Code.UNKNOWN_RECORD, f"record {place_id} cannot be read")
-        return shown
+        return await failures.whole(place_id, parts.view(access))
 
     @routes.post(
         "/rejected-events:replay", operation_id="replayRejectedEvents", summary="Send rejected events in again", responses=documented()
@@ -171,7 +181,7 @@ def rejected(parts: Parts) -> APIRouter:
 
 def dead_letters(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["dead letters"])
-    failures = _Failures(parts, RECORD_FAILED)
+    failures = _Failures(parts, RECORD_FAILED, _letter_shape)
 
     @routes.get("/dead-letters", operation_id="listDeadLetters", summary="Dead letters, newest first", responses=documented())
     async def listed(
@@ -187,16 +197,11 @@ def dead_letters(parts: Parts) -> APIRouter:
             letter = _letter(record)
             return letter is not None and stage in (None, letter.stage) and reason in (None, letter.reason)
 
-        records, following = await failures.page(limit, cursor, f"{stage} {reason}", wanted)
-        shown = [_letter_shape(record, parts.view(access), LISTED_BYTES) for record in records]
-        return Page(data=[one for one in shown if one is not None], next_cursor=following)
+        return await failures.shown(limit, cursor, f"{stage} {reason}", wanted, parts.view(access))
 
     @routes.get("/dead-letters/{place_id}", operation_id="getDeadLetter", summary="One dead letter", responses=documented(404))
     async def single(access: Admin, place_id: PlaceId) -> DeadLetterShape:
-        shown = _letter_shape(await failures.one(place(place_id)), parts.view(access), None)
-        if shown is None:
-            raise Refused(404, Code.UNKNOWN_RECORD, f"record {place_id} cannot be read")
-        return shown
+        return await failures.whole(place_id, parts.view(access))
 
     @routes.post("/dead-letters:replay", operation_id="replayDeadLetters", summary="Fold dead letters again", responses=documented())
     async def replay(access: Admin, wanted: ReplayRequest) -> Replays:

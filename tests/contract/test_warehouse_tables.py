@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from deploy.local.clickhouse import ClickHouse as Server
+from services.profile.domain import folder
 from services.warehouse import migrate as migrations
 from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.rows import Record, Table, row
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
 from shared.adapters.store_settings import Address
+from shared.contracts.profile_blob import Profile
 from shared.contracts.topics import (
     DISPATCH_RECORDED,
     EVENT_RESOLVED,
@@ -202,6 +204,19 @@ def test_transitions_messages_profiles_and_conflicts_have_their_columns(store: C
     assert kept == {"version": 2, "revenue": "99999999999999999999.1234", "anonymous_ids": ["a", "b"], "traits": {"email": "x@example.com"}}
     put(store, IDENTITY_CONFLICTED, {"one": "u:1", "two": "u:2", "why": "email", "at": 5})
     assert one(store, "SELECT one, two, why FROM rapport.identity_conflicts FINAL") == {"one": "u:1", "two": "u:2", "why": "email"}
+
+
+def test_the_summary_of_who_was_forgotten_and_came_back_is_the_new_one_whichever_came_in_first(store: ClickHouse) -> None:
+    day = 86_400_000
+    old, new = Profile(events=57, last_seen=20_000 * day), Profile(events=1, last_seen=20_400 * day)
+    for key, order in (("a:1", (old, new)), ("a:2", (new, old))):
+        for one in order:
+            summary = {"version": folder.version(key, one), "last_seen": one.last_seen, "events": one.events, "orders": 0}
+            put(store, PROFILE_CHANGED, {**summary, "profile_id": key, "at": one.last_seen, "first_seen": 1}, key.encode())
+    assert store.rows("SELECT profile_id, events FROM rapport.profiles FINAL WHERE profile_id LIKE 'a:%' ORDER BY profile_id") == [
+        {"profile_id": "a:1", "events": 1},
+        {"profile_id": "a:2", "events": 1},
+    ]
 
 
 def test_of_two_states_of_a_message_the_later_in_the_ledger_holds_whatever_the_clocks_said(store: ClickHouse) -> None:

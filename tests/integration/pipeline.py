@@ -122,8 +122,8 @@ class Pipeline:
         wait_until("topics", lambda: not made.alive)
         assert made.returncode == 0, made.log_tail()
 
-    def worker(self, service: str, failpoint: str = "", **settings: str) -> Process:
-        """A service's process, not started."""
+    def worker(self, service: str, failpoint: str = "", module: str = "", **settings: str) -> Process:
+        """A service's process, not started. `module`: what runs in the place of its main."""
         self._runs[service] += 1
         port = free_port()
         env = {
@@ -137,7 +137,7 @@ class Pipeline:
             **{name.upper(): value for name, value in settings.items()},
         }
         log = self._folder / f"{service}-{self._runs[service]}.log"
-        argv = [sys.executable, "-m", f"services.{service}.main"]
+        argv = [sys.executable, "-m", module or f"services.{service}.main"]
         variables = {f"RAPPORT_{name}": value for name, value in env.items()}
         self._workers.append(Process(service, argv, log, variables, PROJECT, f"http://127.0.0.1:{port}/readyz"))
         return self._workers[-1]

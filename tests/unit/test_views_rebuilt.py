@@ -3,6 +3,7 @@
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,11 @@ from services.profile.domain.resolver import ResolverStage
 from services.segmentation.domain.compiler import compiled
 from services.segmentation.domain.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
+from shared.contracts.headers import KIND, KIND_EXPIRED, header
+from shared.contracts.identity import Expiry
 from shared.contracts.journey_blob import SendStep
 from shared.contracts.rebuilds import STAGES, View
-from shared.contracts.topics import EVENT_RECEIVED, MESSAGE_REQUESTED
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED
 from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
 from shared.testing.histories import encoded, histories, key_of
@@ -38,13 +41,16 @@ def scene() -> Scene:
 
 
 def lived(events: list[ReceivedEvent], random: Random) -> Scene:
-    """People's lives in bits: what one slot reads comes between what others read, and time goes on."""
+    """People's lives in bits: what one slot reads comes between what others read, time goes on, and who stays away may be forgotten."""
     told = scene()
     for event in events:
         told.log.append(EVENT_RECEIVED, key_of(event), encoded(event))
         told.log.now += random.randint(1, HOUR)
         if random.random() < 0.2:
             told.tick(told.log.now)
+        if random.random() < 0.3:
+            told.log.now += 2 * HOUR
+            expire(told, key_of(random.choice(events)))
         for _ in range(random.randint(0, 4)):
             if pending := told.pending():
                 told.work(random.choice(pending), random.randint(1, 4))
@@ -52,6 +58,11 @@ def lived(events: list[ReceivedEvent], random: Random) -> Scene:
     told.tick(told.log.now + 2 * HOUR)
     told.settle(random)
     return told
+
+
+def expire(told: Scene, typed: str) -> None:
+    """As the sweep asks."""
+    told.log.append(EVENT_RECEIVED, typed, msgspec.json.encode(Expiry(typed, HOUR)), [(KIND, KIND_EXPIRED)])
 
 
 def destroy(told: Scene, stage: str, random: Random) -> None:
@@ -92,15 +103,18 @@ def test_a_view_that_lost_keys_is_the_same_again_and_says_nothing_twice(view: Vi
     assert indexed(told) == members
 
 
-def test_the_histories_ask_for_messages_at_all() -> None:
-    """Else the claim that nobody is mailed twice would be empty."""
-    asked = 0
+def test_the_histories_ask_for_messages_and_forget_people_at_all() -> None:
+    """Else the claims that nobody is mailed twice, and that the same people are forgotten, would be empty."""
+    asked = forgotten = 0
 
     @settings(max_examples=15, deadline=None)
     @given(histories(), st.integers(0, 2**32))
     def count(events: list[ReceivedEvent], seed: int) -> None:
-        nonlocal asked
-        asked += len(lived(events, Random(seed)).log.records(MESSAGE_REQUESTED))
+        nonlocal asked, forgotten
+        log = lived(events, Random(seed)).log
+        asked += len(log.records(MESSAGE_REQUESTED))
+        forgotten += sum(header(record.headers, KIND) == KIND_EXPIRED for record in log.records(EVENT_RESOLVED))
 
     count()
     assert asked > 0
+    assert forgotten > 0

@@ -47,7 +47,10 @@ class Settings(RuntimeSettings):
         description="messages of a slot and class that wait for another try, out of hand (about 1 KB each); at so many no new one is begun",
     )
     dispatch_lease_seconds: float = Field(
-        5.0, gt=0, le=1800, description="what is recorded as being sent must be begun within, or it waits again"
+        5.0,
+        gt=0,
+        le=1800,
+        description="a message must be on its way so long after gate, consent and caps were looked at, or it waits again",
     )
     dispatch_checkpoint_seconds: float = Field(
         600.0,

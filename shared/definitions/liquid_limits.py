@@ -1,7 +1,8 @@
 """Rendering within bounds of time and size, beside those of the environment (liquid_text.py).
 
 Time is looked at where Liquid writes, reads a value, calls a filter or enters a loop. One call of one filter is not interrupted. What
-bounds it is the size of what it is given: traits of at most 512 bytes, numbers of no more than some 40 digits, ranges of MOST_IN_RANGE.
+bounds it is the size of what it is given (traits of at most 512 bytes, numbers of no more than some 40 digits, MOST_IN_LIST values), and of
+what it would make where that is a product of what it is given (MOST_MADE).
 """
 
 from collections.abc import Callable, Mapping
@@ -12,8 +13,10 @@ import liquid
 from liquid.context import RenderContext
 from liquid.output import LimitedStringIO
 
-MOST_IN_RANGE: Final = 2_000
-"""Longest range `(1..n)` that a filter is given."""
+MOST_IN_LIST: Final = 2_000
+"""Longest range `(1..n)` or list that a filter is given: some compare each value with every other."""
+MOST_MADE: Final = 1_000_000
+"""Most characters that one call of a filter makes out of two values of a template."""
 
 
 class OutOfBoundsError(Exception):
@@ -74,11 +77,31 @@ class _Context(RenderContext):
         called = super().filter(name, token)
 
         def within(left: object, *arguments: object, **named: object) -> object:
-            if any(isinstance(value, range) and len(value) > MOST_IN_RANGE for value in (left, *arguments)):
-                raise OutOfBoundsError(f"a range of more than {MOST_IN_RANGE} numbers")
+            given = (left, *arguments, *named.values())
+            if any(isinstance(value, range | list | tuple) and len(value) > MOST_IN_LIST for value in given):
+                raise OutOfBoundsError(f"{name} is given a range or a list of more than {MOST_IN_LIST} values")
+            if name in _PRODUCTS and _PRODUCTS[name](*map(_length_of, given)) > MOST_MADE:
+                raise OutOfBoundsError(f"{name} might make more than {MOST_MADE} characters")
             return called(left, *arguments, **named)
 
         return within
+
+
+def _length_of(value: object) -> int:
+    return len(value) if isinstance(value, range | list | tuple | str) else 0
+
+
+def _replaced(text: int, seek: int = 0, put: int = 0) -> int:
+    """Of these lengths, at most: `seek` stands nowhere more often than it fits in."""
+    return (text // max(1, seek) + 1) * put
+
+
+def _joined(values: int, glue: int = 0) -> int:
+    return values * glue
+
+
+_PRODUCTS: Final[Mapping[str, Callable[..., int]]] = {"replace": _replaced, "join": _joined}
+"""Filters whose result grows with the product of two lengths, and how long it may become."""
 
 
 def render_within(template: liquid.BoundTemplate, values: Mapping[str, Any], bounds: Bounds) -> str:

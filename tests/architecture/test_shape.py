@@ -107,3 +107,10 @@ def test_no_file_names_a_place_of_one_machine_or_the_host_of_a_registry() -> Non
             if PLACES.search(line) or REGISTRIES.search(line):
                 found.append(f"{name}:{number}: {line.strip()[:120]}")
     assert found == []
+
+
+def test_the_readme_of_messaging_names_each_of_its_modules() -> None:
+    room = PROJECT / "services" / "messaging"
+    readme = (room / "README.md").read_text()
+    modules = [path for path, _ in python_files("services/messaging") if path.name not in ("__init__.py", "main.py")]
+    assert [relative(path) for path in modules if not re.search(rf"\b{path.name}\b", readme)] == []

@@ -1,9 +1,15 @@
 """The dispatcher's slot keeps its books: what is forgotten is not told twice, and who takes over reads little."""
 
+import dataclasses
+
 import msgspec
 import pytest
 
+from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.ports import Observer
+from services.messaging.dispatch.queue import Class
+from services.messaging.domain.outcome import Deferred
+from services.messaging.domain.reasons import Reason
 from services.messaging.domain.watermark import MOST_BLOCKS, Watermark
 from shared.contracts.changes import CHANGE_ENCODER, MessageRequested
 from shared.contracts.headers import CAUSE, Cause
@@ -77,6 +83,38 @@ async def test_requests_replayed_after_they_were_forgotten_call_no_provider_and_
         assert len(world.provider.got) == 7
         assert world.ledger.told == told
         assert counting.dropped == 6 * round_of
+
+
+@pytest.mark.parametrize("forgotten", [False, True])
+async def test_requests_replayed_while_the_provider_is_away_are_passed_over_and_do_not_fill_the_hand(
+    world: World, counting: Counting, forgotten: bool
+) -> None:
+    """A new message behind a thousand settled ones is listed as waiting, as it would be without them."""
+    world.bounds = Bounds(hand=10)
+    ask(world, *(request(number) for number in range(40)))
+    slot = world.start()
+    await world.settle(slot)
+    if forgotten:
+        await checkpoints(world, 1)
+        world.clock.now += 4 * DAY_S
+        await world.until(lambda: len(slot.ledger) == 0)
+    await world.stop(slot)
+    late = NOW + 9 * DAY_MS
+    world.provider.script = {f"{number:032x}": [Deferred(Reason.PROVIDER_AWAY, "away", away=True)] * 99 for number in range(40, 60)}
+    ask(world, *(request(number, expires_at=late) for number in range(40, 44)))
+    outlet = world.outlet()
+    before = world.start(from_offset=40, outlet=outlet)
+    lane = before.queue.lanes[Class.MARKETING]
+    await world.until(lambda: outlet.breaker.open and lane.in_hand + lane.put_off_count == 4)
+    world.records += [dataclasses.replace(record, offset=record.offset + 44) for record in world.records[:40]]
+    ask(world, request(44, expires_at=late))
+    before.receive(world.records[44:])
+    await world.until(lambda: f"{44:032x}" in world.ledger.last())
+    assert world.status(44) == ("claimed", "provider_away")
+    await world.stop(before)
+    assert len(world.provider.got) == 40
+    assert [told.status.value for told in world.ledger.told].count("sent") == 40
+    assert counting.dropped == (40 if forgotten else 0)
 
 
 async def test_a_request_that_expired_before_anybody_saw_it_ends_expired_and_is_told(world: World, counting: Counting) -> None:

@@ -7,9 +7,11 @@ from email.headerregistry import Address, UniqueAddressHeader, UniqueUnstructure
 
 import msgspec
 import pytest
+from aiosmtplib import SMTPResponseException
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.messaging.adapters.smtp import _queue_id, _said
 from services.messaging.domain.ledger import Ledger
 from services.messaging.domain.mail import Sender, address_of, compose, masked
 from services.messaging.domain.patience import Breaker, Patience
@@ -147,6 +149,14 @@ def test_the_same_message_has_the_same_bytes() -> None:
 def test_a_wrong_sender_is_said_at_the_start(text: str) -> None:
     with pytest.raises(ValueError, match="is no sender"):
         Sender.parse(text)
+
+
+@pytest.mark.parametrize("said", [b"2.0.0 Ok: queued as \xff\xfe4Xy2", b"Ok: queued as ", b"\xff", "Ok: queued as 你 x".encode()])
+def test_whatever_a_server_answers_can_be_written_down(said: bytes) -> None:
+    """Bytes that are no text must not end the process after the mail is out. The client hands them on as it does in its protocol."""
+    text = said.decode("utf-8", "surrogateescape")
+    msgspec.json.encode(_queue_id(text))
+    _said(SMTPResponseException(550, text)).encode()
 
 
 def test_addresses_are_masked() -> None:

@@ -1,6 +1,6 @@
 """What templates and people's values can do at worst: one message fails, and it does so soon."""
 
-import time
+import tracemalloc
 
 import msgspec
 import pytest
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import MOST_BYTES, NotRendered, Rendered, render
+from shared.definitions.liquid_limits import _replaced
 from shared.definitions.liquid_text import Limited
 from shared.definitions.yaml_text import DefinitionError
 from tests.unit.test_messaging_mail import NOW, template
@@ -19,7 +20,7 @@ VALUES = ["1e999999999", "1e39", "-3", "9" * 60, '"abc"', "[1,[2]]", '{"a":1}', 
 
 def rendered(text: str, html: str | None = None, **traits: str) -> Rendered | NotRendered:
     person = {name: msgspec.Raw(value.encode()) for name, value in traits.items()}
-    return render(template(text, html=html), person, None, NOW, time.thread_time)
+    return render(template(text, html=html), person, None, NOW, lambda: 0.0)
 
 
 def why(made: Rendered | NotRendered) -> tuple[Reason, str]:
@@ -80,7 +81,52 @@ def test_a_template_that_works_without_end_fails_soon(text: str) -> None:
 
 def test_a_range_of_a_million_is_given_to_no_filter() -> None:
     reason, detail = why(rendered("{{ (1..person.a) | join: ',' }}", a="1000000000"))
-    assert (reason, detail) == (Reason.TEMPLATE_FAILED, "t.en.liquid: a range of more than 2000 numbers")
+    assert (reason, detail) == (Reason.TEMPLATE_FAILED, "t.en.liquid: join is given a range or a list of more than 2000 values")
+
+
+LARGE = "{% capture x %}{% for i in (1..1900) %}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa{% endfor %}{% endcapture %}"
+"""95 KB, far below what a template may hold."""
+PIECES = "{% capture x %}{% for i in (1..1900) %}{{ i }}a,{{ i }}b,{{ i }}c,{{ i }}d,{% endfor %}{% endcapture %}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LARGE + "{{ x | replace: 'a', x | size }}",
+        LARGE + "{{ x | replace: '', x | size }}",
+        LARGE + "{{ (1..2000) | join: x | size }}",
+        LARGE + "{{ x | split: '' | join: x | size }}",
+        PIECES + "{{ x | split: ',' | uniq | size }}",
+    ],
+)
+def test_no_call_of_one_filter_makes_gigabytes_or_takes_minutes(text: str) -> None:
+    """Whatever the clock says: a call is not interrupted."""
+    tracemalloc.start()
+    made = render(template(text), {}, None, NOW, lambda: 0.0)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert why(made)[0] is Reason.TEMPLATE_FAILED
+    assert peak < 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{{ person.a | replace: 'a', 'bb' }}", "bbbbbb"),
+        ("{{ person.a | replace: 'a' }}", ""),
+        ("{{ (1..3) | join: ', ' }}", "1, 2, 3"),
+        ("{{ person.a | split: '' | join }}", "a a a"),
+    ],
+)
+def test_filters_do_their_work_within_the_bounds(text: str, expected: str) -> None:
+    made = render(template(text), {"a": msgspec.Raw(b'"aaa"')}, None, NOW, lambda: 0.0)
+    assert isinstance(made, Rendered)
+    assert made.text.strip() == expected
+
+
+@given(st.text("ab", max_size=8), st.text("ab", max_size=3), st.text("ab", max_size=5))
+def test_what_replace_might_make_is_never_less_than_what_it_makes(text: str, seek: str, put: str) -> None:
+    assert len(text.replace(seek, put)) <= len(text) + _replaced(len(text), len(seek), len(put))
 
 
 def test_a_message_has_a_size_at_most_all_its_parts_together() -> None:

@@ -164,11 +164,16 @@ def _refused(client: SMTP, refusal: SMTPResponseException) -> Outcome:
 
 def _said(error: BaseException) -> str:
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return f"{error.code} {error.message}"[:500]
-    return f"{type(error).__name__}: {error}"[:500]
+        return _writable(f"{error.code} {error.message}"[:500])
+    return _writable(f"{type(error).__name__}: {error}"[:500])
+
+
+def _writable(text: str) -> str:
+    """The client hands on bytes that are no UTF-8 as half characters, which no log and no record can hold."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _queue_id(message: str) -> str | None:
     """The server's own name of the message, where its reply ends in one (`250 2.0.0 Ok: queued as 4Xy2`)."""
     _, found, rest = message.partition("queued as ")
-    return rest.split()[0].rstrip(".,;")[:100] if found and rest.split() else None
+    return _writable(rest.split()[0].rstrip(".,;")[:100]) if found and rest.split() else None

@@ -195,8 +195,7 @@ class DispatchSlot:
 
     def _until_next(self, now: float, has_ready: bool) -> float:
         """Seconds after which it is worth looking without news."""
-        due = self._intake.next_due()
-        waits = [IDLE_S] if due is None else [IDLE_S, max(0.0, due - now)]
+        waits = [IDLE_S] if (due := self._intake.next_due()) is None else [IDLE_S, max(0.0, due - now)]
         if has_ready and (shut := self._outlet.places.wait(now)) > 0:
             waits.append(shut)
         return min(waits)
@@ -204,10 +203,12 @@ class DispatchSlot:
     async def _list_waiting(self) -> bool:
         """While the provider is away: list those in hand as waiting for it, each once, and end those whose time is over."""
         now = self._clock.wall_ms()
-        new = [one for one in self.queue.waiting() if not (self.ledger.is_settled(one.request.dispatch_id) or self._is_forgotten(one))]
-        over = [item for item in new if now >= item.request.expires_at][:LISTED]
+        in_hand = list(self.queue.waiting())
+        new = self._without_settled(in_hand)
+        kept = {item.offset for item in new}
+        self.queue.remove(repeats := [item for item in in_hand if item.offset not in kept])
+        self.queue.remove(over := [item for item in new if now >= item.request.expires_at][:LISTED])
         listed = [item for item in new if self._recall(item) is None and now < item.request.expires_at][:LISTED]
-        self.queue.remove(over)
         entries = [self._entry(item, MessageStatus.EXPIRED, Reason.TOO_LATE) for item in over]
         entries += [self._entry(item, MessageStatus.CLAIMED, Reason.PROVIDER_AWAY) for item in listed]
         try:
@@ -218,7 +219,7 @@ class DispatchSlot:
         for item in over:
             self.queue.settled(item)
         await self._release([claim(item, 0) for item in over if item.may_have_place])
-        return bool(entries)
+        return bool(entries or repeats)
 
     async def _begin(self, grant: Grant) -> None:
         """Start as many messages as `grant` has places for; what is not used of it stays there."""

@@ -18,7 +18,7 @@ from shared.contracts.rebuilds import View
 
 POLL_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 60.0
-app = typer.Typer(no_args_is_help=True, help="Make a view again from the log, while events flow.")
+app = typer.Typer(no_args_is_help=True, help="Make a view again from the log, and from ClickHouse where the log is shorter.")
 
 
 class QuerySettings(BaseSettings):
@@ -65,7 +65,7 @@ def _api() -> Api:
 
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Loss = Annotated[bool, typer.Option("--accept-loss", help="Forget what the log no longer has, without asking about it.")]
+Loss = Annotated[bool, typer.Option("--accept-loss", help="Forget what neither the log nor ClickHouse has, without asking about it.")]
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Stay and print how far it is, until it is done.")]
 
 
@@ -85,7 +85,7 @@ def warehouse(
 
 @app.command()
 def profile(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) -> None:
-    """Links and profiles: every slot forgets and reads the log from its beginning."""
+    """Links and profiles: every slot forgets and reads the log from its beginning, profiles ClickHouse for what is older."""
     _order(View.PROFILE, {}, yes, wait, accept_loss)
 
 
@@ -130,9 +130,9 @@ def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss:
     """Whoever has read what would be lost, and says yes to it, accepts it; `--yes` alone does not."""
     plan = _told(lambda api: api.ask("GET", f"rebuilds:plan?view={view.value}"))
     typer.echo(f"{view.value}: {plan['records']} records are to be read; {plan['message']}")
-    loses = view is not View.WAREHOUSE and plan["gone_records"] > 0
+    loses = plan["loses"]
     if loses and yes and not accept_loss:
-        typer.echo("Not ordered: what left the log would be forgotten. `--accept-loss` does it all the same.", err=True)
+        typer.echo("Not ordered: something would be forgotten for good. `--accept-loss` does it all the same.", err=True)
         raise typer.Exit(1)
     if not yes:
         typer.confirm("Rebuild it, and forget that?" if loses and not accept_loss else "Rebuild it?", abort=True)

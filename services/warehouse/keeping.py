@@ -4,7 +4,7 @@ Offsets committed in Kafka say what was written, the notes in ClickHouse what it
 is committed: what is missing would be hidden by the next note.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -133,6 +133,12 @@ class Keeper:
         """Rows of our partitions are in up to these offsets. Raises Lost rather than hide with a note that ClickHouse went back."""
         self._check(latest(self._asked()), {place: self._ours[place].next for place in written})
         notes = [self._ours[place]._replace(next=max(next_, self._ours[place].next)) for place, next_ in written.items()]
+        self._notes.note(notes)
+        self._ours |= {Place(one.topic, one.partition): one for one in notes}
+
+    def skipped(self, places: Iterable[Place]) -> None:
+        """Records of these partitions left the log before they were read: a rebuild must know that rows are missing."""
+        notes = [self._ours[place]._replace(gap=True) for place in places if place in self._ours]
         self._notes.note(notes)
         self._ours |= {Place(one.topic, one.partition): one for one in notes}
 

@@ -66,6 +66,7 @@ class Loader:
         self._most = min(READ_RECORDS, limits.records)
         self._meant: dict[Place, Progress] = {}
         self._begun: dict[Place, Progress] = {}
+        self._skipped: set[Place] = set()
         self._looked_at = float("-inf")
         self._epoch = 0
         self._held: list[tuple[Place, Record]] = []
@@ -88,6 +89,7 @@ class Loader:
             else:
                 self._gathering.begin(place, progress)
             if lost:
+                self._skipped.add(place)
                 self._observer.lost(lost)
                 _log.error("records left the log before they were read", topic=place.topic, partition=place.partition, records=lost)
 
@@ -96,6 +98,7 @@ class Loader:
         self._gathering.clear()
         self._meant.clear()
         self._begun.clear()
+        self._skipped.clear()
         self._keeper.forget()
         self._held.clear()
 
@@ -140,6 +143,8 @@ class Loader:
         if begun:
             self._until_done(lambda: self._keeper.begin(begun), epoch)
             self._begun.clear()
+            self._until_done(lambda: self._keeper.skipped(sorted(self._skipped)), epoch)
+            self._skipped.clear()
         order = self._keeper.order
         if order is not None:
             self._go_back(order, epoch)

@@ -280,6 +280,14 @@ class KafkaLog:
         """The next offset of each partition."""
         return await asyncio.to_thread(self._offsets, partitions, OffsetSpec.latest())
 
+    async def at(self, partitions: Iterable[Where], when_ms: int) -> dict[Where, int]:
+        return await asyncio.to_thread(self._at, list(partitions), when_ms)
+
+    def _at(self, partitions: Sequence[Where], when_ms: int) -> dict[Where, int]:
+        found = self._offsets(partitions, OffsetSpec.for_timestamp(when_ms))
+        later = [where for where, offset in found.items() if offset < 0]  # nothing has come since
+        return found | (self._offsets(later, OffsetSpec.latest()) if later else {})
+
     async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
         return await asyncio.to_thread(self._committed, group, list(partitions))
 

@@ -15,6 +15,7 @@ PREFIX: Final = "RAPPORT_"
 _CA: Final = "PEM file of who may have signed the server's certificate, with {}; without it, whom the system trusts"
 OptionalFile = Annotated[Path | None, BeforeValidator(lambda value: None if value == "" else value)]
 """Compose hands unset variables over as empty ones."""
+OptionalUrl = Annotated[SecretStr | None, BeforeValidator(lambda value: None if value == "" else value)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,37 @@ class ClickHouseSettings(BaseSettings):
         return self._clickhouse()
 
     def _clickhouse(self) -> Address:
+        tls = Tls(self.clickhouse_ca_file, self.clickhouse_certificate_file, self.clickhouse_key_file)
+        return _address("CLICKHOUSE_", self.clickhouse_url, ("http",), "https", tls)
+
+
+class ArchiveSettings(BaseSettings):
+    """ClickHouse's HTTP interface, for those who only read it, and only where the log has lost its beginning."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", hide_input_in_errors=True)
+
+    clickhouse_url: OptionalUrl = Field(
+        None,
+        description="http[s]://user:password@host:port of ClickHouse, from which a rebuild takes what the log no longer has; "
+        "without it that is lost to the rebuild",
+    )
+    clickhouse_ca_file: OptionalFile = Field(None, description=_CA.format("https://"))
+    clickhouse_certificate_file: OptionalFile = Field(None, description="PEM file of our own certificate, if the server asks for one")
+    clickhouse_key_file: OptionalFile = Field(None, description="PEM file of its key")
+
+    @model_validator(mode="after")
+    def _archive_can_be_reached(self) -> Self:
+        self._archive()
+        return self
+
+    @cached_property
+    def archive(self) -> Address | None:
+        """Where ClickHouse is; None where nobody says."""
+        return self._archive()
+
+    def _archive(self) -> Address | None:
+        if self.clickhouse_url is None:
+            return None
         tls = Tls(self.clickhouse_ca_file, self.clickhouse_certificate_file, self.clickhouse_key_file)
         return _address("CLICKHOUSE_", self.clickhouse_url, ("http",), "https", tls)
 

@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from shared.contracts.redis_keys import ABSORBED_INDEX
+from shared.runtime.cut import KIND_MARKER
 from shared.runtime.envelope import GONE, OTHERS, Entry, Moved
 from shared.runtime.stage import Step
 
@@ -63,6 +64,13 @@ class Absorbed:
             self._moved_out.setdefault(key, set()).update(absorbed)
             absorbed = {OTHERS}
         entry.absorbed = absorbed
+
+    def know(self, entry: Entry[Any], key: str, kind: bytes, other: bytes) -> None:
+        """Of a merge that was carried out below the cut: where this key's state has gone, or whom it has taken in."""
+        if kind == KIND_MARKER:
+            entry.winner = other.decode()
+        else:
+            self.add(entry, key, (other.decode(),))
 
     def give_up(self, entry: Entry[Any], key: str, brought: Moved) -> bool:
         """What was brought could not be folded in, so nobody in it is waited for any more. Whether that ends all waiting."""

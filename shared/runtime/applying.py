@@ -13,9 +13,11 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from shared.runtime.archived import Archive, Archived, begin_again
 from shared.runtime.batch import Batch
 from shared.runtime.brake import Brake
 from shared.runtime.cache import EntryCache
+from shared.runtime.cut import ARCHIVE
 from shared.runtime.failpoints import failpoint
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Unstorable
 from shared.runtime.forgetting import Asking, Place, log_loss, open_slot
@@ -55,6 +57,7 @@ class Applying(Generic[S, R]):
         wanted: Callable[[], bool] = lambda: True,
         tails: Tails | None = None,
         standing: Callable[[], int | None] = lambda: 0,
+        archive: Archive | None = None,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -66,6 +69,7 @@ class Applying(Generic[S, R]):
         self.lock = asyncio.Lock()
         self._standing = standing
         self._tails = tails or Tails(log, stage)
+        self.archived = Archived(archive, stage, partition, log)
         self._brake = brake or Brake(0.5, 30.0)
         self.token: str | None = None
         self.meta = Meta()
@@ -136,12 +140,13 @@ class Applying(Generic[S, R]):
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
         bounds = await self.log.bounds(inputs)
         committed = await self.log.committed(self.group, inputs)
+        below = await self.archived.begin(meta, bounds, committed)
         for where in inputs:
             meta.fences[where[0]] = start_of(self.stage.name, *where, meta.fences.get(where[0]), bounds[where], self.observer)
         self.meta = meta
         self.position = dict(meta.fences)
         self._targets = {topic: end for (topic, _), (_, end) in bounds.items()}
-        meta.rebuilding = any(self.position[topic] < end for topic, end in self._targets.items())
+        meta.rebuilding = below or any(self.position[topic] < end for topic, end in self._targets.items())
         self._first_due = await self.store.first_due()
         self._cache.clear()
         self._newest, self._scanned = await self._tails.newest(self.partition, meta.published)
@@ -152,11 +157,30 @@ class Applying(Generic[S, R]):
             await self._publish_left_over(decode_outbox(raw_outbox), bounds)
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
-        await self._retrace({topic: first for (topic, _), (first, _) in bounds.items()})
+        await self._fold_archive()
+        await self._retrace(self.archived.above(self.meta.cut, {topic: first for (topic, _), (first, _) in bounds.items()}))
         self._all_new()
         for topic, partition in inputs:
             end = bounds[topic, partition][1]
             await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+
+    async def _fold_archive(self) -> None:
+        """Fold what lies below the cut, if there is one. A new owner goes on where the last one died."""
+        cut = self.meta.cut
+        if cut is None or cut.done:
+            return
+        self._rereading_since = time.monotonic()
+        try:
+            async for records in self.archived.pages(cut, self.meta, self.position):
+                await self._apply(ARCHIVE, records)
+        finally:
+            self._rereading_since = None
+        if await self.archived.overtaken(cut):
+            await self.store.forget(self.token or "", self.meta.generation)
+            raise begin_again()
+        await self.archived.leave(cut, self.meta)
+        del self.position[ARCHIVE]
+        await self._commit_alone()
 
     async def _shortened(self) -> str | None:
         """Which inputs no longer begin at their beginning, in words."""
@@ -242,7 +266,11 @@ class Applying(Generic[S, R]):
         await self._rebuilt()
 
     async def _rebuilt(self) -> None:
-        if self.meta.rebuilding and all(self.position[topic] >= end for topic, end in self._targets.items()):
+        if (
+            ARCHIVE not in self.position
+            and self.meta.rebuilding
+            and all(self.position[topic] >= end for topic, end in self._targets.items())
+        ):
             self.meta.rebuilding = False
             await self._commit_alone()
 
@@ -258,7 +286,7 @@ class Applying(Generic[S, R]):
         poison: dict[int, Failure] = {}
         watched: frozenset[str] = frozenset()
         index, stop = 0, len(records)
-        if records:
+        if records and topic != ARCHIVE:
             self._turns.to(topic, None if self._retracing else self.position)
         while index < len(records):
             at_hand, beside = await self._loading.records(records, index, stop)
@@ -343,7 +371,7 @@ class Applying(Generic[S, R]):
             return  # an idle system stays idle: the next commit covers the clocks
         if batch.earliest_timer is not None and (self._first_due is None or batch.earliest_timer < self._first_due):
             self._first_due = batch.earliest_timer
-        outputs = self._turns.take() + batch.outputs
+        outputs = self._turns.take() + batch.outputs if topic != ARCHIVE else self.archived.unsaid(batch)
         outbox = encode_outbox(Outbox(topic, outputs)) if outputs else b""
         failpoint(f"{self.stage.name}.before_commit")
         await self._commit(batch, outbox)

@@ -25,8 +25,9 @@ from shared.contracts.topics import RECORD_FAILED
 from shared.contracts.versions import NewerVersion
 from shared.runtime.absorbed import NOTHING, Absorbed, Beside
 from shared.runtime.brake import FailedKey, masked
+from shared.runtime.cut import ARCHIVE
 from shared.runtime.envelope import GONE, Entry, Moved, decode_moved, encode_moved
-from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of
+from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of, repeated
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
@@ -133,6 +134,7 @@ class Batch(Touched[S, R]):
         step = self.step
         kind = merged_from = replay_of = origin = None
         late_kind: bytes | None = None
+        cut, below = self.meta.cut, False
         for name, value in record.headers:
             if name == CAUSE:
                 lane, offset, nth = value.decode().rsplit("|", 2)
@@ -141,18 +143,23 @@ class Batch(Touched[S, R]):
                     self.counts["repeated"] += 1
                     return
                 self._seen[lane] = at
+                below = cut is not None and self.step.topic == self.stage.moved and cut.follows(lane, int(offset))
             elif name == KIND:
                 kind = value
             elif name == MERGED_FROM:
                 merged_from = value.decode()
             elif name == ORIGIN:
                 origin = Position.decode(value)
+                below = below or (cut is not None and step.topic != ARCHIVE and cut.covers(origin))
             elif name == ORIGIN_KIND:
                 late_kind = value
             elif name == REPLAY_OF:
                 replay_of = value.decode()
         if record.key is None:
             raise Undecodable("the record has no key")
+        if below:  # what it speaks of has been folded from the archive
+            self.counts["repeated"] += 1
+            return
         if replay_of is not None and not self.meta.replayed.take(replay_of, record.timestamp):
             self.counts["repeated"] += 1
             return
@@ -168,7 +175,11 @@ class Batch(Touched[S, R]):
         self.counts["folded"] += 1
         self.passed.add(key)
         entry = self.entries(key)
-        if kind == KIND_MOVED:
+        if step.topic == ARCHIVE and kind is not None:
+            self._absorbed.know(entry, key, kind, record.value or b"")
+            entry.state = None if entry.winner is not None else self._state(entry, key)
+            self._touched(key, entry)
+        elif kind == KIND_MOVED:
             self._absorb(entry, record)
         elif kind == KIND_EXPIRED:
             self._expire(entry, key, record)
@@ -332,7 +343,7 @@ class Batch(Touched[S, R]):
         """Keep what cannot be folded where an operator finds it."""
         step = self.step
         step.offset, step.index, step.origin = record.offset, 0, None
-        if not failure.bare and self._repeated(record):
+        if not failure.bare and repeated(record, self._seen):
             return
         self._letter(record, failure, record.key)
         if record.key is not None and self.stage.moved is not None and not record.key.startswith(CLOCK_KEY):
@@ -357,26 +368,15 @@ class Batch(Touched[S, R]):
             self._touched(key, entry)
         self.counts["unmerged"] += 1
 
-    def _repeated(self, record: Record) -> bool:
-        for name, value in record.headers:
-            if name == CAUSE:
-                try:
-                    lane, offset, nth = value.decode().rsplit("|", 2)
-                    at = (int(offset) << CAUSE_BITS) | int(nth)
-                except ValueError:
-                    return False
-                repeated = self._seen.get(lane, -1) >= at
-                self._seen[lane] = max(at, self._seen.get(lane, -1))
-                return repeated
-        return False
-
     def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
         step = self.step
-        self.counts["failed"] += 1
         name = (key or b"").decode(errors="replace")
         kind = failure.detail.partition(":")[0]  # what follows may quote a person's data
         where = f"{record.topic}[{record.partition}] offset {record.offset}"
         self.failed[name] = FailedKey(masked(name), f"{failure.reason.value} ({kind})", where)
+        if step.topic == ARCHIVE:
+            return  # it was a dead letter when it was read from the log
+        self.counts["failed"] += 1
         value = letter_of(self.stage.name, record, failure, key)
         step.emit(RECORD_FAILED, name, value, ("reason", failure.reason.value.encode()), partition=step.partition)
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
+from shared.contracts.headers import CAUSE
+from shared.runtime.meta import CAUSE_BITS
 from shared.runtime.stage import Record
 
 
@@ -68,3 +70,18 @@ def letter_of(stage: str, record: Record, failure: Failure, key: bytes | None) -
             headers=[] if failure.bare else list(record.headers),
         )
     )
+
+
+def repeated(record: Record, seen: dict[str, int]) -> bool:
+    """Whether a record that could not be folded has been read before, by its cause; it is seen now."""
+    for name, value in record.headers:
+        if name == CAUSE:
+            try:
+                lane, offset, nth = value.decode().rsplit("|", 2)
+                at = (int(offset) << CAUSE_BITS) | int(nth)
+            except ValueError:
+                return False
+            before = seen.get(lane, -1)
+            seen[lane] = max(at, before)
+            return before >= at
+    return False

@@ -16,6 +16,8 @@
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
 | `v` | the highest version of a stage that wrote here (`Stage.writes`); absent: 1 |
 | `g` | the rebuild for which the slot was last forgotten |
+| `ah` | `1`: whoever owns the slot can ask the archive for what the log no longer has |
+| `cut` | where its history changes hands from the archive to the log (cut.py); absent: the log has all of it |
 | `hg` | the slot stands still, as a part of it is lost: the newest order to rebuild when that was noticed (forgetting.py) |
 """
 
@@ -27,6 +29,7 @@ from typing import Final, TypeVar
 
 from shared.contracts import redis_keys
 from shared.contracts.slots import partition_count
+from shared.runtime.cut import Cut, decode_cut, encode_cut
 from shared.runtime.replayed import Replayed
 
 K = TypeVar("K")
@@ -49,6 +52,8 @@ class Meta:
     written: int = 1
     generation: int = 0
     life: int = 0
+    cut: Cut | None = None
+    archive: bool = False
     stored: "Meta | None" = None
 
     @classmethod
@@ -85,6 +90,10 @@ class Meta:
                     meta.written = int(value)
                 case "g":
                     meta.generation = int(value)
+                case "ah":
+                    meta.archive = value == "1"
+                case "cut":
+                    meta.cut = decode_cut(value)
                 case redis_keys.REBUILDING:
                     meta.rebuilding = value == "1"
                 case _:  # the token, and what a newer version may add
@@ -105,6 +114,10 @@ class Meta:
             fields["v"] = str(self.written)
         if self.life != old.life:
             fields[redis_keys.LIFE] = str(self.life)
+        if self.archive != old.archive:
+            fields["ah"] = "1" if self.archive else "0"
+        if self.cut is not None and self.cut != old.cut:
+            fields["cut"] = encode_cut(self.cut)
         if self.on != old.on or self.stored is None:
             fields["on"] = self.on
         fields.update((f"f|{topic}", str(offset)) for topic, offset in _moved(self.fences, old.fences))
@@ -139,6 +152,8 @@ class Meta:
             self.written,
             self.generation,
             self.life,
+            self.cut,
+            self.archive,
             self.stored,
         )
 

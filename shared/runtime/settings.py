@@ -5,10 +5,10 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel, also
 from shared.adapters.kafka_settings import KafkaSettings
-from shared.adapters.store_settings import RedisSettings
+from shared.adapters.store_settings import ArchiveSettings, RedisSettings
 
 
-class RuntimeSettings(KafkaSettings, RedisSettings):
+class RuntimeSettings(KafkaSettings, RedisSettings, ArchiveSettings):
     """A missing required one fails at the start, by name."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")

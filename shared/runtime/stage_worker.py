@@ -16,6 +16,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from shared.runtime.archived import Archive
 from shared.runtime.brake import Brake
 from shared.runtime.chores import Chores, Work
 from shared.runtime.faust_credentials import faust_credentials
@@ -50,8 +51,12 @@ class StageWorker:
         observer: Observer,
         on_fatal: Callable[[BaseException], None],
         standing: Callable[[], int | None] = lambda: 0,
+        archive: Archive | None = None,
     ) -> None:
-        """`standing`: generation of the newest order to rebuild this stage, 0 if there is none, None while that is not known."""
+        """`standing`: generation of the newest order to rebuild this stage, 0 if there is none, None while that is not known.
+
+        `archive`: where slots find what the log no longer has.
+        """
         self.stage = stage
         self.slots: dict[int, Slot[Any, Any]] = {}
         self.assigned = False
@@ -62,6 +67,7 @@ class StageWorker:
         self._observer = observer
         self._on_fatal = on_fatal
         self._standing = standing
+        self._archive = archive
         self._queues: dict[int, asyncio.Queue[ChunkMessage]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._chores = Chores(on_fatal)
@@ -158,6 +164,7 @@ class StageWorker:
             wanted=lambda: self.slots.get(partition) is slot,
             tails=self._tails,
             standing=self._standing,
+            archive=self._archive,
         )
         self.slots[partition] = slot
         self._queues[partition] = asyncio.Queue(QUEUED_CHUNKS)

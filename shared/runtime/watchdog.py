@@ -108,7 +108,7 @@ class Watchdog:
         place = (stage, slot.partition)
         moves = dict(slot.position), slot.meta.seq if slot.meta.fired[0] >= 0 else 0
         last, since = self._moved.get(place, (None, now))
-        if not behind or slot.token is None or slot.braked or moves != last:
+        if not behind or slot.token is None or slot.braked or slot.archived.asking or moves != last:
             self._moved[place] = (moves, now)
             return 0.0
         return now - since

@@ -1,6 +1,7 @@
 """The frame of a worker process: start, watch, drain, exit."""
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Sequence
@@ -18,6 +19,7 @@ from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry, RuntimeMetrics
 from shared.adapters.rebuild_topic import RebuildTopic
 from shared.adapters.redis_store import RedisStore, answering, connect
+from shared.adapters.row_archive import RowArchive
 from shared.contracts.metrics import Metric
 from shared.contracts.rebuilds import View, view_of
 from shared.runtime.collector import calm_collector
@@ -80,6 +82,7 @@ def run(
 ) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
     configure_logs(settings.log_level, service)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each page of the archive
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     return asyncio.run(_Process(service, stages, settings, metrics, companions, store, tasks).run())
 
@@ -110,6 +113,7 @@ class _Process:
         self._partitions = PartitionsOfLog(settings.kafka, used)
         self._tasks: list[asyncio.Task[None]] = []
         self._orders: RebuildTopic | None = None
+        self._archive = None if settings.archive is None else RowArchive(settings.archive)
         self._ended: asyncio.Future[BaseException | None]
 
     async def run(self) -> int:
@@ -135,6 +139,8 @@ class _Process:
             await asyncio.to_thread(self._orders.stop)
         await health.stop()
         publisher.close()
+        if self._archive is not None:
+            self._archive.close()
         await self._redis.aclose()
         return 0
 
@@ -146,7 +152,9 @@ class _Process:
             self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
             self._orders.start()
         self._workers = [
-            StageWorker(stage, settings, log, self._store, self._observer, self._end, partial(self._standing, view_of(stage.name)))
+            StageWorker(
+                stage, settings, log, self._store, self._observer, self._end, partial(self._standing, view_of(stage.name)), self._archive
+            )
             for stage in self._stages
         ]
         self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.watchdog_seconds)

@@ -83,6 +83,14 @@ class FakeLog:
         self._answer()
         return {where: (self.starts.get(where, 0), len(self.partitions[where])) for where in partitions}
 
+    async def at(self, partitions: Iterable[TopicPartition], when_ms: int) -> dict[TopicPartition, int]:
+        self._answer()
+        found = {}
+        for where in partitions:
+            records, first = self.partitions[where], self.starts.get(where, 0)
+            found[where] = next((one.offset for one in records[first:] if one.timestamp >= when_ms), len(records))
+        return found
+
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         self._answer()
         return {(topic, partition): self.commits.get((group, topic, partition), 0) for topic, partition in partitions}

@@ -13,6 +13,7 @@ from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
+from shared.testing.archive import FakeArchive
 from shared.testing.fakes import Copy, Crash, FakeLog, FakeRedis
 
 T = TypeVar("T")
@@ -38,12 +39,13 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Scene:
-    """Workers of `stages` that share a FakeLog and a FakeRedis. `batch_bytes`: the bound of those that start from now on."""
+    """Workers of `stages` that share a FakeLog and a FakeRedis. `batch_bytes`, `archive`: of those that start from now on."""
 
     def __init__(self, *stages: Stage[Any, Any]) -> None:
         self.log = FakeLog()
         self.redis = FakeRedis()
         self.batch_bytes = 4 << 20
+        self.archive: FakeArchive | None = None
         self._stages = {stage.name: stage for stage in stages}
         self._slots: dict[tuple[str, int], Slot[Any, Any]] = {}
 
@@ -103,9 +105,9 @@ class Scene:
             self._slots.pop((stage, partition), None)
             assert finished(self._slot(stage, partition).take_over()), "nobody else wants this slot"
 
-    def rebuild(self, stage: str, generation: int) -> None:
-        """Every slot of a stage carries out an order to rebuild; what a slot has not read before comes again by `settle`."""
-        for partition in range(partition_count()):
+    def rebuild(self, stage: str, generation: int, only: int | None = None) -> None:
+        """Every slot of a stage, or `only` one, carries out an order to rebuild; what a slot has not read before comes again by `settle`."""
+        for partition in range(partition_count()) if only is None else (only,):
             slot = self._slot(stage, partition)
             assert finished(slot.take_over()), "nobody else wants this slot"
             finished(slot.rebuild(generation))
@@ -152,6 +154,6 @@ class Scene:
         if slot is None:
             store = self.redis.store(stage, partition)
             slot = self._slots[stage, partition] = Slot(
-                self._stages[stage], partition, store, self.log, Observer(), group=stage, batch_bytes=self.batch_bytes
+                self._stages[stage], partition, store, self.log, Observer(), group=stage, batch_bytes=self.batch_bytes, archive=self.archive
             )
         return slot

@@ -1,6 +1,8 @@
 """rebuilds: ordered, followed and cancelled over the API; a history that is not whole says so instead of giving short answers."""
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +12,7 @@ from services.query.domain.questions import flushed
 from services.query.domain.reasons import HistoryLost
 from services.query.domain.rebuilding import Progress, State, state
 from shared.contracts.kept_rows import TABLES
-from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, RebuildChanged, View, holding
+from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, STAGES, RebuildChanged, View, holding
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED, REBUILD_CHANGED
@@ -100,6 +102,85 @@ async def test_what_the_log_no_longer_has_is_said_before_and_a_live_view_is_not_
     assert (refused.status_code, refused.json()["code"]) == (409, "would_lose")
     assert (await world.post("rebuilds", {"view": "segmentation", "accept_loss": True}, key=ADMIN)).status_code == 201
     assert (await world.post("rebuilds", {"view": "warehouse"}, key=ADMIN)).status_code == 201
+
+
+def world_with_rows(view: View) -> World:
+    """The log has lost 7 records; ClickHouse has them, and all workers know where it is."""
+    world = World()
+    world.log.begins[EVENT_RESOLVED, 0] = 7
+    world.history.canned = {
+        "progress": [{"topic": EVENT_RESOLVED, "partition": 0, "generation": 0, "next": 9, "target": 0, "gap": False}],
+        "below": [{"rows": 5}],
+    }
+    for stage in STAGES[view]:
+        for p in range(partition_count()):
+            world.space.hash[meta_key(stage, p)] = {"seq": "4", "ah": "1"}
+    return world
+
+
+async def planned(world: World, view: View) -> dict[str, Any]:
+    found: dict[str, Any] = (await world.get("rebuilds:plan", view=view.value, key=ADMIN)).json()
+    return found
+
+
+@pytest.mark.parametrize("view", [View.SEGMENTATION, View.MESSAGING])
+async def test_what_clickhouse_has_is_no_loss_and_no_question(view: View) -> None:
+    world = world_with_rows(view)
+    plan = await planned(world, view)
+    assert (plan["gone_records"], plan["loses"], "ClickHouse has 5 events" in plan["message"]) == (7, False, True)
+    assert "lost" not in plan["message"]
+    assert (await world.post("rebuilds", {"view": view.value}, key=ADMIN)).status_code == 201
+
+
+def unknown_to_a_worker(world: World) -> None:
+    world.space.hash[meta_key("segmentation", 3)] = {"seq": "4"}
+
+
+def away(world: World) -> None:
+    world.history.away = True
+
+
+def dropped(world: World) -> None:
+    world.history.kept = Standing(lost="rows of events were dropped")
+
+
+def not_written(world: World) -> None:
+    world.history.canned["progress"][0]["next"] = 6
+
+
+def once_lost(world: World) -> None:
+    world.history.canned["progress"][0]["gap"] = True
+
+
+def being_loaded(world: World) -> None:
+    world.history.canned["progress"][0]["target"] = 20
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (unknown_to_a_worker, "RAPPORT_CLICKHOUSE_URL"),
+        (away, "does not answer"),
+        (dropped, "were dropped"),
+        (not_written, "has not all"),
+        (once_lost, "once lost rows"),
+        (being_loaded, "has not all"),
+    ],
+)
+async def test_what_clickhouse_cannot_give_back_is_a_loss_and_the_reason_is_said(spoil: Callable[[World], None], words: str) -> None:
+    world = world_with_rows(View.SEGMENTATION)
+    spoil(world)
+    plan = await planned(world, View.SEGMENTATION)
+    assert (plan["loses"], words.lower() in plan["message"].lower(), "would be lost" in plan["message"]) == (True, True, True)
+    refused = await world.post("rebuilds", {"view": "segmentation"}, key=ADMIN)
+    assert (refused.status_code, refused.json()["code"]) == (409, "would_lose")
+
+
+async def test_links_are_said_to_be_lost_whatever_clickhouse_has() -> None:
+    world = world_with_rows(View.PROFILE)
+    plan = await planned(world, View.PROFILE)
+    assert (plan["loses"], "profiles are folded from them" in plan["message"], "Links cannot" in plan["message"]) == (True, True, True)
+    assert (await world.post("rebuilds", {"view": "profile"}, key=ADMIN)).status_code == 409
 
 
 async def test_an_instant_to_begin_at_is_for_the_warehouse_alone() -> None:

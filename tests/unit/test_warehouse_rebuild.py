@@ -44,6 +44,16 @@ def test_a_first_start_and_an_upgrade_are_no_loss() -> None:
     assert Noted(EVENT_RESOLVED, 0, 0, 500) in old.noted
 
 
+def test_records_that_left_the_log_unread_are_noted_where_a_rebuild_looks() -> None:
+    notes = MemoryNotes()
+    kept = begun(notes, 40)
+    kept.skipped([HERE, Place(EVENT_RESOLVED, 1)])
+    assert notes.noted[-1] == Noted(EVENT_RESOLVED, 0, 0, 40, gap=True)
+    kept.note({HERE: 50})
+    assert notes.noted[-1] == Noted(EVENT_RESOLVED, 0, 0, 50, gap=True)
+    assert kept.left() == (0, False), "nothing is being loaded again"
+
+
 def test_an_emptied_clickhouse_is_noticed_at_the_start_also_when_its_tables_were_made_again() -> None:
     notes = MemoryNotes()
     notes.empty()

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from services.query.domain.standing import Where, inputs, partitions
-from shared.contracts.kept_rows import Noted
+from shared.contracts.kept_rows import ADOPTED, Noted, latest
 from shared.contracts.rebuilds import STAGES, RebuildChanged, View, holding, newest
+from shared.runtime.archived import ARCHIVED
 from shared.runtime.meta import Meta
 
 WAREHOUSE = "warehouse"
@@ -95,8 +97,53 @@ def gone(view: View, starts: Mapping[Where, int]) -> int:
     return sum(starts.get(where, 0) for reader in readers(view) for where in partitions(inputs(reader)))
 
 
-def words(view: View, gone_records: int, began: str | None, kept_rows: int | None) -> str:
-    """What an order of this view does, and what it cannot bring back."""
+def topics_of_rows(view: View) -> tuple[str, ...]:
+    """Topics of which a view's stages read rows in ClickHouse where the log no longer has them."""
+    read = {topic for stage in STAGES.get(view, ()) for topic in inputs(stage)}
+    return tuple(topic for topic in ARCHIVED if topic in read)
+
+
+def not_in_rows(
+    view: View, starts: Mapping[Where, int], noted: Sequence[Noted] | None, hole: str | None, metas: Sequence[Meta]
+) -> str | None:
+    """Why ClickHouse cannot give a view what has left the log; None if it can. `noted` None: it does not answer."""
+    if not all(meta.archive for meta in metas):
+        return "not all its workers know where ClickHouse is (RAPPORT_CLICKHOUSE_URL)"
+    if noted is None:
+        return "ClickHouse does not answer, so nobody knows what it has"
+    if hole is not None:
+        return hole
+    known, adopted = latest(noted), any(one.topic == ADOPTED for one in noted)
+    for topic in topics_of_rows(view):
+        for where in partitions((topic,)):
+            one = known.get(where)
+            if any(other.gap for other in noted if (other.topic, other.partition) == where):
+                return f"ClickHouse has once lost rows of {topic}, and had them again only as far as the log went then"
+            if one is None and (adopted or not starts.get(where, 0)):
+                continue
+            if one is None or one.next < max(starts.get(where, 0), one.target):
+                return f"ClickHouse has not all of {topic}"
+    return None
+
+
+def loses(view: View, gone_records: int, not_kept: str | None) -> bool:
+    """Whether an order would forget what nobody can give back. Of the resolver's links only the log can tell."""
+    return view is not View.WAREHOUSE and gone_records > 0 and (not_kept is not None or view is View.PROFILE)
+
+
+_FOLDED: Final = {
+    View.PROFILE: (
+        "profiles are folded from them and from the log. Links cannot: which ids are one person is read from event.received alone, so "
+        "links from those records alone would be lost, and a device not seen since begins a new person"
+    ),
+    View.SEGMENTATION: "features, traits and memberships are folded from them and from the log; nobody enters or leaves a segment by it",
+    View.MESSAGING: "contact facts, consents and passages are folded from them and from the log; nobody is mailed again",
+}
+"""What becomes of a view where ClickHouse has what left the log."""
+
+
+def words(view: View, gone_records: int, began: str | None, kept_rows: int | None, not_kept: str | None = None) -> str:
+    """What an order of this view does, and what it cannot bring back. `not_kept`: as `not_in_rows` says."""
     since = f"{gone_records} records have left the log" + (f", which begins at {began}" if began else "")
     if view is View.WAREHOUSE:
         if not gone_records:
@@ -108,4 +155,11 @@ def words(view: View, gone_records: int, began: str | None, kept_rows: int | Non
         return (
             "the log has everything: slots forget what they have and read it from the beginning, one after another; nobody is mailed again"
         )
-    return f"{since}. What is known of people from those records alone would be lost: counts, traits, memberships and passages begin there."
+    if not_kept is None:
+        rows = "" if kept_rows is None else f"{kept_rows} "
+        return (
+            f"{since}. ClickHouse has {rows}events from before: {_FOLDED[view]}. A message sent a second time after more than a day counts "
+            "once there. While ClickHouse is away slots wait."
+        )
+    lost = "What is known of people from those records alone would be lost: counts, traits, memberships and passages begin there."
+    return f"{since}. {not_kept[0].upper()}{not_kept[1:]}. {lost}"

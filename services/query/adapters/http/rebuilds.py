@@ -17,7 +17,19 @@ from services.query.adapters.http.shapes import Instant, Page
 from services.query.domain.instants import epoch_ms, instant, instant_or_none, rfc3339
 from services.query.domain.questions import Load, Question
 from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, Refused
-from services.query.domain.rebuilding import Progress, State, gone, next_generation, of_rows, of_slots, readers, state, words
+from services.query.domain.rebuilding import (
+    Progress,
+    State,
+    gone,
+    loses,
+    next_generation,
+    not_in_rows,
+    of_rows,
+    of_slots,
+    readers,
+    state,
+    words,
+)
 from services.query.domain.replaying import Append
 from services.query.domain.standing import inputs, partitions
 from services.query.parts import Parts, RebuildOrders
@@ -42,7 +54,7 @@ class RebuildRequest(BaseModel):
 
     view: View
     from_: AwareDatetime | None = Field(None, alias="from", description="the warehouse loads what the log took since; all without it")
-    accept_loss: bool = Field(False, description="go on though the log no longer has everything: see rebuilds:plan")
+    accept_loss: bool = Field(False, description="go on though something is lost for good: see `loses` of rebuilds:plan")
 
 
 class ProgressShape(BaseModel):
@@ -71,6 +83,7 @@ class PlanShape(BaseModel):
     gone_records: int = Field(description="that have left the log")
     log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has; null if it has all")
     kept_rows: int | None = Field(description="events of before that in ClickHouse; null where that does not matter or is not known")
+    loses: bool = Field(description="neither the log nor ClickHouse has all that the view would forget: an order needs accept_loss")
     message: str
 
 
@@ -90,17 +103,14 @@ class _Orders:
         """How far a view has come with a generation; None while the store that knows it does not answer."""
         if view is View.WAREHOUSE:
             try:
-                noted = latest(Noted(**row) for row in await self._parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS)))
+                noted = latest(await self._noted())
             except (HistoryAway, HistoryTooMuch):
                 return None
             return lambda generation: of_rows(generation, noted)
         stages = STAGES[view]
         places = sorted({where for stage in stages for where in partitions(inputs(stage))})
         starts, ends = await asyncio.gather(self._parts.reads.starts(places), self._parts.reads.ends(places))
-        count = partition_count()
-        hashes = await self._parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(count)])
-        metas = [Meta.decode(fields) for fields in hashes]
-        slots = {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}
+        slots = await self._metas(view)
         return lambda generation: of_slots(generation, slots, starts, ends)
 
     async def shapes(self, wanted: Sequence[RebuildChanged], known: Sequence[RebuildChanged]) -> list[RebuildShape]:
@@ -118,14 +128,35 @@ class _Orders:
         lost = gone(view, starts)
         began = await self.oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
         kept = await self.below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
+        not_kept = await self._not_kept(view, starts) if lost and view is not View.WAREHOUSE else None
         return PlanShape(
             view=view,
             records=sum(ends[where] - starts[where] for where in places),
             gone_records=lost,
             log_begins_at=instant_or_none(began or 0),
             kept_rows=kept,
-            message=words(view, lost, None if began is None else rfc3339(instant(began)), kept),
+            loses=loses(view, lost, not_kept),
+            message=words(view, lost, None if began is None else rfc3339(instant(began)), kept, not_kept),
         )
+
+    async def _not_kept(self, view: View, starts: dict[tuple[str, int], int]) -> str | None:
+        """Why ClickHouse cannot give the view what has left the log; None if it can."""
+        metas = [meta for slots in (await self._metas(view)).values() for meta in slots]
+        try:
+            noted = await self._noted()
+            hole = (await self._parts.history.standing()).hole
+        except (HistoryAway, HistoryTooMuch):
+            noted, hole = None, None
+        return not_in_rows(view, starts, noted, hole, metas)
+
+    async def _noted(self) -> list[Noted]:
+        return [Noted(**row) for row in await self._parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS))]
+
+    async def _metas(self, view: View) -> dict[str, list[Meta]]:
+        stages, count = STAGES[view], partition_count()
+        hashes = await self._parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(count)])
+        metas = [Meta.decode(fields) for fields in hashes]
+        return {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}
 
     async def oldest(self, topic: str, starts: dict[tuple[str, int], int]) -> int | None:
         """When the log took the oldest record that it has of a topic, epoch ms; None if it has none."""
@@ -164,13 +195,13 @@ def router(parts: Parts) -> APIRouter:
 
     @routes.post("/rebuilds", operation_id="createRebuild", summary="Rebuild a view", status_code=201, responses=documented(409))
     async def create(access: Admin, request: Request, wanted: RebuildRequest, idempotency_key: IdempotencyKey = None) -> RebuildShape:
-        """Refused (409 `would_lose`) where a live view would forget what the log no longer has, unless `accept_loss` is set."""
+        """Refused (409 `would_lose`) where a live view would forget what neither log nor ClickHouse has, unless `accept_loss` is set."""
         if wanted.from_ is not None and wanted.view is not View.WAREHOUSE:
             raise Refused(400, Code.INVALID_REQUEST, "from: only the warehouse can be loaded from an instant on", "from")
 
         async def make() -> RebuildShape:
             expected = await orders.plan(wanted.view)
-            if wanted.view is not View.WAREHOUSE and expected.gone_records and not wanted.accept_loss:
+            if expected.loses and not wanted.accept_loss:
                 raise Refused(409, Code.WOULD_LOSE, f"{expected.message} Set accept_loss to do it all the same.", "accept_loss")
             followed, now = await orders.followed(), time.time_ns() // 1_000_000
             order = RebuildChanged(

@@ -1,0 +1,140 @@
+"""The archive on a real ClickHouse holds what its fake says: the same rows, in the same order, to the same slots."""
+
+import asyncio
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from deploy.local.clickhouse import ClickHouse as Server
+from services.warehouse import migrate as migrations
+from services.warehouse.adapters.tables import ClickHouseTables
+from services.warehouse.domain.rows import Record, Table, row
+from shared.adapters import row_archive
+from shared.adapters.clickhouse import ClickHouse
+from shared.adapters.row_archive import RowArchive
+from shared.adapters.store_settings import Address
+from shared.contracts.headers import CAUSE, header
+from shared.contracts.slots import partition_count
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, SEGMENT_CHANGED
+from shared.runtime.archived import Archive, ArchiveAway, Place, Row
+from shared.runtime.cut import Cut
+from shared.testing.archive import FakeArchive
+from shared.testing.fakes import FakeLog
+from shared.testing.histories import encoded, event, key_of
+from shared.testing.scene import Scene
+from tests.unit.test_views_rebuilt import HOUR, scene
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def store(clickhouse: Server) -> Iterator[ClickHouse]:
+    client = ClickHouse(Address(clickhouse.url))
+    client.command("DROP DATABASE IF EXISTS rapport")
+    migrations.migrate(client, migrations.found())
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def told(store: ClickHouse) -> Scene:
+    """People who merge in chains, and what segmentation says of them; all of it stands in ClickHouse, some of it twice."""
+    for table in Table:
+        store.command(f"TRUNCATE TABLE rapport.{table.label}")
+    told, random = scene(), Random(7)
+    for number in range(120):
+        who = random.randint(0, 8)
+        ids = random.choice(
+            (
+                {"anonymous_id": f"d{who}"},
+                {"anonymous_id": f"d{who}", "user_id": f"u{who % 3}"},
+                {"user_id": f"u{who % 3}"},
+                {"ids": {"email": f"m{who % 4}@x.org"}},
+                {"ids": {"email": f"m{who % 4}@x.org"}, "anonymous_id": f"d{who}"},
+            )
+        )
+        one = event("track", f"m{number}", properties={"text": "ä\x00\n" * 10, "bytes": "x" * random.randint(0, 500)}, **ids)
+        told.log.append(EVENT_RECEIVED, key_of(one), encoded(one))
+        told.log.now += random.choice((0, 1, 999, HOUR))
+        if number % 10 == 0:
+            told.tick(told.log.now)
+            told.settle(random)
+    alias = event("alias", "last", user_id="u1", previous_id="u0")
+    told.log.append(EVENT_RECEIVED, key_of(alias), encoded(alias))
+    told.tick(told.log.now)
+    told.settle(random)
+    assert told.markers("folder")
+    _load(store, told.log)
+    return told
+
+
+def _load(store: ClickHouse, log: FakeLog) -> None:
+    tables = ClickHouseTables(store)
+    for topic in (EVENT_RESOLVED, SEGMENT_CHANGED):
+        for partition in range(partition_count()):
+            seen = set()
+            for one in log.partitions[topic, partition]:
+                cause = header(one.headers, CAUSE)
+                made = row(topic, partition, Record(one.offset, one.timestamp, one.key or b"", one.value or b"", one.headers))
+                if made is not None and cause not in seen:
+                    seen.add(cause)
+                    for copy in range(1 + (one.offset % 5 == 0)):
+                        tables.insert(made.table, made.data, f"{topic}:{partition}:{one.offset}:{copy}")
+
+
+def cut_at(log: FakeLog, share: float) -> Cut:
+    topics = (EVENT_RESOLVED, SEGMENT_CHANGED)
+    at = {topic: [int(share * len(log.partitions[topic, p])) for p in range(partition_count())] for topic in topics}
+    return Cut(log.now, at)
+
+
+async def read(archive: Archive, partition: int, cut: Cut) -> list[Row]:
+    found: list[Row] = []
+    after: Place | None = None
+    while page := await archive.page(partition, cut, after):
+        found += page
+        after = page[-1].place
+    return found
+
+
+@pytest.mark.parametrize("share", [0.4, 1.0])
+@pytest.mark.parametrize("small", [False, True])
+def test_the_rows_of_a_slot_are_those_that_the_fake_tells(
+    store: ClickHouse, clickhouse: Server, told: Scene, share: float, small: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if small:
+        for name, value in (("PAGE_ROWS", 3), ("PAGE_BYTES", 1000), ("PLACES", 7)):
+            monkeypatch.setattr(row_archive, name, value)
+    archive, cut, rows = RowArchive(Address(clickhouse.url)), cut_at(told.log, share), 0
+    for partition in range(partition_count()):
+        found = asyncio.run(read(archive, partition, cut))
+        expected = asyncio.run(read(FakeArchive(told.log, 10_000), partition, cut))
+        assert found == expected
+        rows += len(found)
+    archive.close()
+    assert rows > 30 * share
+
+
+def test_what_the_warehouse_has_not_written_yet_is_waited_for(store: ClickHouse, clickhouse: Server) -> None:
+    store.command("TRUNCATE TABLE rapport.progress")
+    archive, cut = RowArchive(Address(clickhouse.url)), Cut(0, {EVENT_RESOLVED: [5] + [0] * (partition_count() - 1)})
+    note = "INSERT INTO rapport.progress (topic, partition, generation, next, target, gap) VALUES"
+    with pytest.raises(ArchiveAway, match="waiting for the warehouse"):
+        asyncio.run(archive.whole(cut))
+    store.command(f"{note} ('{EVENT_RESOLVED}', 0, 0, 4, 0, false)")
+    with pytest.raises(ArchiveAway, match="below 5"):
+        asyncio.run(archive.whole(cut))
+    store.command(f"{note} ('{EVENT_RESOLVED}', 0, 0, 5, 0, false)")
+    asyncio.run(archive.whole(cut))
+    store.command(f"{note} ('{EVENT_RESOLVED}', 0, 7, 5, 9, true)")
+    with pytest.raises(ArchiveAway):
+        asyncio.run(archive.whole(cut))
+    archive.close()
+
+
+def test_a_clickhouse_that_does_not_answer_is_said_so() -> None:
+    archive = RowArchive(Address("http://127.0.0.1:9"))
+    with pytest.raises(ArchiveAway, match="ClickHouse"):
+        asyncio.run(archive.page(0, Cut(0, {EVENT_RESOLVED: [1] * partition_count()}), None))
+    archive.close()

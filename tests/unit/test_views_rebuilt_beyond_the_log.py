@@ -1,0 +1,181 @@
+"""Live views rebuilt where the log has lost its beginning, over all stages on fakes: with the archive they are what they were."""
+
+import asyncio
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.profile.domain.folder import FolderStage
+from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
+from shared.contracts.events import ReceivedEvent
+from shared.contracts.slots import partition_count, slot
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED
+from shared.runtime import archived
+from shared.runtime.observer import Observer
+from shared.runtime.slot import Slot
+from shared.testing.archive import FakeArchive
+from shared.testing.fakes import Crash, FakeLog, FakeRedis
+from shared.testing.histories import encoded, event, histories, key_of
+from shared.testing.scene import Scene
+from tests.unit import test_views_rebuilt
+from tests.unit.test_views_rebuilt import HOUR, destroy, lived, scene, written
+
+STAGES = ("folder", "segmentation", "journeys")
+
+
+def age(told: Scene, random: Random) -> None:
+    """Retention takes what is old of every partition: about up to the same instant, as segments end where they do."""
+    times = sorted({one.timestamp for records in told.log.partitions.values() for one in records})
+    until = random.choice(times)
+    for where, records in told.log.partitions.items():
+        limit = until - random.choice((0, 0, random.randint(0, 3 * HOUR)))
+        first = next((one.offset for one in records if one.timestamp >= limit), len(records))
+        told.log.starts[where] = first
+
+
+def indexed(told: Scene) -> dict[tuple[str, int, str], set[str]]:
+    """Who is in each index. Since when is a matter of when a clock came, which an hour's lag of these fakes decides: not compared."""
+    return {where: set(members) for where, members in test_views_rebuilt.indexed(told).items()}
+
+
+def rebuilt(told: Scene, stage: str, random: Random, deaths: int = 0) -> None:
+    """`deaths`: so often somebody dies in the middle of the archive."""
+    assert told.archive is not None
+    told.restart()
+    for generation in range(1, deaths + 2):
+        told.archive.page_limit = random.randint(0, 4) if generation <= deaths else None
+        try:
+            told.rebuild(stage, 1)
+        except Crash:
+            told.restart()
+    told.settle(random)
+
+
+def requested(told: Scene) -> set[str]:
+    """Ids of all messages that were asked for: one that is asked for again under its id is not sent again."""
+    return {MESSAGE_REQUESTED_DECODER.decode(one.value or b"").dispatch_id for one in told.log.records(MESSAGE_REQUESTED)}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@settings(max_examples=40, deadline=None)
+@given(histories(), st.integers(0, 2**32))
+def test_a_view_rebuilt_from_log_and_archive_is_what_it_was_and_says_nothing_again(
+    stage: str, events: list[ReceivedEvent], seed: int
+) -> None:
+    random = Random(seed)
+    told = lived(events, random)
+    told.archive = FakeArchive(told.log, random.randint(1, 5))
+    before, records, members, markers, messages = told.lines(), written(told), indexed(told), told.markers(stage), requested(told)
+    age(told, random)
+    destroy(told, stage, random)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archived, "MARGIN_MS", random.choice((0, HOUR, 100 * HOUR)))
+        rebuilt(told, stage, random, random.choice((0, 0, 2)))
+    assert told.lines() == before
+    assert indexed(told) == members
+    assert told.markers(stage) == markers
+    assert not told.waiting(stage)
+    assert requested(told) == messages
+    if stage != "journeys":  # a journey's clock may be late by what segmentation was; its ids are the same
+        assert written(told) == records
+
+
+def grown() -> Scene:
+    """One person on two devices, whose first half has left the log."""
+    told = scene()
+    for number in range(20):
+        one = event("track", f"m{number}", user_id="u1" if number % 3 else None, anonymous_id=f"d{number % 2}")
+        told.log.append(EVENT_RECEIVED, key_of(one), encoded(one))
+        told.log.now += HOUR
+        told.tick(told.log.now)
+        told.settle()
+    until = told.log.now - 10 * HOUR
+    for where, records in told.log.partitions.items():
+        told.log.starts[where] = next((one.offset for one in records if one.timestamp >= until), len(records))
+    told.archive = FakeArchive(told.log)
+    told.restart()
+    return told
+
+
+def test_without_an_archive_the_history_is_as_short_as_the_log() -> None:
+    """Else the claims above would say nothing."""
+    told = grown()
+    before, told.archive = told.lines(), None
+    told.rebuild("folder", 1)
+    told.settle()
+    assert told.lines() != before
+
+
+def test_a_store_that_was_emptied_has_its_history_back_without_an_order() -> None:
+    told = grown()
+    before = told.lines()
+    for where in [where for where in told.redis.slots if where[0] == "folder"]:
+        del told.redis.slots[where]
+    for partition in range(partition_count()):
+        told.take_over(partition)
+    assert told.lines() == before
+
+
+def test_while_the_archive_is_away_a_slot_waits_and_says_so_and_goes_on_when_it_is_back() -> None:
+    told = grown()
+    assert told.archive is not None
+    before, told.archive.away = told.lines(), True
+    partition = slot("u:u1")
+    with pytest.raises(RuntimeError, match="loop"):  # it sleeps before it asks again
+        told.rebuild("folder", 1, partition)
+    assert not told.redis.slots["folder", partition].states, "a shorter history must not be folded meanwhile"
+    told.restart()
+    told.archive.away = False
+    told.rebuild("folder", 1)
+    told.settle()
+    assert told.lines() == before
+
+
+def test_what_is_waited_for_is_what_the_slot_says() -> None:
+    log, archive = FakeLog(), FakeArchive(FakeLog())
+    one = log.append(EVENT_RESOLVED, "u:1", b"{}")
+    log.append(EVENT_RESOLVED, "u:1", b"{}")
+    log.starts[EVENT_RESOLVED, one.partition] = 1
+    archive.away = True
+
+    async def wait() -> str | None:
+        wanted = iter((True, True, False))
+        waiting = Slot(
+            FolderStage(),
+            one.partition,
+            FakeRedis().store("folder", one.partition),
+            log,
+            Observer(),
+            group="g",
+            archive=archive,
+            wanted=lambda: next(wanted),
+        )
+        assert not await waiting.take_over()
+        return waiting.waits_for
+
+    assert asyncio.run(wait()) == "the fake archive is away"
+
+
+def test_if_the_log_loses_more_meanwhile_the_slot_begins_again_and_lacks_nothing() -> None:
+    told = grown()
+    assert told.archive is not None
+    before = told.lines()
+    partition = slot("u:u1")
+    told.archive.page_limit = 2
+    with pytest.raises(Crash):
+        told.rebuild("folder", 1)
+    told.restart()
+    told.archive.page_limit = None
+    for where, records in told.log.partitions.items():
+        if where[0] != EVENT_RECEIVED:
+            told.log.starts[where] = max(0, len(records) - 2)
+    assert told.redis.slots["folder", partition].states
+    try:
+        told.rebuild("folder", 1)
+    except RuntimeError:  # it waits a moment before it begins again
+        told.restart()
+        told.rebuild("folder", 1)
+    told.settle()
+    assert told.lines() == before

@@ -85,7 +85,7 @@ def warehouse(
 
 @app.command()
 def profile(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) -> None:
-    """Links and profiles: every slot forgets and reads the log from its beginning, profiles ClickHouse for what is older."""
+    """Links and profiles, from the log and from ClickHouse. Links that are older than the log stay as they are."""
     _order(View.PROFILE, {}, yes, wait, accept_loss)
 
 

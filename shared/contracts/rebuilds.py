@@ -37,6 +37,7 @@ class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """One order; the record's key is its `id`. Times in epoch milliseconds.
 
     `from_ms`: the warehouse reads records again that the log took from then on; 0: all. `cancelled_at`: slots that have not begun do not.
+    `accept_loss`: a slot forgets also what nobody can give back; without it such a slot keeps what it has.
     """
 
     id: str
@@ -45,6 +46,7 @@ class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     asked_at: int
     asked_by: str
     from_ms: int = 0
+    accept_loss: bool = False
     cancelled_at: int | None = None
 
 

@@ -129,6 +129,11 @@ class Archived:
         self._inputs = own if EVENT_RESOLVED in own else []
         self.asking = False
 
+    @property
+    def gives_back(self) -> bool:
+        """Whether what has left the log can be had all the same."""
+        return self._archive is not None and bool(self._inputs)
+
     async def begin(self, meta: Meta, bounds: Bounds, committed: Mapping[TopicPartition, int]) -> bool:
         """Whether the slot has still to fold what lies below a cut. It is drawn now if the slot begins with nothing and the log has lost
         what it needs. Sets the cut, the fences at it, clocks and `fired`."""

@@ -15,7 +15,7 @@
 | `rb` | `1` while the slot is rebuilding |
 | `kept` | `<seq>|<timers>|<bytes of outbox>`: what commit `seq` left; the store's own, to notice what is gone (forgetting.py) |
 | `v` | the highest version of a stage that wrote here (`Stage.writes`); absent: 1 |
-| `g` | the rebuild for which the slot was last forgotten |
+| `g` | the last order to rebuild that was carried out: the slot was forgotten for it, or kept what nobody could give back |
 | `ah` | `1`: whoever owns the slot can ask the archive for what the log no longer has |
 | `cut` | where its history changes hands from the archive to the log (cut.py); absent: the log has all of it |
 | `hg` | the slot stands still, as a part of it is lost: the newest order to rebuild when that was noticed (forgetting.py) |
@@ -110,6 +110,8 @@ class Meta:
             fields["t"] = f"{self.fired[0]}|{self.fired[1]}"
         if self.rebuilding != old.rebuilding or self.stored is None:
             fields[redis_keys.REBUILDING] = "1" if self.rebuilding else "0"
+        if self.generation != old.generation:
+            fields["g"] = str(self.generation)
         if self.written != old.written:
             fields["v"] = str(self.written)
         if self.life != old.life:

@@ -45,4 +45,4 @@ async def rebuild_next(worker: StageWorker, orders: Orders) -> None:
             return
         slot = min(waiting, key=lambda slot: slot.partition)
         _log.warning("rebuilding", stage=stage, slot=slot.partition, order=order.id, left=len(waiting))
-        await worker.finish(slot, partial(slot.rebuild, order.generation))
+        await worker.finish(slot, partial(slot.rebuild, order.generation, order.accept_loss))

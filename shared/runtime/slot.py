@@ -7,12 +7,15 @@ import time
 from collections.abc import Collection, Sequence
 from typing import TypeVar
 
+import structlog
+
 from shared.runtime.applying import Applying
 from shared.runtime.forgetting import still_held
 from shared.runtime.stage import Record
 
 S = TypeVar("S")
 R = TypeVar("R")
+_log = structlog.get_logger("runtime")
 
 OUTBOX_IDLE_S = 10.0
 """After so long without a commit a slot's outbox, long since published, is replaced by nothing."""
@@ -79,15 +82,25 @@ class Slot(Applying[S, R]):
             if self.token is not None and self._outbox_since == since:
                 await self._persist(self._commit_alone)
 
-    async def rebuild(self, generation: int) -> None:
-        """Forget all that is kept and go the way again from the log's start, for order `generation`; nothing if that has been done."""
+    async def rebuild(self, generation: int, accept_loss: bool = False) -> None:
+        """Forget all that is kept and go the way again from the log's start, for order `generation`; nothing if that has been done.
+
+        What neither the log nor the archive can give back is kept, unless `accept_loss`.
+        """
         async with self.lock:
             begun = self.token is not None and self.meta.generation < generation
-            if begun and await self._persist(lambda: self._forget_for(generation)):
+            if begun and await self._persist(lambda: self._forget_for(generation, accept_loss)):
                 await self._persist(self._nothing)
 
-    async def _forget_for(self, generation: int) -> None:
+    async def _forget_for(self, generation: int, accept_loss: bool) -> None:
         """Once, however often a server is away meanwhile: a takeover in between may have done it."""
-        if self.meta.generation < generation:
+        if self.meta.generation >= generation:
+            return
+        if not accept_loss and not self.archived.gives_back and (gone := await self._shortened()) is not None:
+            self.meta.generation = generation
+            await self._commit_alone()
+            words = "kept as it is: what has left the log cannot be given back"
+            _log.warning(words, stage=self.stage.name, slot=self.partition, detail=gone)
+        else:
             await self.store.forget(self.token or "", generation)
             self.release()

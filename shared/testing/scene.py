@@ -105,12 +105,12 @@ class Scene:
             self._slots.pop((stage, partition), None)
             assert finished(self._slot(stage, partition).take_over()), "nobody else wants this slot"
 
-    def rebuild(self, stage: str, generation: int, only: int | None = None) -> None:
-        """Every slot of a stage, or `only` one, carries out an order to rebuild; what a slot has not read before comes again by `settle`."""
+    def rebuild(self, stage: str, generation: int, only: int | None = None, accept_loss: bool = False) -> None:
+        """Every slot of a stage, or `only` one, carries out an order to rebuild; what it has not read before comes again by `settle`."""
         for partition in range(partition_count()) if only is None else (only,):
             slot = self._slot(stage, partition)
             assert finished(slot.take_over()), "nobody else wants this slot"
-            finished(slot.rebuild(generation))
+            finished(slot.rebuild(generation, accept_loss))
 
     def tick(self, now: int) -> None:
         """Every resolver slot says that it has come to `now`, epoch ms of log-append time."""

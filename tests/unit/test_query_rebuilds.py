@@ -176,11 +176,13 @@ async def test_what_clickhouse_cannot_give_back_is_a_loss_and_the_reason_is_said
     assert (refused.status_code, refused.json()["code"]) == (409, "would_lose")
 
 
-async def test_links_are_said_to_be_lost_whatever_clickhouse_has() -> None:
+async def test_links_are_said_to_stay_unless_their_loss_is_accepted_and_the_order_says_which() -> None:
     world = world_with_rows(View.PROFILE)
     plan = await planned(world, View.PROFILE)
-    assert (plan["loses"], "profiles are folded from them" in plan["message"], "Links cannot" in plan["message"]) == (True, True, True)
-    assert (await world.post("rebuilds", {"view": "profile"}, key=ADMIN)).status_code == 409
+    assert (plan["loses"], "profiles are folded from them" in plan["message"], "stay as they are" in plan["message"]) == (False, True, True)
+    for accept in (False, True):
+        assert (await world.post("rebuilds", {"view": "profile", "accept_loss": accept}, key=ADMIN)).status_code == 201
+    assert [one.accept_loss for one in orders(world)] == [False, True]
 
 
 async def test_an_instant_to_begin_at_is_for_the_warehouse_alone() -> None:

@@ -99,13 +99,28 @@ def grown() -> Scene:
     return told
 
 
-def test_without_an_archive_the_history_is_as_short_as_the_log() -> None:
-    """Else the claims above would say nothing."""
+def test_without_an_archive_a_slot_keeps_what_the_log_has_lost_until_the_loss_is_accepted() -> None:
+    """What follows the last order also shows that the claims above say something."""
     told = grown()
     before, told.archive = told.lines(), None
     told.rebuild("folder", 1)
     told.settle()
+    assert told.lines() == before
+    assert {data.fields["g"] for (stage, _), data in told.redis.slots.items() if stage == "folder" and data.states} == {"1"}
+    told.rebuild("folder", 2, accept_loss=True)
+    told.settle()
     assert told.lines() != before
+
+
+def test_links_older_than_the_log_stay_and_the_order_is_carried_out() -> None:
+    told = grown()
+    records = told.log.partitions[EVENT_RECEIVED, slot("a:d0")]
+    told.log.starts[EVENT_RECEIVED, slot("a:d0")] = len(records) - 1
+    before = told.lines()
+    told.rebuild("resolver", 1)
+    told.settle()
+    assert told.lines() == before
+    assert told.redis.slots["resolver", slot("a:d0")].fields["g"] == "1"
 
 
 def test_a_store_that_was_emptied_has_its_history_back_without_an_order() -> None:

@@ -127,14 +127,15 @@ def not_in_rows(
 
 
 def loses(view: View, gone_records: int, not_kept: str | None) -> bool:
-    """Whether an order would forget what nobody can give back. Of the resolver's links only the log can tell."""
-    return view is not View.WAREHOUSE and gone_records > 0 and (not_kept is not None or view is View.PROFILE)
+    """Whether a view would lack what nobody can give back."""
+    return view is not View.WAREHOUSE and gone_records > 0 and not_kept is not None
 
 
 _FOLDED: Final = {
     View.PROFILE: (
-        "profiles are folded from them and from the log. Links cannot: which ids are one person is read from event.received alone, so "
-        "links from those records alone would be lost, and a device not seen since begins a new person"
+        "profiles are folded from them and from the log. Links are rebuilt only in slots whose log is whole; elsewhere they stay as they "
+        "are, since which ids are one person is read from event.received alone. With accept_loss those are forgotten, too, and a device "
+        "not seen since then begins a new person"
     ),
     View.SEGMENTATION: "features, traits and memberships are folded from them and from the log; nobody enters or leaves a segment by it",
     View.MESSAGING: "contact facts, consents and passages are folded from them and from the log; nobody is mailed again",

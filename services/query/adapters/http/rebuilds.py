@@ -54,7 +54,7 @@ class RebuildRequest(BaseModel):
 
     view: View
     from_: AwareDatetime | None = Field(None, alias="from", description="the warehouse loads what the log took since; all without it")
-    accept_loss: bool = Field(False, description="go on though something is lost for good: see `loses` of rebuilds:plan")
+    accept_loss: bool = Field(False, description="forget also what is lost for good by it: see `loses` and `message` of rebuilds:plan")
 
 
 class ProgressShape(BaseModel):
@@ -210,6 +210,7 @@ def router(parts: Parts) -> APIRouter:
                 generation=next_generation(followed.orders, now),
                 asked_at=now,
                 asked_by=access.id,
+                accept_loss=wanted.accept_loss,
                 from_ms=0 if wanted.from_ is None else max(0, epoch_ms(wanted.from_)),
             )
             await orders.append(order)

@@ -32,6 +32,7 @@ from services.query.settings import Settings as Query
 from services.segmentation.domain.series import MAX_SUMMAND, MAX_TOTAL
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
+from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import DAY_MS, RETENTION_DAYS
@@ -146,6 +147,13 @@ INGEST: Final = (
     Bound("what waits for Kafka", _mb(_set(Ingest, "max_queued_bytes")), "MAX_QUEUED_BYTES", "rapport_ingest_events_in_flight", "429"),
 )
 RUNTIME: Final = (
+    Bound(
+        "what a slot reads of ClickHouse at once, where the log has lost its beginning",
+        f"{_mb(PAGE_BYTES)} and one record, {PAGE_ROWS:,} rows; one slot of a process at a time",
+        CONSTANT,
+        "rapport_stage_records_total",
+        "the next page",
+    ),
     Bound(
         "outputs and states of one batch",
         f"{_mb(_set(Runtime, 'batch_bytes'))} and one record",

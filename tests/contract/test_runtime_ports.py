@@ -12,6 +12,7 @@ from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.redis_store import RedisStore, connect
 from shared.adapters.store_settings import Address
 from shared.contracts.slots import partition_count
+from shared.runtime.archived import NEVER
 from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
 from shared.runtime.stage import IndexOp, Output
 from shared.testing.fakes import FakeLog, FakeRedis
@@ -152,6 +153,16 @@ async def test_what_is_published_is_read_back_in_order(log: tuple[Log, str]) -> 
         records, at = await port.read(topic, 0, at, 4)
         found += [(record.offset, record.key, record.value, list(record.headers)) for record in records]
     assert found == [(n, b"key", str(2 * n).encode(), [("cause", b"s|t|0|0|0")]) for n in (1, 2, 3)]
+
+
+async def test_where_an_instant_lies_is_told_partition_by_partition(log: tuple[Log, str]) -> None:
+    port, topic = log
+    await port.publish([output(topic, 0, b"x"), output(topic, 0, b"y")])
+    (first, *_), _ = await port.read(topic, 0, 0, 2)
+    places = [(topic, 0), (topic, 1)]
+    assert await port.at(places, first.timestamp) == {(topic, 0): 0, (topic, 1): 0}
+    assert await port.at(places, first.timestamp + 3_600_000) == {(topic, 0): 2, (topic, 1): 0}
+    assert await port.at(places, NEVER) == {(topic, 0): 2, (topic, 1): 0}
 
 
 async def test_a_range_ends_where_it_is_told_to(log: tuple[Log, str]) -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from deploy.cli import definitions
 from shared.definitions.kinds import KINDS
 from shared.definitions.schema import schema_files
+from shared.testing.installation import partitions
 
 app = typer.Typer()
 app.command("check")(definitions.check)
@@ -38,6 +39,14 @@ def rapport(*argv: str, **env: str) -> tuple[int, str]:
 @pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "America/New_York"])
 def test_what_ships_passes_its_own_tests_in_any_zone(zone: str) -> None:
     code, output = rapport("test", RAPPORT_TIMEZONE=zone)
+    assert code == 0, output
+    assert "0 failed" in output
+
+
+def test_no_kafka_need_say_how_many_partitions_there_are() -> None:
+    """The tests' own process is told in conftest.py; the command `rapport` is not."""
+    with partitions(0):
+        code, output = rapport("test")
     assert code == 0, output
     assert "0 failed" in output
 

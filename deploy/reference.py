@@ -44,8 +44,8 @@ CONNECTIONS: Final[dict[str, type[BaseSettings]]] = {
 }
 """Told once, not with each of the processes that read them."""
 PERSONAL: Final = """What each store holds of people at most; of topics the table above says it. `none`: nothing. `ids`: ids of people and
-messages and what happened to them when; an id of kind e-mail or phone is an address. `sealed`: what tells who somebody is, under a key of
-the installation. `clear`: the same as anybody can read it."""
+messages and what happened to them when; an id of kind e-mail or phone is an address. `clear`: what tells who somebody
+is, as anybody can read it."""
 KEPT: Final = {"Redis": PREFIXES, "ClickHouse": TABLES, "Folders": FOLDERS, "Volumes of docker-compose.yml": VOLUMES}
 HEAD: Final = """# Settings, topics, metrics
 

@@ -8,12 +8,11 @@ class Personal(StrEnum):
     """What a store holds of people, at most.
 
     none: nothing. ids: ids of people and messages, and what happened to them when; an id of kind e-mail or phone is an address.
-    sealed: what tells who somebody is, under a key of the installation. clear: the same as anybody can read it.
+    clear: what tells who somebody is, as anybody can read it.
     """
 
     NONE = "none"
     IDS = "ids"
-    SEALED = "sealed"
     CLEAR = "clear"
 
 

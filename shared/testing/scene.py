@@ -93,6 +93,11 @@ class Scene:
         """All workers die, and others take over."""
         self._slots.clear()
 
+    def redefine(self, stage: Stage[Any, Any]) -> None:
+        """All workers die, and those that take over run `stage` in place of the one of its name: its definitions have changed."""
+        self._stages[stage.name] = stage
+        self.restart()
+
     def restore(self, copy: Copy) -> None:
         """An old copy of the store comes back under living workers. Those that it does not know are gone, as after a restart."""
         self.redis.restore(copy)

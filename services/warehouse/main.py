@@ -49,7 +49,10 @@ async def serve(settings: Settings) -> None:
 
     def readiness() -> dict[str, str | None]:
         silent = silence(pulse.silent_s())
-        return {"kafka": silent if loader.joined else "not yet a member of its consumer group", "clickhouse": metrics.reason or metrics.gap}
+        return {
+            "kafka": silent if loader.joined else "not yet a member of its consumer group",
+            "clickhouse": metrics.reason or store.silence() or metrics.gap,
+        }
 
     health = HealthServer(settings.host, settings.health_port, readiness, registry.collectors)
     await health.start()

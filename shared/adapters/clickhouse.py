@@ -1,6 +1,7 @@
 """ClickHouse over its HTTP interface, for those who write: statements, and inserts that can be repeated."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -10,6 +11,9 @@ from shared.adapters.store_settings import Address
 
 TRANSIENT: Final = frozenset({159, 202, 203, 209, 210, 241, 242, 243, 252, 319, 394, 425, 439, 999})
 """Codes after which the same insert may well succeed: timeout, too busy, network, memory, read-only, no space, too many parts, ..."""
+
+SILENT_S: Final = 10.0
+"""A call that takes longer is told on /readyz. An insert under full load takes a second or two."""
 
 Settings = Mapping[str, str | int]
 
@@ -29,8 +33,10 @@ class StoreRefused(Exception):
 class ClickHouse:
     """One server. Calls block; a thread may use it at a time."""
 
-    def __init__(self, where: Address, timeout_s: float = 120.0) -> None:
+    def __init__(self, where: Address, timeout_s: float = 120.0, clock: Callable[[], float] = time.monotonic) -> None:
         """`timeout_s`: how long an answer may take. Connects at the first call."""
+        self._clock = clock
+        self._asked_at: float | None = None
         parts = urlsplit(where.url)
         self.user = unquote(parts.username or "default")
         self.password = unquote(parts.password or "")
@@ -73,15 +79,24 @@ class ClickHouse:
         except httpx.HTTPError:
             return False
 
+    def silence(self) -> str | None:
+        """In words, once the call under way is without an answer for longer than SILENT_S; from any thread."""
+        asked_at = self._asked_at
+        silent_s = 0.0 if asked_at is None else self._clock() - asked_at
+        return f"has not answered for {silent_s:.0f} s" if silent_s > SILENT_S else None
+
     def close(self) -> None:
         """Let go of the connections."""
         self._http.close()
 
     def _post(self, parameters: Mapping[str, str | int], body: bytes) -> httpx.Response:
+        self._asked_at = self._clock()
         try:
             answer = self._http.post("/", params=dict(parameters), content=body)
         except httpx.HTTPError as error:
             raise StoreAway(f"{type(error).__name__}: {error}") from error
+        finally:
+            self._asked_at = None
         told = answer.headers.get("x-clickhouse-exception-code")
         if told is None and answer.status_code == 200:
             return answer

@@ -96,3 +96,16 @@ def test_whatever_is_lost_is_noticed_and_an_order_brings_it_back(house: House) -
     house.send(10)
     house.until_counted(SENT + 10)
     assert house.counts()[1:] == (SENT + 10, SENT + 10)
+
+
+def test_a_clickhouse_that_stands_still_is_said_while_the_call_hangs_and_no_more_once_it_goes_on(house: House) -> None:
+    warehouse = house.warehouse()
+    house.send(10)
+    house.until_counted(10)
+    house.server.pause()
+    house.send(10)
+    wait_until(lambda: f"it says so: {not_ready(warehouse)}", lambda: "has not answered for" in not_ready(warehouse))
+    house.server.resume()
+    wait_until(lambda: f"it is ready: {not_ready(warehouse)}", lambda: not not_ready(warehouse))
+    house.until_counted(20)
+    house.assert_exactly(20)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tests.bench.attacks import Attack
 from tests.bench.hardware import Hardware
 from tests.bench.ingest_alone import Alone
 from tests.bench.latency import MEMBER, PROFILE, ROW, Latency
@@ -14,6 +15,7 @@ from tests.bench.sustained import Trial
 EVENTS_A_SECOND = 15_000.0
 SEGMENT_P99_S = 0.25
 READ_P95_S = 0.1
+BYSTANDER_S = 2.0
 EVERYTHING_BYTES = 1.5 * 1024**3
 PROFILE_BYTES = 1.2 * 1024
 GATEWAY = {1: 11_800.0, 20: 31_000.0, 100: 39_000.0}
@@ -39,6 +41,7 @@ class Figures:
     alone: dict[int, Alone] = field(default_factory=dict)
     reads: dict[str, Reads] = field(default_factory=dict)
     idle: dict[int, Mapping[str, float]] = field(default_factory=dict)
+    attacks: dict[str, Attack] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +70,13 @@ def lines(figures: Figures) -> Iterator[Line]:
     for operation, one in figures.reads.items():
         told = f"p50 {one.p50 * 1000:,.0f} ms, p95 {one.p95 * 1000:,.0f} ms ({one.status})"
         yield Line(f"GET {operation}", told, f"p95 < {READ_P95_S * 1000:.0f} ms", one.p95 < READ_P95_S)
+    for name, attack in figures.attacks.items():
+        yield Line(
+            f"bystanders' events seen after at most ({name})",
+            ", ".join(f"{what} {seconds:.2f} s" for what, seconds in attack.seen.items()),
+            f"<= {BYSTANDER_S:g} s",
+            max(attack.seen.values()) <= BYSTANDER_S and not attack.missing,
+        )
     for count, cores in sorted(figures.idle.items()):
         spent = ", ".join(f"{part} {used:.1%}" for part, used in cores.items() if used >= 0.0005)
         yield Line(f"idle, {count} partitions, of one core", f"{sum(cores.values()):.0%}: {spent}")

@@ -59,7 +59,7 @@ def measure(system: System, made: Path, seconds: float, warehouse: bool) -> dict
     """Latencies by what became visible, and of the request itself, at BACKGROUND_RATE. Raises NotMeasuredError."""
     with sending(system, made, BACKGROUND_RATE, BACKGROUND_BATCH, WARM_SECONDS + seconds + PATIENCE_SECONDS) as generator:
         time.sleep(WARM_SECONDS)
-        probes = asyncio.run(_Probing(system, warehouse).run(seconds))
+        probes = asyncio.run(Probing(system, warehouse).run(seconds))
         told = generator.stop()
     system.check_alive()
     if told.refused:
@@ -81,8 +81,11 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]
 
 
-class _Probing:
-    def __init__(self, system: System, warehouse: bool) -> None:
+class Probing:
+    """Sends orders of new people, `a_second` of them, and looks until they are seen."""
+
+    def __init__(self, system: System, warehouse: bool, a_second: float = PROBES_A_SECOND) -> None:
+        self._a_second = a_second
         self._env = system.env
         self._warehouse = warehouse
         self._run = f"probe-{system.next_trial()}"
@@ -127,7 +130,7 @@ class _Probing:
                 probes.append(probe)
                 for what in (PROFILE, MEMBER, *([ROW] if self._warehouse else [])):
                     self._waiting[what][message] = probe
-                await asyncio.sleep(max(0.0, began + len(probes) / PROBES_A_SECOND - time.monotonic()))
+                await asyncio.sleep(max(0.0, began + len(probes) / self._a_second - time.monotonic()))
         return probes
 
     def _saw(self, what: str, message: str, now: float) -> None:

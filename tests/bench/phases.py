@@ -14,7 +14,7 @@ from rich.console import Console
 from deploy.local.topics import NEW_PARTITIONS
 from shared.adapters.clickhouse import StoreAway, StoreRefused
 from shared.contracts.slots import settle as count_partitions
-from tests.bench import idle, ingest_alone, latency, limit, profile_bytes, reads
+from tests.bench import attacks, idle, ingest_alone, latency, limit, profile_bytes, reads
 from tests.bench.figures import Figures
 from tests.bench.generator import write_templates
 from tests.bench.hardware import hardware
@@ -23,8 +23,9 @@ from tests.bench.sustained import SHORT_SECONDS, Trial, highest, run_trial, sett
 from tests.bench.system import NotMeasuredError, System, running
 from tests.bench.usage import usage
 
-PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle", "reads")
+PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle", "reads", "attacks")
 """reads: each GET over a million merges and ten million messages. idle: CPU where nothing happens, with few and many partitions.
+attacks: how long bystanders wait meanwhile.
 
 small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
 WHOLE_SECONDS = 60.0
@@ -61,6 +62,8 @@ class Bench:
                             self._idle()
                         case "reads":
                             self._reads()
+                        case "attacks":
+                            self._attacks()
                         case _:
                             self._sustained(made, int(phase.rpartition("-")[2]))
 
@@ -129,6 +132,10 @@ class Bench:
             count_partitions(NEW_PARTITIONS)
             reads.fill(system, self._say, min(1.0, self._seconds / WHOLE_SECONDS))
             self.figures.reads = reads.measure(system, self._say)
+
+    def _attacks(self) -> None:
+        with running(self._without) as system:
+            self.figures.attacks = attacks.measure(system, self._say, min(attacks.SECONDS, self._seconds))
 
     def _gauge(self, system: System) -> Gauge:
         return Gauge(system.bootstrap, system.env["RAPPORT_REDIS_URL"], self._warehouse)

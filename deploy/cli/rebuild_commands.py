@@ -146,7 +146,7 @@ def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss:
 
 
 def _follow(rebuild: str) -> None:
-    """Print how far it is until it is done. What does not answer for a while is asked again: the workers go on."""
+    """Print how far it is until it is done; code 1 if it ends otherwise. What does not answer for a while is asked again: the workers go on."""
     last_read, last_at, silent = 0, time.monotonic(), time.monotonic()
     while True:
         try:
@@ -163,8 +163,11 @@ def _follow(rebuild: str) -> None:
         rate = max(0.0, (read - last_read) / max(now - last_at, 0.001))
         last_read, last_at = read, now
         typer.echo(f"{one['state']:>8}  {_share(one)}  {rate:,.0f}/s")
-        if one["state"] not in ("asked", "running"):
+        if one["state"] == "done":
             return
+        if one["state"] not in ("asked", "running"):
+            typer.echo(f"It was not carried out: {one['state']}.", err=True)
+            raise typer.Exit(1)
         time.sleep(POLL_SECONDS)
 
 

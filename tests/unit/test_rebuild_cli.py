@@ -79,7 +79,7 @@ def test_following_an_order_that_nobody_heeded_in_time_ends(world: World, monkey
 
     monkeypatch.setattr(world.log, "append", a_week_ago)
     code, output = said("profile", "--yes")
-    assert (code, output.splitlines()[-1].split()[0]) == (0, "expired")
+    assert (code, output.splitlines()[-1]) == (1, "It was not carried out: expired.")
 
 
 def test_an_order_is_listed_and_can_be_cancelled(world: World) -> None:

@@ -146,7 +146,7 @@ def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss:
 
 
 def _follow(rebuild: str) -> None:
-    """Print how far it is until it is done; code 1 if it ends otherwise. What does not answer for a while is asked again: the workers go on."""
+    """Print how far it is until it is done; code 1 if it ends otherwise. What does not answer for a while is asked again."""
     last_read, last_at, silent = 0, time.monotonic(), time.monotonic()
     while True:
         try:

@@ -25,7 +25,7 @@ class Fact(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Consent(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """What was said last about one channel; the greatest `said` holds."""
+    """What was said last about one channel: by event time, a refusal before a consent, then by message id and source."""
 
     at: int
     message_id: str

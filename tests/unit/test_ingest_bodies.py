@@ -47,6 +47,14 @@ def refusal(body: bytes) -> Refused:
     return refused.value
 
 
+def test_calls_of_a_batch_without_a_time_of_their_own_keep_their_order() -> None:
+    timed = good(2).replace('"type"', '"timestamp":"2026-01-01T00:00:00Z","type"', 1)
+    taken = take_batch(batch(good(1), timed, good(3)), frame())
+    times = [EVENT_DECODER.decode(one.value).timestamp for one in taken.accepted]
+    now = frame().received_at
+    assert times == [now - 2, 1_767_225_600_000, now]
+
+
 def test_gzip_is_known_by_its_first_bytes_whatever_the_headers_say() -> None:
     packed = gzip.compress(b'{"a":1}')
     assert plain(packed, None, SMALL) == plain(packed, b"gzip", SMALL) == plain(b'{"a":1}', b"gzip", SMALL) == b'{"a":1}'

@@ -262,6 +262,15 @@ async def test_consent_is_read_where_sdks_put_it(fields: dict[str, Any], granted
     assert (None if said is None else said.granted) is granted
 
 
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+async def test_of_a_consent_and_a_refusal_at_one_instant_the_refusal_holds(order: tuple[bool, bool]) -> None:
+    world = World()
+    for granted in order:
+        world.identify("u:1", T, email="a@example.com", consent=granted)
+    await world.run()
+    assert not world.person("u:1").consents["email"].granted
+
+
 async def test_the_last_word_by_event_time_holds_whatever_came_in_later() -> None:
     world = World()
     world.identify("u:1", T + 5, email="new@example.com", consent=False)

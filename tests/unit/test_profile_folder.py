@@ -136,6 +136,18 @@ def test_consents_come_from_preferences_and_from_unsubscribing() -> None:
     assert {channel: value for channel, (value, _) in said.items()} == {"email": b"false", "sms": b"true"}
 
 
+@pytest.mark.parametrize(("first", "second"), [("m1", "m2"), ("m2", "m1")])
+def test_of_a_consent_and_a_refusal_at_one_instant_the_refusal_holds(first: str, second: str) -> None:
+    def said(message_id: str, granted: bool) -> ReceivedEvent:
+        return event("identify", message_id, EPOCH, user_id="ann", context={"consent": {"categoryPreferences": {"email": granted}}})
+
+    events = [said(first, True), said(second, False)]
+    for order in (events, events[::-1]):
+        assert folded(order).facts(CONSENT)["email"][0] == b"false"
+    later = event("identify", "m0", EPOCH + 1, user_id="ann", context={"consent": {"categoryPreferences": {"email": True}}})
+    assert folded([*events, later]).facts(CONSENT)["email"][0] == b"true"
+
+
 def test_the_shown_user_id_is_the_last_aliased_to() -> None:
     events = [
         event("track", "m1", user_id="zoe"),

@@ -64,15 +64,15 @@ class _Unfit(Exception):
         self.rejection = Rejection(reason, message, field)
 
 
-def accept(raw: bytes, frame: Frame, kind: EventType | None = None) -> Accepted | Rejection:
-    """One call; `kind` is given by the path of a single call, else it is the call's own `type`."""
+def accept(raw: bytes, frame: Frame, kind: EventType | None = None, behind: int = 0) -> Accepted | Rejection:
+    """One call. `kind` is given by the path of a single call, else it is the call's own `type`; `behind`: calls after it in its request."""
     if len(raw) > frame.limits.event_bytes:
         return Rejection(Reason.EVENT_TOO_LARGE, f"an event has at most {frame.limits.event_bytes} bytes, this one has {len(raw)}")
     if is_deeper(raw, frame.limits.depth):
         return Rejection(Reason.TOO_DEEP, f"objects and lists nest at most {frame.limits.depth} deep")
     try:
         call, extra = _decode(raw)
-        return _accept(call, extra, frame, kind)
+        return _accept(call, extra, frame, kind, behind)
     except _Unfit as unfit:
         return unfit.rejection
 
@@ -102,7 +102,7 @@ def _unfit(message: str) -> _Unfit:
     return _Unfit(Reason.INVALID_FIELD, f"{at.group(1)}: {message[: at.start()]}", at.group(1))
 
 
-def _accept(call: Call, extra: dict[str, Raw], frame: Frame, kind: EventType | None) -> Accepted:
+def _accept(call: Call, extra: dict[str, Raw], frame: Frame, kind: EventType | None, behind: int) -> Accepted:
     if kind is None:
         kind = _TYPES.get(call.type) if isinstance(call.type, str) else None
         if kind is None:
@@ -132,7 +132,7 @@ def _accept(call: Call, extra: dict[str, Raw], frame: Frame, kind: EventType | N
         type=kind,
         message_id=_message_id(call.message_id, frame),
         source_id=frame.source_id,
-        timestamp=event_time(frame.received_at, original, sent_at, sent_at_counts),
+        timestamp=event_time(frame.received_at - (behind if original is None else 0), original, sent_at, sent_at_counts),
         received_at=frame.received_at,
         original_timestamp=original,
         sent_at=sent_at,

@@ -90,9 +90,9 @@ def take_item(original: bytes, around: dict[str, Raw], frame: Frame) -> Taken:
 def _take_items(items: list[Raw], frame: Frame, around: dict[str, Raw], *, checked: bool) -> Taken:
     accepted: list[Accepted] = []
     rejected: list[tuple[Rejection, bytes]] = []
-    for item in items:
+    for behind, item in zip(range(len(items) - 1, -1, -1), items, strict=True):
         raw = bytes(item)
-        outcome = accept(raw, frame) if checked or is_strict_json(raw) else _NOT_JSON
+        outcome = accept(raw, frame, behind=behind) if checked or is_strict_json(raw) else _NOT_JSON
         if isinstance(outcome, Accepted):
             accepted.append(outcome)
         else:

@@ -83,8 +83,12 @@ def newer(one: Fact | None, other: Fact) -> Fact:
 
 
 def newer_consent(one: Consent | None, other: Consent) -> Consent:
-    """The later word; of two in the same event, the refusal."""
-    return other if one is None or (other.said, not other.granted) > (one.said, not one.granted) else one
+    """The later word; of two at one instant, the refusal."""
+    return other if one is None or _rank(other) > _rank(one) else one
+
+
+def _rank(word: Consent) -> tuple[int, bool, str, str]:
+    return word.at, not word.granted, word.message_id, word.source_id
 
 
 def merged(winner: Person, loser: Person) -> None:

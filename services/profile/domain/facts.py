@@ -1,5 +1,7 @@
 """Facts of which the last said holds: by event time, ties by message id, then source, then the greater value.
 
+Of a consent and a refusal at one instant the refusal holds, whatever their message ids: whoever withdraws is heard.
+
 Any order of saying them, and any merge, gives the same. null is said like a value, and remembered: it must win over what is older.
 """
 
@@ -10,7 +12,7 @@ from typing import Final
 import msgspec
 
 from services.profile.domain.bounded import NAME_CHARS, place
-from shared.contracts.profile_blob import CONTACT, TRAIT, Said
+from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Said
 
 MAX_TRAITS: Final = 200
 MAX_VALUE_BYTES: Final = 1024
@@ -31,6 +33,11 @@ def _when(said: Said) -> tuple[int, str, str]:
     return (said.at, said.message_id, said.source_id)
 
 
+def _rank(name: str, when: tuple[int, str, str], value: bytes) -> tuple[int, bool, tuple[str, str], bytes]:
+    """The greatest holds."""
+    return when[0], name.startswith(CONSENT) and value == b"false", when[1:], value
+
+
 def say(all_said: list[Said], at: int, message_id: str, source_id: str, facts: Mapping[str, bytes]) -> bool:
     """Take what one event says into `all_said` (oldest first). True if anything that stands is now another.
 
@@ -48,7 +55,7 @@ def say(all_said: list[Said], at: int, message_id: str, source_id: str, facts: M
                 new.add(name)
         else:
             before = holder.facts[name]
-            if (_when(holder), before) >= (when, value):
+            if _rank(name, _when(holder), before) >= _rank(name, when, value):
                 continue
             del holder.facts[name]
             emptied = emptied or not holder.facts

@@ -115,7 +115,12 @@ def _fat(client: Client) -> None:
 
 
 def _absurd(client: Client) -> None:
-    order = {"type": "track", "userId": client.name, "event": "Order Completed", "properties": {"revenue": ABSURD, "currency": "GBP"}}
+    order: dict[str, object] = {
+        "type": "track",
+        "userId": client.name,
+        "event": "Order Completed",
+        "properties": {"revenue": ABSURD, "currency": "GBP"},
+    }
     client.batches(order for _ in range(ORDERS))
 
 

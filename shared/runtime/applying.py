@@ -7,7 +7,8 @@ publishes the outbox that it finds and goes on at the fence.
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Generic, TypeVar
 
@@ -157,24 +158,30 @@ class Applying(Generic[S, R]):
             await self._publish_left_over(decode_outbox(raw_outbox), bounds)
         await self._commit(None, b"")
         self.observer.taken_over(self.stage.name, self.partition)
-        await self._fold_archive()
-        await self._retrace(self.archived.above(self.meta.cut, {topic: first for (topic, _), (first, _) in bounds.items()}))
-        self._all_new()
-        for topic, partition in inputs:
-            end = bounds[topic, partition][1]
-            await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+        with self._rereading():
+            await self._fold_archive()
+            await self._retrace(self.archived.above(self.meta.cut, {topic: first for (topic, _), (first, _) in bounds.items()}))
+            self._all_new()
+            for topic, partition in inputs:
+                end = bounds[topic, partition][1]
+                await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+
+    @contextmanager
+    def _rereading(self) -> Iterator[None]:
+        """It reads what is older; however many short pieces that has, it began with the first."""
+        since, self._rereading_since = self._rereading_since, self._rereading_since or time.monotonic()
+        try:
+            yield
+        finally:
+            self._rereading_since = since
 
     async def _fold_archive(self) -> None:
         """Fold what lies below the cut, if there is one. A new owner goes on where the last one died."""
         cut = self.meta.cut
         if cut is None or cut.done:
             return
-        self._rereading_since = time.monotonic()
-        try:
-            async for records in self.archived.pages(cut, self.meta, self.position):
-                await self._apply(ARCHIVE, records)
-        finally:
-            self._rereading_since = None
+        async for records in self.archived.pages(cut, self.meta, self.position):
+            await self._apply(ARCHIVE, records)
         if await self.archived.overtaken(cut):
             await self.store.forget(self.token or "", self.meta.generation)
             raise begin_again()
@@ -254,23 +261,17 @@ class Applying(Generic[S, R]):
         """Fill the gap between where the slot stands and `until` with a plain reader."""
         if self.position[topic] < until:
             self.observer.gap(self.stage.name, until - self.position[topic])
-        self._rereading_since = time.monotonic()
-        try:
+        with self._rereading():
             while self.position[topic] < until:
                 records, following = await self.log.read(topic, self.partition, self.position[topic], until)
                 if records:
                     await self._apply(topic, records)
                 self.position[topic] = max(self.position[topic], following)
-        finally:
-            self._rereading_since = None
         await self._rebuilt()
 
     async def _rebuilt(self) -> None:
-        if (
-            ARCHIVE not in self.position
-            and self.meta.rebuilding
-            and all(self.position[topic] >= end for topic, end in self._targets.items())
-        ):
+        reached = all(self.position[topic] >= end for topic, end in self._targets.items())
+        if reached and self.meta.rebuilding and ARCHIVE not in self.position:
             self.meta.rebuilding = False
             await self._commit_alone()
 

@@ -3,7 +3,7 @@
 Faust's own path costs 50-150 us of asyncio a record and keeps one list entry a record for its commits. Here the consumer yields one
 message per fetched partition chunk (`ChunkMessage.records`), whose offset is the chunk's last, and keeps its own commit bookkeeping.
 Pinned to faust-streaming 0.15.3 and aiokafka 0.14.0: it overrides `getmany`, `ack`'s list walking (`_new_offset`) and `_add_gap`, and
-what aiokafka makes of a fetched record, and sets how long the broker gathers.
+what aiokafka makes of a fetched record, takes fetched partitions in turn, and sets how long the broker gathers.
 """
 
 import contextlib
@@ -58,6 +58,15 @@ class ConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = super()._create_worker_consumer(transport)
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)
         return consumer
+
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **options: Any) -> dict[TP, Sequence[Any]]:
+        """Hand the fetched partitions over in turn: aiokafka empties one before it comes to the next, and slots of the others starve."""
+        records: dict[TP, Sequence[Any]] = await super()._fetch_records(consumer, *args, **options)
+        waiting = consumer._fetcher._records
+        for tp in records:
+            if tp in waiting:
+                waiting.move_to_end(tp)
+        return records
 
 
 class Consumer(AioKafkaConsumer):  # type: ignore[misc]

@@ -44,7 +44,8 @@ class RuntimeSettings(KafkaSettings, RedisSettings, ArchiveSettings):
         validation_alias=also("watchdog_seconds", "stall_s"),
         ge=1,
         le=3600,
-        description="seconds without progress, though records wait and servers answer, after which the worker exits",
+        description="seconds without progress, though records wait and servers answer, after which the worker exits; "
+        "while other slots move it is only not ready, and exits after ten times as long",
     )
     drain_seconds: float = Field(
         20.0,

@@ -60,6 +60,8 @@ class StageWorker:
         self.stage = stage
         self.slots: dict[int, Slot[Any, Any]] = {}
         self.assigned = False
+        self.starving: frozenset[int] = frozenset()
+        """Slots with records in Kafka that wait in vain for a chunk (watchdog.py)."""
         self._settings = settings
         self._log = log
         self._tails = SharedTails(log, stage)
@@ -115,11 +117,12 @@ class StageWorker:
         return app
 
     async def _feed(self, message: ChunkMessage) -> None:
-        """Hand a chunk to its slot; wait while it is busy, but not for one that stands still while others move: they would starve."""
+        """Hand a chunk to its slot; wait while it is busy, but not for one that stands still while others move, nor while others starve."""
         partition = message.partition
         while (queue := self._queues.get(partition)) is not None:  # else it was revoked in between, and comes again elsewhere
             slot = self.slots[partition]
-            if queue.full() and slot.stands_still and not all(one.stands_still for one in self.slots.values()):
+            alone = slot.stands_still and not all(one.stands_still for one in self.slots.values())
+            if queue.full() and (alone or self.starving - {partition}):
                 slot.leave_out(message.topic, message.records)
                 self.app.consumer.unacked.discard(message)
                 return

@@ -4,6 +4,9 @@ It also sees to it that each slot is looked after; what it does to one may last 
 
 Faust's and aiokafka's consumers have been seen to stop without an error (no fetch, no rebalance). If records wait, the fence does not
 move for `stall_s`, and both Kafka and Redis answer, then the fault is this process's: it exits and its supervisor starts it anew.
+
+An exit throws away what other slots have in hand, and helps nobody who only waits for his turn behind them. So while another slot of the
+stage moves, or any slot of the process goes its way again, the process is not ready, and exits after `PATIENCE` times as long.
 """
 
 import asyncio
@@ -24,6 +27,8 @@ from shared.runtime.ticker import LogWithEnds
 PERIOD_S: Final = 2.0
 QUIET_S: Final = 5.0
 """An input that stands for so long before what its slot should have read by now is read by the slot itself, whatever the others do."""
+PATIENCE: Final = 10
+"""So many times `stall_s` one slot may stand still while others move."""
 _log = structlog.get_logger("watchdog")
 
 
@@ -40,12 +45,19 @@ class Watchdog:
         self._stall_s = stall_s
         self._moved: dict[tuple[str, int], tuple[object, float]] = {}
         self._quiet: dict[tuple[str, int, str], tuple[int, float]] = {}
+        self._going: dict[str, float] = {}
+        self._refolding = float("-inf")
+        self._standing: dict[str, str] = {}
         self.lag: dict[str, int] = {}
         self._asking: float | None = None
 
     def silent_s(self) -> float:
         """Seconds since which Kafka has been asked for the ends of the log without an answer; 0 if it answers."""
         return 0.0 if self._asking is None else time.monotonic() - self._asking
+
+    def standing(self, stage: str) -> str | None:
+        """Which slots of a stage have stood still for long though others move, in words; None if none has."""
+        return self._standing.get(stage)
 
     async def run(self) -> None:
         """Raises Halted on a stall."""
@@ -67,28 +79,42 @@ class Watchdog:
         now = time.monotonic()
         lag = dict.fromkeys(stage.inputs, 0)
         oldest_ms = 0
-        stalled: list[str] = []
+        still: dict[int, float] = {}
+        starving = set()
         for slot in slots:
             behind = {topic: max(0, ends[topic, slot.partition] - slot.position.get(topic, 0)) for topic in stage.inputs}
             for topic, records in behind.items():
                 lag[topic] += records
                 if records and slot.append_ms.get(topic):
                     oldest_ms = min(oldest_ms or slot.append_ms[topic], slot.append_ms[topic])
-            still_s = self._still_s(stage.name, slot, any(behind.values()), now)
+            still[slot.partition] = still_s = self._still_s(stage.name, slot, any(behind.values()), now)
+            if still_s > QUIET_S and not slot.lock.locked():
+                starving.add(slot.partition)
             quiet = self._quiet_inputs(stage.name, slot, now)
-            if still_s > self._stall_s:
-                stalled.append(str(slot.partition))
-            elif quiet or not slot.lock.locked():
+            if quiet or not slot.lock.locked():
                 worker.tend(slot, partial(_look_after, slot, quiet))
+        worker.starving = frozenset(starving)
         self.lag[stage.name] = sum(lag.values())
         seconds = max(0.0, time.time() - oldest_ms / 1000) if oldest_ms else 0.0
         self._observer.slots(stage.name, len(slots), sum(slot.meta.rebuilding for slot in slots), lag, seconds)
-        if stalled:
+        await self._judge(stage.name, still, now)
+
+    async def _judge(self, stage: str, still: Mapping[int, float], now: float) -> None:
+        """Say which slots stand still, and end the process if nothing of it would be lost, or if that has lasted too long."""
+        others_move = now - max(self._going.get(stage, self._refolding), self._refolding) <= self._stall_s
+        patience_s = self._stall_s * (PATIENCE if others_move else 1)
+        if stalled := [str(partition) for partition, seconds in still.items() if seconds > patience_s]:
             await self._ping()
             faulthandler.dump_traceback(all_threads=True)  # where it stands, before it is gone
-            raise Halted(
-                f"stage {stage.name}, slots {', '.join(stalled)}: no progress for {self._stall_s} s, though Kafka and Redis answer"
-            )
+            raise Halted(f"stage {stage}, slots {', '.join(stalled)}: no progress for {patience_s} s, though Kafka and Redis answer")
+        waiting = sorted(partition for partition, seconds in still.items() if seconds > self._stall_s)
+        if not waiting:
+            self._standing.pop(stage, None)
+            return
+        words = f"slots {waiting} have work and have not moved for {max(still.values()):.0f} s, though others move"
+        if stage not in self._standing:
+            _log.warning("slots stand still", stage=stage, detail=words)
+        self._standing[stage] = words
 
     async def _ends(self, wanted: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
         if not wanted:
@@ -108,6 +134,10 @@ class Watchdog:
         place = (stage, slot.partition)
         moves = dict(slot.position), slot.meta.seq if slot.meta.fired[0] >= 0 else 0
         last, since = self._moved.get(place, (None, now))
+        if moves != last or (slot.token is None and slot.waits_for is None) or slot.archived.asking:
+            self._going[stage] = now
+            if slot.token is None or slot.meta.rebuilding:
+                self._refolding = now
         if not behind or slot.token is None or slot.braked or slot.archived.asking or moves != last:
             self._moved[place] = (moves, now)
             return 0.0

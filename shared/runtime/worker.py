@@ -233,7 +233,7 @@ class _Process:
                 why = next((slot.waits_for for slot in worker.slots.values() if slot.waits_for is not None), None)
                 out[worker.stage.name] = f"taking over slots {waiting}" if why is None else f"slots {waiting} wait: {why}"
             else:
-                out[worker.stage.name] = braked
+                out[worker.stage.name] = braked or (None if self._watchdog is None else self._watchdog.standing(worker.stage.name))
         out["kafka"] = self._silence()
         for companion in self._companions:
             out |= companion.readiness()

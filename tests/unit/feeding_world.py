@@ -1,20 +1,42 @@
 """One stage's worker over fake servers, fed by hand instead of by Faust."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 from shared.contracts.slots import slot
 from shared.runtime.observer import Observer
+from shared.runtime.ports import TopicPartition
 from shared.runtime.settings import RuntimeSettings
+from shared.runtime.stage import Record
 from shared.runtime.stage_worker import StageWorker
 from shared.testing.counting import IN, Counting
+from shared.testing.fakes import FakeLog
 from tests.unit.counting_world import World
 
 DEADLINE_S = 20.0
 ONE = "u:1"
 OTHER = next(f"u:{number}" for number in range(100) if slot(f"u:{number}") != slot(ONE))
+
+
+class GatedLog(FakeLog):
+    """Gives one record a time of the partitions of IN that are `shut`, each when it is let through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shut: dict[int, asyncio.Semaphore] = {}
+        self.asked: set[int] = set()
+
+    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
+        if topic == IN and partition in self.shut:
+            self.asked.add(partition)
+            await self.shut[partition].acquire()
+            end = min(end, start + 1)
+        return await super().read(topic, partition, start, end)
+
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        return {where: end for where, (_, end) in (await self.bounds(partitions)).items()}
 
 
 class Chunk:

@@ -1,12 +1,18 @@
 """One feeder hands chunks to all slots of a stage: a slot that stands still keeps no other waiting, and misses nothing."""
 
 import asyncio
+from types import SimpleNamespace
+
+import pytest
 
 from shared.contracts.slots import slot
+from shared.runtime import applying
+from shared.runtime import slot as slots
+from shared.runtime.slot import SHORT_REREADING_S
 from shared.runtime.stage_worker import QUEUED_CHUNKS
-from shared.testing.counting import IN
+from shared.testing.counting import IN, IN_TWO
 from tests.unit.counting_world import World
-from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, chunk, dropped, until, worker_over
+from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, GatedLog, chunk, dropped, taken_over, until, worker_over
 
 
 async def test_a_slot_that_stands_still_keeps_no_other_waiting_and_reads_later_what_was_left_out() -> None:
@@ -27,6 +33,41 @@ async def test_a_slot_that_stands_still_keeps_no_other_waiting_and_reads_later_w
         still.braked = None
     await until(lambda: still.position[IN] == many)
     assert world.tally(ONE).count == many
+    await dropped(worker)
+
+
+async def test_a_slot_that_goes_its_way_again_in_many_short_turns_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    log = world.log = GatedLog()
+    now = [1000.0]
+    for module in (applying, slots):
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    worker = worker_over(world)
+    refolding, moving = worker.slots[slot(ONE)], worker.slots[slot(OTHER)]
+    await taken_over(worker)
+    turns = 8
+    for n in range(turns):
+        for topic in (IN, IN_TWO):
+            record = log.append(topic, ONE, b'{"add": 1}')
+            assert await refolding.process(topic, log.partitions[topic, slot(ONE)][record.offset :]), n
+    gate = log.shut[slot(ONE)] = asyncio.Semaphore(0)
+    del world.redis.slots["folder", slot(ONE)]
+    checking = asyncio.create_task(refolding.check())
+    for n in range(turns - 1):
+        gate.release()
+        await until(lambda n=n: refolding.token is not None and refolding.position[IN] == n + 1)  # type: ignore[misc]
+        now[0] += SHORT_REREADING_S / 2
+    async with asyncio.timeout(DEADLINE_S):
+        for _ in range(QUEUED_CHUNKS + 5):
+            world.put(ONE, add=1)
+            await worker._feed(chunk(world, ONE))
+        world.put(OTHER, add=1)
+        await worker._feed(chunk(world, OTHER))
+    await until(lambda: moving.position[IN] == 1)
+    log.shut.clear()
+    gate.release()
+    await checking
+    await until(lambda: world.tally(ONE).count == 2 * turns + QUEUED_CHUNKS + 5)
     await dropped(worker)
 
 

@@ -1,7 +1,7 @@
 """Looking after slots: figures go on whatever is done to one, what stands still is found, what nobody brings is read."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from functools import partial
 from types import SimpleNamespace
 
@@ -12,36 +12,15 @@ from shared.contracts.slots import slot
 from shared.runtime import watchdog as watchdogs
 from shared.runtime.chores import AT_ONCE, Chores
 from shared.runtime.observer import Observer
-from shared.runtime.ports import Halted, TopicPartition
+from shared.runtime.ports import Halted
 from shared.runtime.rebuilder import rebuild_next
-from shared.runtime.stage import Record
-from shared.runtime.stage_worker import StageWorker
-from shared.runtime.watchdog import QUIET_S, Watchdog
+from shared.runtime.stage_worker import QUEUED_CHUNKS, StageWorker
+from shared.runtime.watchdog import PATIENCE, QUIET_S, Watchdog
 from shared.testing.counting import IN, IN_TWO
-from shared.testing.fakes import FakeLog
 from tests.unit.counting_world import World
-from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, dropped, taken_over, until, worker_over
+from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, GatedLog, chunk, dropped, taken_over, until, worker_over
 
 STALL_S = 60.0
-
-
-class GatedLog(FakeLog):
-    """Gives one record a time of the partitions of IN that are `shut`, each when it is let through."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.shut: dict[int, asyncio.Semaphore] = {}
-        self.asked: set[int] = set()
-
-    async def read(self, topic: str, partition: int, start: int, end: int) -> tuple[list[Record], int]:
-        if topic == IN and partition in self.shut:
-            self.asked.add(partition)
-            await self.shut[partition].acquire()
-            end = min(end, start + 1)
-        return await super().read(topic, partition, start, end)
-
-    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {where: end for where, (_, end) in (await self.bounds(partitions)).items()}
 
 
 class Figures(Observer):
@@ -125,6 +104,72 @@ async def test_a_slot_that_refolds_for_long_is_no_stall_and_one_that_stands_stil
     await watched.look(0.7 * STALL_S)
     with pytest.raises(Halted, match=f"slots {partition}: no progress"):
         await watched.look(0.7 * STALL_S)
+
+
+async def test_a_slot_that_waits_for_its_turn_while_another_refolds_does_not_end_the_process_within_a_minute(watched: Watched) -> None:
+    gate = await watched.refolding(ONE, 6)
+    live = watched.worker.slots[slot(ONE)]
+    watched.world.put(OTHER, add=1)  # and nobody brings it
+    for offset in range(5):
+        await watched.look(0.7 * STALL_S)
+        gate.release()
+        await until(lambda offset=offset: live.position[IN] > offset)  # type: ignore[misc]
+    told = watched.dog.standing("folder")
+    assert told is not None, "not ready"
+    assert f"slots [{slot(OTHER)}]" in told
+    watched.log.shut.clear()
+    gate.release()
+    await until(lambda: live.position[IN] == 6)
+    assert await watched.worker.slots[slot(OTHER)].process(IN, watched.log.partitions[IN, slot(OTHER)])
+    await watched.look(1.0)
+    assert watched.dog.standing("folder") is None
+
+
+async def test_a_slot_that_never_moves_is_found_though_others_do(watched: Watched) -> None:
+    await taken_over(watched.worker)
+    live = watched.worker.slots[slot(ONE)]
+    watched.world.put(OTHER, add=1)
+    await watched.look()
+    for _ in range(PATIENCE):
+        watched.world.put(ONE, add=1)
+        assert await live.process(IN, watched.log.partitions[IN, slot(ONE)][live.position[IN] :])
+        await watched.look(STALL_S)
+    with pytest.raises(Halted, match=rf"slots {slot(OTHER)}: no progress"):
+        await watched.look(1.0)
+
+
+async def test_where_no_slot_of_a_stage_moves_the_process_ends_after_a_minute(watched: Watched) -> None:
+    await taken_over(watched.worker)
+    watched.world.put(ONE, add=1)
+    watched.world.put(OTHER, add=1)
+    await watched.look()
+    await watched.look(0.7 * STALL_S)
+    with pytest.raises(Halted, match="no progress"):
+        await watched.look(0.7 * STALL_S)
+
+
+async def test_who_is_starved_is_told_to_the_feeder_and_a_busy_slot_is_not_waited_for_meanwhile(watched: Watched) -> None:
+    await taken_over(watched.worker)
+    worker, world = watched.worker, watched.world
+    busy, starved = worker.slots[slot(ONE)], worker.slots[slot(OTHER)]
+    world.put(OTHER, add=1)
+    waiting = chunk(world, OTHER)
+    await watched.look()
+    async with busy.lock:
+        for _ in range(QUEUED_CHUNKS + 1):  # one is in hand
+            world.put(ONE, add=1)
+            await worker._feed(chunk(world, ONE))
+            await asyncio.sleep(0)
+        await watched.look(QUIET_S + 1)
+        async with asyncio.timeout(DEADLINE_S):
+            world.put(ONE, add=1)
+            await worker._feed(chunk(world, ONE))
+            await worker._feed(waiting)
+        await until(lambda: starved.position[IN] == 1)
+        await watched.look(1.0)
+        assert not worker.starving
+    await until(lambda: busy.position[IN] == QUEUED_CHUNKS + 2)
+    assert world.tally(ONE).count == QUEUED_CHUNKS + 2
 
 
 async def test_an_input_that_nobody_brings_is_read_though_clocks_come_on_the_other(watched: Watched) -> None:

@@ -201,6 +201,26 @@ def test_a_bad_row_refuses_the_whole_insert(http: httpx.Client, table: str) -> N
     assert ask(http, f"SELECT count() FROM {table}").text == "0\n"
 
 
+@pytest.mark.parametrize("refusal", ["constraint", "view", "partition"])
+def test_what_the_table_or_a_view_refuses_is_an_error_and_not_acknowledged(http: httpx.Client, table: str, refusal: str) -> None:
+    """chDB's streaming insert answers as if they were in."""
+    if refusal == "constraint":
+        ask(http, f"ALTER TABLE {table} ADD CONSTRAINT small CHECK a < 10")
+    elif refusal == "view":
+        ask(http, f"CREATE TABLE {table}_target (a UInt64) ENGINE = Null")
+        ask(http, f"CREATE MATERIALIZED VIEW {table}_view TO {table}_target AS SELECT throwIf(a > 9) AS a FROM {table}")
+    else:
+        ask(http, f"DROP TABLE {table}")
+        ask(http, f"CREATE TABLE {table} (a UInt64, b String) ENGINE = MergeTree PARTITION BY intDiv(100, 10 - a) ORDER BY a")
+    wanted = {"constraint": "469", "view": "395", "partition": "153"}[refusal]
+    for settings in ("", "SETTINGS max_threads = 1 "):
+        sent = http.post("/", params={"query": f"INSERT INTO {table} (a, b) {settings}FORMAT CSV"}, content=b"10,x\n")
+        assert code(sent)[1] == wanted, sent.text
+        assert http.post("/", params={"query": f"INSERT INTO {table} (a, b) {settings}FORMAT CSV"}, content=b"1,x\n").status_code == 200
+    kept = "4\t10\n" if refusal == "view" else "2\t1\n"  # before a view refuses, its source has them
+    assert ask(http, f"SELECT count(), max(a) FROM {table}").text == kept
+
+
 def test_a_token_makes_a_repeated_insert_vanish_also_behind_a_view(http: httpx.Client, table: str) -> None:
     window = "SETTINGS non_replicated_deduplication_window = 100"
     ask(http, f"CREATE TABLE {table}_source (line String) ENGINE = Null")

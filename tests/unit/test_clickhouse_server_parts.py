@@ -50,6 +50,22 @@ def test_the_data_of_an_insert_begin_behind_its_format(head: bytes, form: str, d
 
 
 @pytest.mark.parametrize(
+    ("sql", "of_file"),
+    [
+        (b"INSERT INTO t VALUES (1)", b"INSERT INTO t FROM INFILE '/f' FORMAT Values"),
+        (
+            b"INSERT INTO t (settings, b) SETTINGS x = 1 FORMAT CSV\n1,2",
+            b"INSERT INTO t (settings, b) FROM INFILE '/f' SETTINGS x = 1 FORMAT CSV",
+        ),
+    ],
+)
+def test_the_data_of_an_insert_can_be_in_a_file(sql: bytes, of_file: bytes) -> None:
+    found = statements.insert_with_data(sql)
+    assert found is not None
+    assert b" ".join(statements.of_file(found, b"/f").split()) == of_file.replace(b"'/f'", b"'/f' COMPRESSION 'none'")
+
+
+@pytest.mark.parametrize(
     "sql", [b"SELECT 1 FORMAT JSON", b"INSERT INTO t SELECT 1", b"INSERT INTO t WITH 1 AS x SELECT x", b"", b"-- INSERT"]
 )
 def test_what_carries_no_data_is_no_insert_with_data(sql: bytes) -> None:

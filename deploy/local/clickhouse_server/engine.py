@@ -138,39 +138,6 @@ class Connection:
         except RuntimeError as failed:
             raise errors.engine_error(str(failed)) from None
 
-    def begin_insert(self, sql: bytes, form: str) -> "Insert":
-        """Begin an INSERT whose data, in format `form`, come in pieces."""
-        try:
-            return Insert(self._connection, self._connection.send_insert(sql, form))
-        except RuntimeError as failed:
-            raise errors.engine_error(str(failed)) from None
-
-
-class Insert:
-    """An INSERT under way: `append` pieces cut anywhere, then `finish`, or `cancel`."""
-
-    def __init__(self, connection: Any, stream: Any) -> None:
-        self._connection, self._stream = connection, stream
-
-    def append(self, data: bytes) -> None:
-        """Hand over more bytes; returns when the engine has taken them."""
-        try:
-            self._connection.insert_append(self._stream, data)
-        except RuntimeError as failed:
-            raise errors.engine_error(str(failed)) from None
-
-    def finish(self) -> Counts:
-        """Return once the rows are in the table."""
-        try:
-            return _counts(self._connection.insert_done(self._stream))
-        except RuntimeError as failed:
-            raise errors.engine_error(str(failed)) from None
-
-    def cancel(self) -> None:
-        """Give up: what was not yet a part of the table will not be."""
-        with contextlib.suppress(RuntimeError):
-            self._connection.insert_cancel(self._stream)
-
 
 def _counts(result: Any) -> Counts:
     return Counts(result.storage_rows_read(), result.storage_bytes_read(), result.rows_written(), result.bytes_written())

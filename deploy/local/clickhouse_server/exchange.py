@@ -1,6 +1,7 @@
 """Runs the statement of one request: rows in as they arrive, rows out as they come."""
 
 import asyncio
+import contextlib
 import re
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from deploy.local.clickhouse_server.engine import Connection, Counts, Engine
 from deploy.local.clickhouse_server.output import ResultPipe
 from deploy.local.clickhouse_server.replies import Reply
 from deploy.local.clickhouse_server.requests import Request
+from deploy.local.clickhouse_server.spool import Spool
 
 HEAD_BYTES: Final = 256 * 1024
 """An INSERT's data begin within so many bytes."""
@@ -70,17 +72,12 @@ class Exchange:
         return rest
 
     async def _insert(self, connection: Connection, statement: statements.Statement, data: bytes) -> None:
-        form = statement.format or ""
-        sql = connection.with_parameters(statement.text, self._request.parameters)
-        insert = await self._call(connection.begin_insert, sql, form)
-        try:
+        with contextlib.closing(await self._call(Spool, self._pipes)) as spool:
             while data:
-                await self._call(insert.append, data)
+                await self._call(spool.write, data)
                 data = await self._body.read(PIECE_BYTES)
-        except BaseException:
-            await self._call(insert.cancel)
-            raise
-        counts = await self._call(insert.finish)
+            sql = connection.with_parameters(statements.of_file(statement, bytes(spool.path)), self._request.parameters)
+            _, counts = await self._call(connection.run, sql, "Null")
         self._reply.begin(None, "", 0)
         await self._reply.finish(counts, time.monotonic_ns() - self._begun)
 

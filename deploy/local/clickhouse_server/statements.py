@@ -101,6 +101,14 @@ def insert_with_data(head: bytes) -> Statement | None:
     return None
 
 
+def of_file(statement: Statement, path: bytes) -> bytes:
+    """The INSERT of `insert_with_data`, with its data in the file `path`, whose name needs no quoting."""
+    cut = next((token.start for token in tokens(statement.text) if token.depth == 0 and token.says(b"SETTINGS")), len(statement.text))
+    into, settings = statement.text[:cut].rstrip(), statement.text[cut:]
+    form = (statement.format or "").encode()
+    return b"%b\nFROM INFILE '%b' COMPRESSION 'none' %b\nFORMAT %b" % (into, path, settings, form)
+
+
 def _after_format(head: bytes, at: int) -> int:
     """Data begin after the blanks and the one line break behind the format's name."""
     while head[at : at + 1] in (b" ", b"\t"):

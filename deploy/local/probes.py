@@ -5,10 +5,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import KafkaException
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_offsets import Offsets
+from shared.runtime.ports import LogAway
 
 SECONDS = 2.0
 LONGEST_REASON = 300
@@ -52,16 +53,15 @@ def _redis(connection: socket.socket) -> str | None:
 def _kafka(bootstrap: str) -> str | None:
     """Ready is a broker that gives the end of every partition: after a start it answers before it leads them."""
     client = KafkaConnection(bootstrap).admin({"log_level": 0, "socket.timeout.ms": int(SECONDS * 1000)})
+    offsets = Offsets(KafkaConnection(bootstrap), SECONDS, {"log_level": 0})
     try:
         cluster = client.list_topics(timeout=SECONDS)
         if not cluster.brokers:
             return "no broker in the cluster's metadata"
-        every = [TopicPartition(name, number) for name, topic in cluster.topics.items() for number in topic.partitions]
-        if every:
-            asked = client.list_offsets({one: OffsetSpec.latest() for one in every}, request_timeout=SECONDS)
-            for outcome in asked.values():
-                outcome.result(SECONDS)
-    except (KafkaException, TimeoutError) as error:
-        told = error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+        offsets.ends((name, number) for name, topic in cluster.topics.items() for number in topic.partitions)
+    except (KafkaException, LogAway) as error:
+        told = error.args[0].str() if isinstance(error, KafkaException) else str(error)
         return f"{bootstrap} does not lead all its partitions yet ({told})"
+    finally:
+        offsets.close()
     return None

@@ -8,14 +8,13 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, Final
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_offsets import Offsets
 from shared.contracts.topics import LARGE_RECORD_BYTES
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Halted, LogAway
@@ -223,7 +222,7 @@ class KafkaLog:
         self._kafka = kafka
         self._publisher = publisher
         self._reader_idle_s = reader_idle_s
-        self._admin = self._new_admin()
+        self._offsets = Offsets(kafka, CALL_TIMEOUT_S, {"log_level": 2})
         self._readers: dict[Where, _Reader] = {}
 
     async def publish(self, outputs: Sequence[Output]) -> Mapping[Where, int]:
@@ -257,36 +256,20 @@ class KafkaLog:
         return await asyncio.to_thread(self._bounds, list(partitions))
 
     def _bounds(self, partitions: Sequence[Where]) -> dict[Where, tuple[int, int]]:
-        first = self._offsets(partitions, OffsetSpec.earliest())
-        end = self._offsets(partitions, OffsetSpec.latest())
+        first, end = self._offsets.starts(partitions), self._offsets.ends(partitions)
         return {where: (first[where], end[where]) for where in partitions}
-
-    def _new_admin(self) -> AdminClient:
-        return self._kafka.admin({"log_level": 2})
-
-    def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
-        admin = self._admin  # held while it is asked: calls run in several threads
-        try:
-            asked: dict[TopicPartition, Future[Any]] = admin.list_offsets(
-                {TopicPartition(topic, partition): spec for topic, partition in partitions}, request_timeout=CALL_TIMEOUT_S
-            )
-            return {(tp.topic, tp.partition): future.result(CALL_TIMEOUT_S + 1).offset for tp, future in asked.items()}
-        except (KafkaException, TimeoutError) as error:
-            # After a broker's restart librdkafka asks with the old leader epoch for ever (FENCED_LEADER_EPOCH): a new client has none.
-            self._admin = self._new_admin()
-            raise LogAway(f"cannot ask for offsets: {error}") from error
 
     async def ends(self, partitions: Sequence[Where]) -> dict[Where, int]:
         """The next offset of each partition."""
-        return await asyncio.to_thread(self._offsets, partitions, OffsetSpec.latest())
+        return await asyncio.to_thread(self._offsets.ends, list(partitions))
 
     async def at(self, partitions: Iterable[Where], when_ms: int) -> dict[Where, int]:
         return await asyncio.to_thread(self._at, list(partitions), when_ms)
 
     def _at(self, partitions: Sequence[Where], when_ms: int) -> dict[Where, int]:
-        found = self._offsets(partitions, OffsetSpec.for_timestamp(when_ms))
+        found = self._offsets.since(partitions, when_ms)
         later = [where for where, offset in found.items() if offset < 0]  # nothing has come since
-        return found | (self._offsets(later, OffsetSpec.latest()) if later else {})
+        return found | self._offsets.ends(later)
 
     async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
         return await asyncio.to_thread(self._committed, group, list(partitions))
@@ -305,3 +288,4 @@ class KafkaLog:
         """Give back the connections and buffers of all readers now; they come back when asked for."""
         for reader in self._readers.values():
             reader.close()
+        self._offsets.close()

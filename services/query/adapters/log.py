@@ -3,18 +3,22 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, ParamSpec, TypeVar
 
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import OffsetSpec
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from services.query.adapters.pools import WAITING, Pool
 from services.query.domain.reasons import LogAway
 from services.query.domain.replaying import Append
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_offsets import Offsets
 from shared.contracts.topics import LARGE_RECORD_BYTES
+from shared.runtime import ports
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 CALL_SECONDS: Final = 5.0
 ACKNOWLEDGED_SECONDS: Final = 5.0
@@ -51,8 +55,8 @@ class KafkaReads:
         self._pages = Pool("kafka_pages", "Kafka", 1, waiting)
         self._looks = Pool("kafka_offsets", "Kafka", OFFSET_THREADS, waiting)
         quiet: dict[str, Any] = {"reconnect.backoff.max.ms": 500, "log_level": 0}
-        self._kafka, self._quiet = kafka, quiet
-        self._admin = kafka.admin(quiet)
+        self._kafka = kafka
+        self._offsets = Offsets(kafka, CALL_SECONDS, quiet)
         self._settings = quiet | {
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
@@ -64,60 +68,28 @@ class KafkaReads:
 
     async def ends(self, partitions: Iterable[Where]) -> dict[Where, int]:
         """The next offset of each partition. Raises LogAway."""
-        return await self._looks.run(self._offsets, list(partitions), OffsetSpec.latest())
+        return await self._looks.run(_told, self._offsets.ends, list(partitions))
 
     async def starts(self, partitions: Iterable[Where]) -> dict[Where, int]:
         """The first offset that each partition still has. Raises LogAway."""
-        return await self._looks.run(self._offsets, list(partitions), OffsetSpec.earliest())
+        return await self._looks.run(_told, self._offsets.starts, list(partitions))
 
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """(first, next) offset of every partition of `topic`. Raises LogAway."""
-        return await self._looks.run(self._bounds, topic)
+        return await self._looks.run(_told, self._bounds, topic)
 
     async def committed(self, group: str, partitions: Iterable[Where]) -> dict[Where, int]:
         """What a consumer group has committed; partitions without a commit are left out. Raises LogAway."""
-        return await self._looks.run(self._committed, group, list(partitions))
+        return await self._looks.run(_told, self._offsets.committed, group, list(partitions))
 
     async def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
         """All records in the ranges [start, end) of partitions. Raises LogAway, TooMuch."""
         return await self._pages.run(self._read, topic, dict(ranges))
 
     def _bounds(self, topic: str) -> dict[int, tuple[int, int]]:
-        try:
-            found = self._admin.list_topics(topic, timeout=CALL_SECONDS).topics[topic]
-        except KafkaException as error:
-            raise LogAway(f"Kafka does not answer: {error.args[0].str()}") from error
-        if found.error is not None:
-            raise LogAway(f"{topic}: {found.error.str()}")
-        places = [(topic, partition) for partition in sorted(found.partitions)]
-        first = self._offsets(places, OffsetSpec.earliest())
-        end = self._offsets(places, OffsetSpec.latest())
+        places = self._offsets.partitions(topic)
+        first, end = self._offsets.starts(places), self._offsets.ends(places)
         return {partition: (first[topic, partition], end[topic, partition]) for _, partition in places}
-
-    def _offsets(self, partitions: Sequence[Where], spec: OffsetSpec) -> dict[Where, int]:
-        if not partitions:
-            return {}
-        admin = self._admin  # held while it is asked: calls run in several threads
-        try:
-            asked = admin.list_offsets({TopicPartition(*where): spec for where in partitions}, request_timeout=CALL_SECONDS)
-            return {(tp.topic, tp.partition): future.result(CALL_SECONDS + 1).offset for tp, future in asked.items()}
-        except KafkaException as error:
-            # After a broker's restart librdkafka asks with the old leader epoch for ever (FENCED_LEADER_EPOCH): a new client has none.
-            self._admin = self._kafka.admin(self._quiet)
-            raise LogAway(f"Kafka does not tell offsets: {error.args[0].str()}") from error
-        except TimeoutError as error:
-            raise LogAway("Kafka does not tell offsets: no answer") from error
-
-    def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
-        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(*where) for where in partitions])
-        try:
-            (future,) = self._admin.list_consumer_group_offsets([asked], request_timeout=CALL_SECONDS).values()
-            found = future.result(CALL_SECONDS + 1).topic_partitions
-        except KafkaException as error:
-            raise LogAway(f"Kafka does not tell committed offsets: {error.args[0].str()}") from error
-        except TimeoutError as error:
-            raise LogAway("Kafka does not tell committed offsets: no answer") from error
-        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
     def _read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]:
         with self._lock:
@@ -165,8 +137,18 @@ class KafkaReads:
     def close(self) -> None:
         for pool in (self._pages, self._looks):
             pool.close()
-        if self._consumer is not None:
-            self._consumer.close()
+        self._offsets.close()
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.close()
+
+
+def _told(ask: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """What Kafka answers, or why it does not, as this service says it. Raises LogAway."""
+    try:
+        return ask(*args, **named)
+    except ports.LogAway as away:
+        raise LogAway(str(away)) from away
 
 
 class KafkaAppends:

@@ -186,10 +186,8 @@ def test_events_become_profile_segment_mail_and_rows_where_each_process_is_a_use
     wait_until("the e-mail", lambda: list((house.folder / "mail").glob("[!.]*.eml")))
     wait_until("its row", lambda: [one for one in house.data("profiles/u:ann/messages") if one["status"] == "sent"])
     wait_until("the rows of all events", lambda: len(house.data("profiles/u:ann/events")) == 7)
-    status = house.get("system/status").json()
-    assert {stage["stage"]: stage["started"] for stage in status["stages"]} | {"resolver": True} == {
-        stage["stage"]: True for stage in status["stages"]
-    }
+    stages = wait_until("the stages", lambda: house.get("system/status").json()["stages"])
+    assert {stage["stage"]: stage["started"] for stage in stages} | {"resolver": True} == {stage["stage"]: True for stage in stages}
 
 
 def test_no_password_gets_into_a_log(house: Installation) -> None:

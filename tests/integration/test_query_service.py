@@ -166,7 +166,7 @@ def test_status_reads_fences_and_ends(query: Query, live: "redis.Redis") -> None
     before = live.dump(name)
     live.hset(name, mapping={"seq": "3", f"f|{EVENT_RESOLVED}": "0", "rb": "1"})
     try:
-        status = query.get("system/status").json()
+        status = wait_until("the stages", lambda: (told := query.get("system/status").json())["stages"] and told)
         folder = next(one for one in status["stages"] if one["stage"] == "folder")
         assert (folder["started"], folder["rebuilding"], status["rebuilding"]) == (True, True, True)
         assert folder["inputs"][0]["topic"] == EVENT_RESOLVED

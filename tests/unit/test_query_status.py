@@ -47,7 +47,7 @@ async def test_before_the_number_of_partitions_is_known_what_needs_it_answers_50
         status = await world.get("system/status")
     assert (refused.status_code, refused.json()["code"]) == (503, "log_unavailable")
     assert "number of partitions" in refused.json()["message"]
-    assert (status.status_code, status.json()["stages"], status.json()["rebuilding"]) == (200, [], None)
+    assert (status.status_code, status.json()["stages"], status.json()["rebuilding"]) == (200, None, None)
 
 
 async def test_clock_records_that_were_acknowledged_are_no_lag() -> None:
@@ -83,8 +83,25 @@ async def test_whatever_is_away_is_said_and_the_rest_is_answered() -> None:
     assert (answer["stores"]["clickhouse"]["answers"], len(answer["stages"])) == (False, 5)
     world.space.away = world.log.away = True
     answer = (await world.get("system/status")).json()
-    assert (answer["rebuilding"], answer["stages"], answer["warehouse"]["lag_records"]) == (None, [], None)
+    assert (answer["rebuilding"], answer["stages"], answer["warehouse"]["lag_records"]) == (None, None, None)
     assert not any(store["answers"] for store in answer["stores"].values())
+
+
+@pytest.mark.parametrize("away", ["space", "log"])
+async def test_nothing_is_said_of_stages_while_either_store_that_knows_them_is_away(away: str) -> None:
+    world = World()
+    started(world, fence=7)
+    getattr(world, away).away = True
+    answer = (await world.get("system/status")).json()
+    assert (answer["rebuilding"], answer["stages"], answer["warehouse"]["lag_records"] is None) == (None, None, away == "log")
+
+
+async def test_a_slot_that_is_known_to_be_rebuilt_is_said_without_kafka_too() -> None:
+    world = World()
+    started(world, fence=2, rb="1")
+    world.log.away = True
+    answer = (await world.get("system/status")).json()
+    assert (answer["rebuilding"], answer["stages"]) == (True, None)
 
 
 async def test_a_topic_that_no_slot_has_a_fence_for_is_not_waited_for() -> None:

@@ -72,10 +72,12 @@ class StoreShape(BaseModel):
 
 
 class Status(BaseModel):
-    """`stages` and `warehouse.lag_records` need Redis and Kafka: without them they are empty, and `stores` says which does not answer."""
+    """What is not known is null, and `stores` says which store does not answer."""
 
-    rebuilding: bool | None = Field(description="some slot is being rebuilt; null while that is not known")
-    stages: list[StageShape]
+    rebuilding: bool | None = Field(
+        description="some slot is being rebuilt; null while Redis or Kafka does not answer and no slot is known to be"
+    )
+    stages: list[StageShape] | None = Field(description="null while Redis or Kafka does not answer")
     warehouse: WarehouseShape
     stores: dict[str, StoreShape] = Field(description="redis, kafka, clickhouse")
 
@@ -100,9 +102,9 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
 
     @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
     async def status(access: Reader) -> Status:
-        """Answers within a second whatever is down or slow: what it cannot know is null or empty."""
+        """Answers within a second whatever is down or slow: what it cannot know is null."""
         slots, log, flushed, kept = await asyncio.gather(slots_now(), log_now(), flushed_now(), kept_now())
-        stages: list[StageShape] = []
+        stages: list[StageShape] | None = None
         warehouse_lag = None
         if log is not None:
             ends, starts, committed = log
@@ -115,7 +117,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
             warehouse_lag = sum(max(0, ends[at] - max(done.get(at, 0), starts[at])) for at in partitions(inputs(WAREHOUSE)) if at in ends)
         row = flushed[0] if flushed else {}
         return Status(
-            rebuilding=None if slots is None else any(meta.rebuilding for meta in slots),
+            rebuilding=any(meta.rebuilding for meta in slots or ()) or (None if stages is None else False),
             stages=stages,
             warehouse=WarehouseShape(
                 state=_state(kept),

@@ -330,6 +330,13 @@ QUERY: Final = (
         "rapport_query_busy_total",
         "429 `too_busy`",
     ),
+    Bound(
+        "threads and places to wait of one query key, of each kind",
+        "half, rounded up",
+        CONSTANT,
+        "rapport_query_busy_total",
+        "429 `too_busy`",
+    ),
     Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_query_busy_total", "429 `too_busy`"),
     Bound("a look at a store for readiness and status", f"{GLANCE_SECONDS:g} s", CONSTANT, "", "named as not answering"),
     Bound("ids of a person in one question", f"{MOST_IDS:,}, {IDS_BYTES // 1024} KB", CONSTANT, "", "ClickHouse finds the others"),

@@ -11,7 +11,12 @@ C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
 METRICS: Final = (
     Metric("rapport_query_requests_total", C, ("operation", "code"), "requests answered, by operation and HTTP status"),
     Metric("rapport_query_request_seconds", H, ("operation",), "request read to answer sent", SECONDS),
-    Metric("rapport_query_busy_total", C, ("pool",), "requests answered 429: all threads of a pool were taken, and the places to wait"),
+    Metric(
+        "rapport_query_busy_total",
+        C,
+        ("pool",),
+        "requests answered 429: the threads of a pool were taken, and the places to wait, or a key's half",
+    ),
     Metric("rapport_query_replayed_total", C, ("kind",), "dead letters and rejected events sent in again"),
     Metric("rapport_query_keys", G, (), "query keys known, revoked ones included"),
 )

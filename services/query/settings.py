@@ -34,13 +34,17 @@ class Settings(KafkaSettings, RedisSettings, ClickHouseSettings, KeySettings):
     query_seconds: int = Field(10, ge=1, le=300, description="one question to ClickHouse may run so long")
     query_rows: int = Field(100_000, ge=1000, le=10_000_000, description="one question to ClickHouse may give so many rows")
     query_memory_mb: int = Field(256, ge=64, le=1_000_000, description="one question to ClickHouse may use so much memory")
-    query_page_threads: int = Field(4, ge=1, le=64, description="so many pages and lists are asked of ClickHouse at a time")
-    query_series_threads: int = Field(2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time")
+    query_page_threads: int = Field(
+        4, ge=1, le=64, description="so many pages and lists are asked of ClickHouse at a time, half of them of one key"
+    )
+    query_series_threads: int = Field(
+        2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time, half of them of one key"
+    )
     query_waiting: int = Field(
         WAITING,
         ge=0,
         le=10_000,
-        description="so many more wait for a thread, of each kind of question to ClickHouse or Kafka; beyond these: 429",
+        description="so many more wait for a thread, of each kind of question to ClickHouse or Kafka, half of them of one key; else 429",
     )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="SIGTERM: requests under way get so long")
 

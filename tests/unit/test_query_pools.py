@@ -3,15 +3,20 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
-from services.query.adapters.pools import Glance, Pool
+from services.query.adapters.pools import Glance, Pool, asker
 from services.query.app import build
 from services.query.domain.questions import Question
 from services.query.domain.reasons import Busy, HistoryAway
 from tests.query_fakes import World
+from tests.waiting import wait_for
+
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -47,6 +52,62 @@ async def test_who_goes_away_gives_a_place_to_wait_back_and_a_thread_only_when_i
         await pool.run(held.wait)
     held.set()
     assert await third
+
+
+async def asked_by(key: str | None, pool: Pool, work: Callable[[], T]) -> T:
+    """A call in a task of its own, as each request is."""
+    asker.set(key)
+    return await pool.run(work)
+
+
+async def test_a_second_key_finds_a_thread_and_a_place_to_wait_however_much_the_first_asks(held: threading.Event) -> None:
+    pool = Pool("slow", "ClickHouse", 4, 6)
+    greedy = [asyncio.create_task(asked_by("greedy", pool, held.wait)) for _ in range(60)]
+    await asyncio.sleep(0)
+    assert sum(one.done() for one in greedy) == 60 - 2 - 3, "half of the threads and half of the places to wait are its"
+    assert await asyncio.wait_for(asked_by("other", pool, lambda: "answered"), 10) == "answered"
+    others = [asyncio.create_task(asked_by("other", pool, held.wait)) for _ in range(5)]
+    await asyncio.sleep(0)
+    assert not any(one.done() for one in others)
+    held.set()
+    told = await asyncio.gather(*greedy, *others, return_exceptions=True)
+    assert [one for one in told if not isinstance(one, Busy)] == [True] * 10
+
+
+async def test_a_key_that_has_had_its_answers_has_its_share_again() -> None:
+    pool = Pool("slow", "ClickHouse", 1, 0)
+    for n in range(20):
+        assert await asked_by("one", pool, lambda n=n: n) == n  # type: ignore[misc]
+
+
+async def test_a_key_that_goes_away_while_it_waits_frees_its_place(held: threading.Event) -> None:
+    pool = Pool("slow", "ClickHouse", 1, 2)
+    running, waiting = (asyncio.create_task(asked_by("one", pool, held.wait)) for _ in range(2))
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await asked_by("one", pool, held.wait)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    third = asyncio.create_task(asked_by("one", pool, held.wait))
+    await asyncio.sleep(0)
+    held.set()
+    assert all(await asyncio.gather(running, third))
+
+
+async def test_history_that_one_key_asks_for_all_the_time_is_there_for_another(held: threading.Event) -> None:
+    world, pool = World(), Pool("clickhouse_page", "ClickHouse", 4, 16)
+    world.query_keys.add("qk_other", "read")
+
+    async def rows(question: Question) -> list[dict[str, object]]:
+        return await pool.run(lambda: [] if held.wait() else [{}])
+
+    world.history.rows = rows  # type: ignore[method-assign]
+    greedy = [asyncio.create_task(world.get("messages")) for _ in range(60)]
+    other = [asyncio.create_task(world.get("messages", "qk_other")) for _ in range(7)]
+    await wait_for("refusals of the greedy key", lambda: sum(one.done() for one in greedy) == 60 - 2 - 8)
+    held.set()
+    assert {one.status_code for one in await asyncio.gather(*other)} == {200}
+    assert Counter(one.status_code for one in await asyncio.gather(*greedy)) == {429: 50, 200: 10}
 
 
 async def test_what_fails_gives_its_thread_back() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from services.query.adapters.history import THREADS, ClickHouseHistory
+from services.query.adapters.pools import asker
 from services.query.domain.keeping import Standing
 from services.query.domain.questions import Load, Question
 from services.query.domain.reasons import Busy, HistoryAway, HistoryLost, HistoryTooMuch, LogAway
@@ -99,6 +100,7 @@ class KeptHistory:
         return self._standing
 
     async def _look(self) -> Standing:
+        asker.set(None)  # of its own task: the look is for all
         try:
             written = await self._log.committed(self._group, partitions(inputs(WAREHOUSE)))
         except (LogAway, NotSettled):

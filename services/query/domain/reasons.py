@@ -68,7 +68,7 @@ class LogAway(Exception):
 
 
 class Busy(Exception):
-    """All threads for one kind of question to a store are taken, and so are the places to wait for one."""
+    """The threads for one kind of question to a store are taken, and so are the places to wait for one; or a key's half of them is."""
 
     def __init__(self, pool: str, store: str) -> None:
         super().__init__(f"{pool}: {store}")

@@ -7,6 +7,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from services.query.adapters.key_access import KeyAccess
+from services.query.adapters.pools import asker
 from services.query.domain.access import Access, Scope
 from services.query.domain.reasons import Code, Refused
 
@@ -23,6 +24,7 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Access]]:
         found = await keys.access(credentials.credentials)
         if not found.may(scope):
             raise Refused(403, Code.MISSING_SCOPE, f"the key lacks the scope `{scope.value}`")
+        asker.set(found.id)
         return found
 
     return access

@@ -91,7 +91,7 @@ def install(app: FastAPI, metrics: Metrics) -> None:
     async def busy(_: Request, error: Exception) -> Response:
         assert isinstance(error, Busy)
         metrics.busy.labels(error.pool).inc()
-        message = f"{error.store} has as many questions of this kind as it may have: ask again after Retry-After"
+        message = f"{error.store} has as many questions of this kind as it, or one key, may have: ask again after Retry-After"
         return respond(Refused(429, Code.TOO_BUSY, message, retry_after=RETRY_SECONDS))
 
     async def too_much(_: Request, error: Exception) -> Response:

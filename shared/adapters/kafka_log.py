@@ -275,14 +275,8 @@ class KafkaLog:
         return await asyncio.to_thread(self._committed, group, list(partitions))
 
     def _committed(self, group: str, partitions: Sequence[Where]) -> dict[Where, int]:
-        consumer = self._kafka.consumer({"group.id": group, "enable.auto.commit": False, "log_level": 2})
-        try:
-            found = consumer.committed([TopicPartition(*where) for where in partitions], timeout=CALL_TIMEOUT_S)
-        except KafkaException as error:
-            raise LogAway(f"cannot ask for committed offsets of {group}: {error}") from error
-        finally:
-            consumer.close()
-        return {(tp.topic, tp.partition): max(tp.offset, 0) for tp in found}
+        found = self._offsets.committed(group, partitions)
+        return {where: found.get(where, 0) for where in partitions}
 
     def close_readers(self) -> None:
         """Give back the connections and buffers of all readers now; they come back when asked for."""

@@ -58,7 +58,9 @@ def test_only_members_and_the_builder_name_a_group() -> None:
         if isinstance(node, ast.Constant) and node.value == "group.id"
     }
     members = {"services/messaging/adapters/requests.py", "services/warehouse/adapters/consumer.py"}
-    assert found == {*members, "shared/adapters/kafka_log.py", "shared/adapters/kafka_clients.py"}, "kafka_log asks what groups committed"
+    assert found == {*members, "shared/adapters/kafka_offsets.py", "shared/adapters/kafka_clients.py"}, (
+        "kafka_offsets asks what groups committed"
+    )
 
 
 def test_a_faust_app_is_made_with_credentials() -> None:

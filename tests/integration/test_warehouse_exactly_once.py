@@ -176,6 +176,13 @@ def ready(process: Process) -> bool:
     return process.probe()
 
 
+def not_ready(warehouse: Process) -> str:
+    """Why, or nothing."""
+    assert warehouse.check is not None
+    answer = httpx.get(warehouse.check, timeout=5)
+    return "" if answer.status_code == 200 else str(answer.json()["parts"]["clickhouse"])
+
+
 @pytest.mark.parametrize(
     "point",
     [
@@ -254,6 +261,19 @@ def test_clickhouse_killed_under_load_comes_back_to_every_row_once(house: House)
     house.until_counted(18 * CHUNK)
     house.assert_exactly(18 * CHUNK)
     wait_until("it is ready", lambda: ready(warehouse))
+
+
+def test_a_clickhouse_that_stands_still_is_said_while_the_call_hangs_and_no_more_once_it_goes_on(house: House) -> None:
+    warehouse = house.warehouse()
+    house.send(10)
+    house.until_counted(10)
+    house.server.pause()
+    house.send(10)
+    wait_until(lambda: f"it says so: {not_ready(warehouse)}", lambda: "has not answered for" in not_ready(warehouse))
+    house.server.resume()
+    wait_until(lambda: f"it is ready: {not_ready(warehouse)}", lambda: not not_ready(warehouse))
+    house.until_counted(20)
+    house.assert_exactly(20)
 
 
 def test_a_reply_cut_after_the_insert_makes_no_second_row(house: House) -> None:

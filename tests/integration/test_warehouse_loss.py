@@ -4,27 +4,18 @@ import shutil
 import time
 from collections.abc import Callable
 
-import httpx
 import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from deploy.local.process import Process
 from shared.contracts.rebuilds import RebuildChanged, View
 from shared.contracts.topics import REBUILD_CHANGED
-from tests.integration.test_warehouse_exactly_once import House, broker, house
+from tests.integration.test_warehouse_exactly_once import House, broker, house, not_ready
 from tests.waiting import wait_until
 
 __all__ = ["broker", "house"]
 pytestmark = pytest.mark.real
 SENT = 600
-
-
-def not_ready(warehouse: Process) -> str:
-    """Why, or nothing."""
-    assert warehouse.check is not None
-    answer = httpx.get(warehouse.check, timeout=5)
-    return "" if answer.status_code == 200 else str(answer.json()["parts"]["clickhouse"])
 
 
 def noted(house: House) -> bool:
@@ -96,16 +87,3 @@ def test_whatever_is_lost_is_noticed_and_an_order_brings_it_back(house: House) -
     house.send(10)
     house.until_counted(SENT + 10)
     assert house.counts()[1:] == (SENT + 10, SENT + 10)
-
-
-def test_a_clickhouse_that_stands_still_is_said_while_the_call_hangs_and_no_more_once_it_goes_on(house: House) -> None:
-    warehouse = house.warehouse()
-    house.send(10)
-    house.until_counted(10)
-    house.server.pause()
-    house.send(10)
-    wait_until(lambda: f"it says so: {not_ready(warehouse)}", lambda: "has not answered for" in not_ready(warehouse))
-    house.server.resume()
-    wait_until(lambda: f"it is ready: {not_ready(warehouse)}", lambda: not not_ready(warehouse))
-    house.until_counted(20)
-    house.assert_exactly(20)

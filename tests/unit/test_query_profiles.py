@@ -128,6 +128,30 @@ async def test_each_kind_of_id_leads_to_the_profile() -> None:
         assert (answer.status_code, answer.json()["profile_id"]) == (200, "u:ada"), query
 
 
+@pytest.mark.parametrize("known_as", ["a:d-1", "email:ada@example.com", "wecom:wx_1"])
+async def test_a_path_finds_the_person_by_whatever_only_their_links_know_them_by(known_as: str) -> None:
+    world = World()
+    world.space.profile("u:ada", ada())
+    world.space.link(known_as, "u:ada")
+    world.space.state("segmentation", "u:ada", encode_membership(Membership(version=1, members={"big_spenders": AT})))
+    world.space.add(side_key("folder", "u:ada"), AT, encode_recent("m1", "track", "Order Completed", 2, 100))
+    path = f"profiles/{known_as}"
+    assert (await world.get(path)).json()["profile_id"] == "u:ada"
+    segments = (await world.get(f"{path}/segments")).json()
+    assert (segments["profile_id"], [one["segment"] for one in segments["data"]]) == ("u:ada", ["big_spenders"])
+    assert len((await world.get(f"{path}/events:recent")).json()["data"]) == 1
+    for history in ("events", "messages"):
+        assert (await world.get(f"{path}/{history}")).status_code == 200
+        assert "u:ada" in dict(world.history.asked[-1].parameters)["ids"]
+
+
+@pytest.mark.parametrize("path", ["profiles/a:nobody", "profiles/a:nobody/segments", "profiles/a:nobody/events:recent"])
+async def test_a_path_of_an_id_that_is_nobodys_is_not_found(path: str) -> None:
+    world = World()
+    world.space.link("a:nobody")
+    assert (await world.get(path)).status_code == 404
+
+
 async def test_links_of_links_are_followed() -> None:
     world = World()
     world.space.profile("u:ada", ada())

@@ -11,7 +11,7 @@ from itertools import accumulate, islice
 from typing import Final
 
 from services.query.adapters.live import KeySpace
-from shared.adapters.forwards import Forwards
+from shared.adapters.forwards import Forwards, Way
 from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
@@ -80,13 +80,13 @@ class People:
         return Held(way.end, blob, merging, await rebuilding(self._space, stage, slot(way.end)))
 
     async def ids_of(self, profile_id: str) -> list[str]:
-        """Ids under which things happened to the person whom `profile_id` now stands for, as far as the folder knows, the newest first.
+        """Ids under which things happened to the person whom an id now stands for, as far as the folder knows, the newest first.
 
         MOST_IDS and IDS_BYTES at most: who asks ClickHouse by these finds the others there, from merge to merge. Raises LiveAway.
         """
-        way = (await self._markers[FOLDER].follow([profile_id]))[profile_id]
-        if way.endless:
-            raise BrokenMergesError(f"{FOLDER}: {profile_id} leads in a ring")
+        way = await self._folded(profile_id)
+        if way.raw is None and way.end == profile_id and (known := await self.known_by(profile_id)) is not None:
+            way = await self._folded(known[0].profile_id)
         entry: Entry[bytes] = open_entry(way.raw)
         absorbed = sorted((entry.absorbed or set()) - {OTHERS})
         if OTHERS in (entry.absorbed or ()):
@@ -96,8 +96,19 @@ class People:
         bytes_until = accumulate(len(one.encode()) for one in found)
         return [one for one, size in islice(zip(found, bytes_until, strict=True), MOST_IDS) if size <= IDS_BYTES]
 
+    async def _folded(self, profile_id: str) -> Way:
+        """Where the folder's markers lead from an id."""
+        way = (await self._markers[FOLDER].follow([profile_id]))[profile_id]
+        if way.endless:
+            raise BrokenMergesError(f"{FOLDER}: {profile_id} leads in a ring")
+        return way
+
+    async def person(self, an_id: str) -> tuple[Held, Profile] | None:
+        """The profile of whom an id stands for, be it a profile's or anything the person is known by. Raises LiveAway."""
+        return await self.profile(an_id) or await self.known_by(an_id)
+
     async def profile(self, profile_id: str) -> tuple[Held, Profile] | None:
-        """The profile, merges followed. Raises LiveAway."""
+        """The profile by a profile's id, merges followed. Raises LiveAway."""
         found = await self.held(FOLDER, profile_id)
         if found is None:
             return None
@@ -105,7 +116,7 @@ class People:
         return (found, known) if known.events or found.merging else None
 
     async def membership(self, profile_id: str) -> tuple[Held, Membership] | None:
-        """The segments of a person, merges followed. Raises LiveAway."""
+        """The segments of a person by a profile's id, merges followed. Raises LiveAway."""
         found = await self.held(SEGMENTATION, profile_id)
         return None if found is None else (found, decode_membership(found.blob))
 

@@ -80,8 +80,8 @@ def _add_people(routes: APIRouter, parts: Parts) -> None:
 
     @routes.get("/profiles/{profile_id}", operation_id="getProfile", summary="One profile", responses=documented(404))
     async def profile(access: Reader, profile_id: ProfileId) -> ProfileShape:
-        """Merges are followed: the answer's `profile_id` is the one that holds now."""
-        return shown(await parts.people.profile(profile_id), access)
+        """By any id of the person. Merges are followed: the answer's `profile_id` is the one that holds now."""
+        return shown(await parts.people.person(profile_id), access)
 
 
 def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
@@ -96,11 +96,12 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
     async def segments(access: Reader, profile_id: ProfileId) -> ProfileSegments:
         found = await parts.people.membership(profile_id)
         if found is None:
-            known = await parts.people.profile(profile_id)  # somebody whom no rule has touched yet is in no segment
+            known = await parts.people.person(profile_id)
             if known is None:
                 raise unknown_profile()
-            held, members, left = known[0], {}, {}
-        else:
+            found = await parts.people.membership(known[0].profile_id)
+            held, members, left = known[0], {}, {}  # somebody whom no rule has touched yet is in no segment
+        if found is not None:
             held, members, left = found[0], found[1].members, found[1].left
         return ProfileSegments(
             profile_id=parts.view(access).profile_id(held.profile_id),
@@ -117,7 +118,7 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
     )
     async def recent(access: Reader, profile_id: ProfileId) -> RecentEvents:
         """At most 50, milliseconds after they came in; `listProfileEvents` has all of them, with their contents."""
-        found = await parts.people.profile(profile_id)
+        found = await parts.people.person(profile_id)
         if found is None:
             raise unknown_profile()
         held, _ = found

@@ -104,6 +104,16 @@ def test_traits_in_a_context_are_traits() -> None:
         ("11010519491231002X", "1***X"),
         ("2026-05-28T20:26:40.000+0800", "2026-05-28T20:26:40.000+0800"),
         ("write to ada@example.com", "***"),
+        ("6222021234567890123", "***0123"),
+        ("6222 0212 3456 7890 123", "*** 123"),
+        ("card 4111-1111-1111-1111", "c***1"),
+        ("1 3 8 0 0 1 3 8 0 0 0", "*** 0 0"),
+        ("138-0013-8000", "***8000"),
+        ("https://shop.example/pay/6222021234567890/done", "https://shop.example/pay/***/done"),
+        ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4-a716-446655440000"),
+        ("2026-11-30 18:42:39", "2026-11-30 18:42:39"),
+        ("A-17-2026-00012345", "A***5"),
+        ("20261130-01", "20261130-01"),
     ],
 )
 def test_a_public_text_shows_nothing_that_reaches_a_person(text: str, shown: str) -> None:
@@ -116,6 +126,11 @@ def test_a_public_number_that_is_a_phone_number_is_masked() -> None:
         "total": 1380013.5,
         "paid": True,
     }
+
+
+def test_an_id_that_the_customer_gave_leads_on_though_it_is_a_long_number() -> None:
+    assert READER.id("6222021234567890123") == "6222021234567890123"
+    assert READER.profile_id("u:6222021234567890123") == "u:6222021234567890123"
 
 
 def test_a_name_of_a_field_can_be_an_address_too() -> None:

@@ -22,6 +22,9 @@ _PERSONAL: Final = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_RUN: Final = re.compile(r"(?<!\d)(?:\d(?:[ -]{0,3}\d){11,}|1[ -]{0,3}[3-9](?:[ -]{0,3}\d){9}(?!\d))")
+"""As many digits as a card has, also with spaces and dashes between them; a mobile number of China spelled so."""
+_UUID: Final = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])", re.IGNORECASE)
 _URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://|^/|[?#].*=")
 _LONG_NUMBER: Final = re.compile(r"\+?(?:\d[ ().-]?){9,20}")
 """Longer than a date: of a birthday nothing but its first and last digit is shown."""
@@ -58,7 +61,14 @@ def public_id(value: str) -> str:
 
 def public_text(value: str) -> str:
     """A text that is public unless it holds what reaches a person. A URL loses its query, its fragment and who logs in."""
-    return _public_url(value) if _URL.search(value) else public_id(value)
+    if _URL.search(value):
+        return _public_url(value)
+    return masked_text(value) if _reaches(value) else value
+
+
+def _reaches(text: str) -> bool:
+    """Whether a text reaches a person. An id that the customer gave may be a long number; one by chance may look like one."""
+    return bool(_PERSONAL.search(text) or _RUN.search(_UUID.sub("", text)))
 
 
 def _public_url(value: str) -> str:
@@ -67,7 +77,7 @@ def _public_url(value: str) -> str:
     except ValueError:
         return HIDDEN
     origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else f"{parts.scheme}:" if parts.scheme else ""
-    path = "/".join(HIDDEN if _PERSONAL.search(unquote(step)) else step for step in parts.path.split("/"))
+    path = "/".join(HIDDEN if _reaches(unquote(step)) else step for step in parts.path.split("/"))
     return f"{origin}{path}{'?' + HIDDEN if parts.query else ''}{'#' + HIDDEN if parts.fragment else ''}"
 
 

@@ -40,7 +40,7 @@ def scene() -> Scene:
     return Scene(*stages, Journeys({name: [welcome(name)] for name in NAMES}, frozenset()))
 
 
-def lived(events: list[ReceivedEvent], random: Random) -> Scene:
+def lived(events: list[ReceivedEvent], random: Random, forgetful: bool = True) -> Scene:
     """People's lives in bits: what one slot reads comes between what others read, time goes on, and who stays away may be forgotten."""
     told = scene()
     for event in events:
@@ -48,7 +48,7 @@ def lived(events: list[ReceivedEvent], random: Random) -> Scene:
         told.log.now += random.randint(1, HOUR)
         if random.random() < 0.2:
             told.tick(told.log.now)
-        if random.random() < 0.3:
+        if forgetful and random.random() < 0.3:
             told.log.now += 2 * HOUR
             expire(told, key_of(random.choice(events)))
         for _ in range(random.randint(0, 4)):

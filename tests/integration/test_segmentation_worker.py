@@ -30,6 +30,7 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(180)]
 DAY = 86_400_000
 START = 20_000 * DAY
 PEOPLE = 200
+NEWCOMERS = 16
 Said = tuple[str, str, Transition, int]
 
 
@@ -118,26 +119,34 @@ def test_killed_workers_say_each_entering_and_leaving_once(own_kafka: Kafka, fre
     for person in people:
         expected[(person, "new_customer", Transition.ENTERED, first)] += 1
         expected[(person, "important_keep", Transition.ENTERED, fifth)] += 1
+    newcomers: list[str] = []
     for failpoint in ("segmentation.after_commit:2", "segmentation.before_ack:2", "log.mid_publication:1"):
         worker = run.worker(FAILPOINT=failpoint)
         worker.start()
         wait_until(f"the kill {failpoint}", lambda worker=worker: not worker.alive)  # type: ignore[misc]
         assert worker.returncode == -9, worker.log_tail()
-        for person in people[:50]:
+        newcomers += [f"u:new-{len(newcomers) + number}" for number in range(NEWCOMERS)]
+        for person in people[:50] + newcomers[-NEWCOMERS:]:  # so that the next one has something to say, however far this one came
             run.order(person, fifth + 1, "0")
         run.tick(fifth + 2)
     with run.worker():
         wait_until("everybody has entered", lambda: run.members("important_keep") == set(people))
+        wait_until("newcomers too", lambda: run.members("new_customer") >= set(newcomers))
+        for person in newcomers:
+            expected[(person, "new_customer", Transition.ENTERED, fifth + 1)] += 1
         assert run.said() == expected
         run.tick(START + 200 * DAY)
         for person in people:
-            late = fifth + 1 if person in people[:50] else fifth
             expected[(person, "new_customer", Transition.LEFT, first + 30 * DAY)] += 1
             expected[(person, "important_keep", Transition.LEFT, first + 180 * DAY)] += 1
+        for person in newcomers:
+            expected[(person, "new_customer", Transition.LEFT, fifth + 30 * DAY)] += 1
+        for person in people + newcomers:
+            late = fifth if person in people[50:] else fifth + 1
             expected[(person, "churn_light", Transition.ENTERED, late // DAY * DAY + 30 * DAY)] += 1
             expected[(person, "churn_light", Transition.LEFT, late // DAY * DAY + 60 * DAY)] += 1
             expected[(person, "churn_heavy", Transition.ENTERED, late // DAY * DAY + 90 * DAY)] += 1
-        wait_until("everybody is heavily churned", lambda: run.members("churn_heavy") == set(people))
+        wait_until("everybody is heavily churned", lambda: run.members("churn_heavy") == {*people, *newcomers})
         assert run.said() == expected
         assert run.members("important_keep") == run.members("new_customer") == run.members("churn_light") == set()
 

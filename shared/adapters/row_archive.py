@@ -4,7 +4,7 @@
 import asyncio
 from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
 from shared.adapters.store_settings import Address
@@ -101,6 +101,14 @@ def page_sql(topics: Sequence[str]) -> str:
     )
 
 
+class _Way(NamedTuple):
+    """How far somebody has come below a cut, and where the next pages end."""
+
+    cut: Cut
+    start: Place
+    ends: list[Place]
+
+
 class RowArchive:
     """As Archive. One question at a time, so that pages of one slot only are in memory."""
 
@@ -108,7 +116,7 @@ class RowArchive:
         """Connects at the first question."""
         self._store = ClickHouse(where, TIMEOUT_S)
         self._asking = asyncio.Lock()
-        self._ends: dict[tuple[int, str], list[Place]] = {}
+        self._ways: dict[tuple[int, str], _Way] = {}
 
     async def whole(self, cut: Cut) -> None:
         noted = latest(Noted(**row) for row in await self._ask(lambda: self._store.rows(PROGRESS)))
@@ -125,10 +133,14 @@ class RowArchive:
     async def page(self, partition: int, cut: Cut, after: Place | None) -> Sequence[Row]:
         topics = [topic for topic in cut.at if topic in ARCHIVED]
         start = after or Place(0, 0, 0, -1)
-        known = self._ends.setdefault((partition, ",".join(topics)), [])
+        who = (partition, ",".join(topics))
+        way = self._ways.get(who)
+        # Who begins again must not get all that lies before the first known end in one page.
+        known = way.ends if way is not None and way.cut == cut and way.start <= start else []
         while True:
             while known and known[0] <= start:
                 del known[0]
+            self._ways[who] = _Way(cut, start, known)
             if not known:
                 known += [_place(row) for row in await self._rows(bounds_sql(topics), partition, cut, start, LAST)]
                 if not known:

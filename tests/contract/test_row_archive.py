@@ -116,6 +116,23 @@ def test_the_rows_of_a_slot_are_those_that_the_fake_tells(
     assert rows > 30 * share
 
 
+def test_who_begins_again_gets_pages_as_small_as_the_first_time(
+    store: ClickHouse, clickhouse: Server, told: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("PAGE_ROWS", 3), ("PLACES", 7)):
+        monkeypatch.setattr(row_archive, name, value)
+    archive, cut = RowArchive(Address(clickhouse.url)), cut_at(told.log, 1.0)
+    partition = max(range(partition_count()), key=lambda one: len(asyncio.run(read(FakeArchive(told.log, 10_000), one, cut))))
+    first = list(asyncio.run(archive.page(partition, cut, None)))
+    after = first
+    for _ in range(4):
+        after = list(asyncio.run(archive.page(partition, cut, after[-1].place)))
+    assert len(after) > 0
+    assert asyncio.run(archive.page(partition, cut, None)) == first
+    assert len(first) <= 3
+    archive.close()
+
+
 def test_what_the_warehouse_has_not_written_yet_is_waited_for(store: ClickHouse, clickhouse: Server) -> None:
     store.command("TRUNCATE TABLE rapport.progress")
     archive, cut = RowArchive(Address(clickhouse.url)), Cut(0, {EVENT_RESOLVED: [5] + [0] * (partition_count() - 1)})

@@ -74,13 +74,6 @@ class KeyRequest(BaseModel):
 def router(parts: Parts) -> APIRouter:
     routes = APIRouter(tags=["keys"])
 
-    def everything() -> list[KeyChanged]:
-        for store in parts.stores.values():
-            if store.trouble is not None:
-                raise Refused(503, Code.KEYS_NOT_READ, store.trouble, retry_after=RETRY_SECONDS)
-        found = [record for store in parts.stores.values() for record in list(store.keys.values())]
-        return sorted(found, key=lambda record: (record.created_at, record.hash))
-
     async def followed(kind: KeyKind) -> None:
         """Wait until this process has read what it has just written: so a key is good, or bad, from the answer on."""
         await parts.access.read_up(parts.stores[kind], FOLLOW_SECONDS)
@@ -90,7 +83,7 @@ def router(parts: Parts) -> APIRouter:
         after = parts.sealer.open(cursor, NameCursor)
         if after is not None and after.of != _LIST:
             raise bad_cursor()
-        found = [record for record in everything() if after is None or _place(record) > after.after]
+        found = [record for record in _everything(parts) if after is None or _place(record) > after.after]
         page, more = found[:limit], len(found) > limit
         return Page(
             data=[_shape(record) for record in page],
@@ -124,7 +117,7 @@ def router(parts: Parts) -> APIRouter:
 
         A key cannot revoke one that may do more than itself.
         """
-        record = next((one for one in everything() if _id(one) == key_id), None)
+        record = next((one for one in _everything(parts) if _id(one) == key_id), None)
         if record is None:
             raise Refused(404, Code.UNKNOWN_QUERY_KEY, "there is no key of that id")
         check_may_revoke(record, access)
@@ -134,6 +127,15 @@ def router(parts: Parts) -> APIRouter:
         return Response(status_code=204)
 
     return routes
+
+
+def _everything(parts: Parts) -> list[KeyChanged]:
+    """All keys, oldest first. Raises Refused while they have not been read."""
+    for store in parts.stores.values():
+        if store.trouble is not None:
+            raise Refused(503, Code.KEYS_NOT_READ, store.trouble, retry_after=RETRY_SECONDS)
+    found = [record for store in parts.stores.values() for record in list(store.keys.values())]
+    return sorted(found, key=lambda record: (record.created_at, record.hash))
 
 
 def _now_ms() -> int:

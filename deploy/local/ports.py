@@ -1,9 +1,11 @@
 """Which TCP ports of the loopback address are free, and which each part gets."""
 
+import random
 import socket
 from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
+from typing import Final
 
 HOST = "127.0.0.1"
 USUAL: Mapping[str, int] = MappingProxyType(
@@ -23,6 +25,9 @@ USUAL: Mapping[str, int] = MappingProxyType(
     }
 )
 """The port of each part when it is free; for a worker, and beside ingest's public one, that of its health pages."""
+_BELOW_OUTGOING: Final = range(10_000, 32_768)
+_RANDOM: Final = random.SystemRandom()
+_TOLD: Final[set[int]] = set()
 
 
 def is_free(port: int) -> bool:
@@ -37,11 +42,17 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that the kernel found free; somebody else may take it before you do."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that is free now and that this process was not told before; another process may take it before you do.
+
+    It lies below those that a kernel gives to outgoing connections: one of these could take the port of a server while it starts again.
+    Raises OSError when none is found.
+    """
+    for _ in range(1_000):
+        port = _RANDOM.choice(_BELOW_OUTGOING)
+        if port not in _TOLD and is_free(port):
+            _TOLD.add(port)
+            return port
+    raise OSError(f"no free port from {_BELOW_OUTGOING.start} to {_BELOW_OUTGOING.stop - 1}")
 
 
 def choose(base: int | None, free: Callable[[int], bool] = is_free) -> dict[str, int]:

@@ -65,6 +65,18 @@ class Absorbed:
             absorbed = {OTHERS}
         entry.absorbed = absorbed
 
+    def take_in(self, entry: Entry[Any], key: str, moved: Moved) -> None:
+        """A loser's blob is in, and all that it had absorbed; what it waited for `key` waits for now.
+
+        Nobody who is over is ever among those that a key waits for, so only who has just come can end a wait: not all need be looked at.
+        """
+        came = (moved.loser, *moved.absorbed)
+        self.add(entry, key, came)
+        awaiting = entry.awaiting or set()
+        awaiting.difference_update(one.removeprefix(GONE) for one in came)
+        awaiting.update(one for one in moved.awaiting if not self.over(entry, key, one))
+        entry.awaiting = awaiting or None
+
     def know(self, entry: Entry[Any], key: str, kind: bytes, other: bytes) -> None:
         """Of a merge that was carried out below the cut: where this key's state has gone, or whom it has taken in."""
         if kind == KIND_MARKER:

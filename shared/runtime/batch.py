@@ -197,7 +197,8 @@ class Batch(Touched[S, R]):
         except Exception as error:
             raise Undecodable(f"{type(error).__name__}: {error}") from error
         if merged_from is not None and not self._absorbed.over(entry, key, merged_from):
-            entry.awaiting = (entry.awaiting or set()) | {merged_from}
+            entry.awaiting = entry.awaiting or set()
+            entry.awaiting.add(merged_from)
         step.merged_from = merged_from
         step.held = bool(entry.awaiting)
         step.unchanged = step.gone = False
@@ -284,11 +285,9 @@ class Batch(Touched[S, R]):
             self.counts["repeated"] += 1
             return
         self.counts["absorbed"] += 1
-        absorbed.add(entry, key, (moved.loser, *moved.absorbed))
         waited = bool(entry.awaiting) or not moved.loser.startswith(GONE)
-        awaiting = {one for one in (*(entry.awaiting or ()), *moved.awaiting) if not absorbed.over(entry, key, one)}
-        entry.awaiting = awaiting or None
-        step.held = bool(awaiting)
+        absorbed.take_in(entry, key, moved)
+        step.held = bool(entry.awaiting)
         state = self._state(entry, step.key)
         if moved.blob is not None:
             state = self.stage.merge(state, self.stage.load(moved.blob), step)

@@ -24,6 +24,9 @@ MAX_FOLDERS_DEEP: Final = 16
 
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 TEMPLATE_SUFFIX: Final = ".liquid"
+SUFFIXES: Final = (*YAML_SUFFIXES, TEMPLATE_SUFFIX)
+_EDITORS_OWN: Final = (".#", "._")
+"""Beginnings of names beside a file: Emacs' locks, and what macOS knows of a file."""
 
 
 @dataclass(frozen=True)
@@ -72,11 +75,15 @@ class File:
 
 @dataclass
 class Listing:
-    """The definition files below a folder in a stable order. Names that begin with a dot are left out; links are followed."""
+    """The definition files below a folder in a stable order. Links are followed; hidden folders are left out.
+
+    A name that ends as a definition's does and is not read is a problem. `hidden`: those that begin with a dot.
+    """
 
     folder: Path
     files: list[File] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+    hidden: list[Problem] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._entries = self._bytes = 0
@@ -96,6 +103,9 @@ class Listing:
             self._entries += 1
             if self._entries > MAX_ENTRIES:
                 return self._too_much(f"holds more than {MAX_ENTRIES} files and folders: definitions want a folder of their own")
+            if entry.startswith("."):
+                self._pass_over(path, below)
+                continue
             try:
                 info = os.stat(path)
             except OSError as error:
@@ -104,9 +114,17 @@ class Listing:
             if stat.S_ISDIR(info.st_mode):
                 if self._may_enter(below, info, above) and not self._walk(path, f"{below}/", (*above, _identity(info))):
                     return False
-            elif path.suffix in (*YAML_SUFFIXES, TEMPLATE_SUFFIX) and not self._take(File(path, below), info):
-                return False
+            elif path.suffix in SUFFIXES:
+                if not self._take(File(path, below), info):
+                    return False
+            elif (ending := _ending(entry)) is not None:
+                self.problems.append(Problem(below, 1, "", f"the name must end in {ending}, in small letters: nothing reads it so"))
         return True
+
+    def _pass_over(self, path: Path, name: str) -> None:
+        """A name that begins with a dot."""
+        if _ending(path.name) is not None and not path.name.startswith(_EDITORS_OWN) and not path.is_dir():
+            self.hidden.append(Problem(name, 1, "", "begins with a dot, so nothing reads it: give it another name, or take it away"))
 
     def _entries_of(self, folder: Path, name: str) -> Iterator[str]:
         try:
@@ -114,7 +132,7 @@ class Listing:
         except OSError as error:
             self.problems.append(Problem(name or shown(str(folder)), 1, "", f"cannot be read: {error.strerror}"))
             return
-        yield from (entry for entry in sorted(found) if not entry.startswith("."))
+        yield from sorted(found)
 
     def _may_enter(self, name: str, info: os.stat_result, above: tuple[tuple[int, int], ...]) -> bool:
         if _identity(info) in above:
@@ -144,6 +162,11 @@ class Listing:
         self.files.clear()  # a part of the folder would be read as if it were all of it
         self.problems.append(Problem(shown(str(self.folder)), 1, "", message))
         return False
+
+
+def _ending(name: str) -> str | None:
+    """The ending that makes `name` one of a definition's, in whatever letters it is written."""
+    return next((ending for ending in SUFFIXES if name.lower().endswith(ending)), None)
 
 
 def shown(name: str) -> str:

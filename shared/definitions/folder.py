@@ -1,21 +1,23 @@
 """A definitions folder read whole. Services and `rapport check` read it by this one function, so they find the same mistakes."""
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as Folder
 from typing import Final, TypeVar
 
 from shared.definitions.files import TEMPLATE_SUFFIX, Defined, File, Listing
-from shared.definitions.journey import Journey, Send
+from shared.definitions.identity import ADDRESS, Identity
+from shared.definitions.journey import Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
 from shared.definitions.template import TemplateHead, Templates, read_templates
-from shared.definitions.yaml_text import DefinitionError, Problem, parse
+from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
 
 D = TypeVar("D", bound=Definition)
 
 EVERYBODY: Final = None
+NOBODY: Final[frozenset[str]] = frozenset()
 NAMES_SHOWN: Final = 10
 """Of the names that there are, an error lists so many."""
 
@@ -24,7 +26,8 @@ NAMES_SHOWN: Final = 10
 class Mistake:
     """A problem, and the kinds of definition that cannot be used because of it: EVERYBODY if the file could be of any kind.
 
-    No kind at all: a file of an unknown kind. Services pass over it, so that a file for a newer release stops no older one.
+    NOBODY: a file of an unknown kind, or a hidden one. Services pass over the first, so that a file for a newer release stops no
+    older one, and over the second, because it is not in use.
     """
 
     problem: Problem
@@ -60,12 +63,13 @@ class Definitions:
         return next((one.definition for one in self.of(model)), None)
 
 
-def read_folder(folder: Path, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
+def read_folder(folder: Folder, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
     """Read every definition and template below `folder`. Never raises for what stands there: mistakes are part of the answer."""
     listing = Listing(folder)
     reading = _Reading(kinds)
     for problem in listing.problems:
-        reading.wrong([problem], frozenset({TemplateHead.kind}) if problem.file.endswith(TEMPLATE_SUFFIX) else EVERYBODY)
+        reading.wrong([problem], frozenset({TemplateHead.kind}) if problem.file.lower().endswith(TEMPLATE_SUFFIX) else EVERYBODY)
+    reading.wrong(listing.hidden, NOBODY)
     for file in listing.files:
         if not file.is_template:
             reading.take(file)
@@ -77,6 +81,7 @@ def read_folder(folder: Path, default_locale: str = "en", kinds: Mapping[str, ty
     reading.compare(found)
     reading.look_up(found)
     reading.channels(found, known)
+    reading.addresses(found)
     mistakes = sorted(reading.mistakes, key=lambda one: (one.problem.file, one.problem.line))
     return Definitions(tuple(found), known, tuple(mistakes))
 
@@ -107,7 +112,7 @@ class _Reading:
             self.names[kind].add(str(said[kind]))
             self.found.append(Defined(file.name, text, document, read(document, self._kinds[kind])))
         except _UnknownKind as error:
-            self.wrong(error.problems, frozenset())
+            self.wrong(error.problems, NOBODY)
         except DefinitionError as error:
             self.wrong(error.problems, concerns)
 
@@ -136,15 +141,26 @@ class _Reading:
 
     def channels(self, found: Sequence[Defined[Definition]], templates: Templates) -> None:
         """Steps that send by a template of another channel."""
-        for one in found:
-            for number, step in enumerate(one.definition.steps if isinstance(one.definition, Journey) else ()):
-                if not isinstance(step, Send):
-                    continue
-                others = {template.head.channel for template in templates.of(step.send.template).values()} - {step.send.channel}
-                if others:
-                    message = f"template {step.send.template!r} is for {', '.join(sorted(others))}, not for {step.send.channel}"
-                    path = ("steps", number, "send", "template")
-                    self.wrong([one.document.problem(path, message)], frozenset({one.definition.kind}))
+        for one, path, send in _sends(found):
+            others = {template.head.channel for template in templates.of(send.template).values()} - {send.channel}
+            if others:
+                message = f"template {send.template!r} is for {', '.join(sorted(others))}, not for {send.channel}"
+                self.wrong([one.document.problem((*path, "template"), message)], frozenset({one.definition.kind}))
+
+    def addresses(self, found: Sequence[Defined[Definition]]) -> None:
+        """Steps that send where the identity file has no kind that is an address."""
+        for identity in (one for one in found if isinstance(one.definition, Identity) and ADDRESS not in one.definition.kinds):
+            for one, path, _ in _sends(found):
+                message = f"nobody could be written to: add {ADDRESS!r} at the end of `kinds` in {identity.file}"
+                self.wrong([one.document.problem((*path, "channel"), message)], frozenset({one.definition.kind}))
+
+
+def _sends(found: Iterable[Defined[Definition]]) -> Iterator[tuple[Defined[Definition], Path, SendWhat]]:
+    """Every step of a journey that sends, and where it stands."""
+    for one in found:
+        for number, step in enumerate(one.definition.steps if isinstance(one.definition, Journey) else ()):
+            if isinstance(step, Send):
+                yield one, ("steps", number, "send"), step.send
 
 
 class _UnknownKind(DefinitionError):

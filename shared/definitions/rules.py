@@ -1,10 +1,13 @@
 """The rule tree: who is in a segment, or what a journey waits for. Leaves about events, leaves about traits, trees of both."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
+from shared.definitions.conditions import can_hold, interval, whole_interval
 from shared.definitions.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration
 from shared.definitions.models import Part, wrong
 from shared.definitions.numbers import fits
@@ -72,9 +75,11 @@ class Condition(Part):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        names = list(Condition.model_fields)
-        if all(getattr(self, name) is None for name in names):
+        said = [field.alias or name for name, field in Condition.model_fields.items() if getattr(self, name) is not None]
+        if not said:
             raise wrong("expected at least one of is, is_not, in, exists, gt, gte, lt, lte")
+        if not can_hold(self):
+            raise _never("value", said)
         return self
 
 
@@ -92,10 +97,18 @@ Where = dict[
 _BOUNDS: Final = ("gte", "lte", "gt", "lt", "eq")
 
 
+def _never(what: str, words: Sequence[str]) -> PydanticCustomError:
+    return wrong(f"can never hold: no {what} fulfils {' and '.join(words)}{' together' if len(words) > 1 else ''}")
+
+
 class _Bounds(Part):
+    def said(self) -> list[str]:
+        """Each bound that is given, as `gte 5`."""
+        return [f"{name} {getattr(self, name)}" for name in _BOUNDS if getattr(self, name) is not None]
+
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if all(getattr(self, name) is None for name in _BOUNDS):
+        if not self.said():
             raise wrong(f"expected at least one of {', '.join(_BOUNDS)}")
         return self
 
@@ -109,6 +122,13 @@ class Compare(_Bounds):
     lt: Number | None = None
     eq: Number | None = None
 
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        low, high = interval(self.gte, self.gt, self.lte, self.lt, self.eq)
+        if low is not None and high is not None and low > high:
+            raise _never("number", self.said())
+        return self
+
 
 class CompareCount(_Bounds):
     """Bounds of a count; all that is said must hold."""
@@ -118,6 +138,19 @@ class CompareCount(_Bounds):
     gt: Count | None = None
     lt: Count | None = None
     eq: Count | None = None
+
+    @property
+    def interval(self) -> tuple[int, int | None]:
+        """The least and the greatest count within the bounds; None: there is no greatest."""
+        low, high = whole_interval(self.gte, self.gt, self.lte, self.lt, self.eq)
+        return max(low or 0, 0), high
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        low, high = self.interval
+        if high is not None and low > high:
+            raise _never("count", self.said())
+        return self
 
 
 class Aggregate(Compare):
@@ -182,6 +215,12 @@ class DidNot(_Happened):
     """The exact opposite of `did` with the same words."""
 
     did_not: EventName
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        if self.count is not None and self.count.interval == (0, None):
+            raise wrong(f"can never hold: every count fulfils {' and '.join(self.count.said())}, and `did_not` is the opposite")
+        return self
 
 
 class First(Windowed):

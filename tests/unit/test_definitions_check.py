@@ -90,6 +90,25 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
     "a folder in itself": (link("more", "."), EVERYBODY, "more:1: is a link to a folder that it lies in"),
     "a file that cannot be read": (link("a.yaml", "/proc/self/mem"), EVERYBODY, "a.yaml:1: cannot be read: Input/output error"),
     "a pipe": (lambda folder: os.mkfifo(folder / "a.yaml"), EVERYBODY, "a.yaml:1: is no regular file"),
+    "an ending in capitals": (
+        text("z.YAML", SEGMENT.format("z", "{did: A}")),
+        EVERYBODY,
+        "z.YAML:1: the name must end in .yaml, in small letters: nothing reads it so",
+    ),
+    "the shorter ending in capitals": (
+        text("deep/identity.Yml", "identity: us\nkinds: [email]\n"),
+        EVERYBODY,
+        "deep/identity.Yml:1: the name must end in .yml",
+    ),
+    "a template's ending in capitals": (
+        text("bye.en.Liquid", TEMPLATE),
+        MESSAGING,
+        "bye.en.Liquid:1: the name must end in .liquid, in small letters",
+    ),
+    "a hidden file": (text("deep/.z.yml", "consent: us\n"), frozenset(), "deep/.z.yml:1: begins with a dot, so nothing reads it"),
+    "a file that is all ending": (text(".yaml", "consent: us\n"), frozenset(), ".yaml:1: begins with a dot, so nothing reads it"),
+    "a hidden template": (text(".a.en.liquid", TEMPLATE), frozenset(), ".a.en.liquid:1: begins with a dot, so nothing reads it"),
+    "a hidden file in capitals": (text(".Z.YAML", "x: y\n"), frozenset(), ".Z.YAML:1: begins with a dot, so nothing reads it"),
     "two of one name": (
         lambda folder: [text(name, SEGMENT.format("same", "{did: A}"))(folder) for name in ("b.yaml", "c.yaml")],
         SEGMENTS,
@@ -119,6 +138,16 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
         text("j.yaml", JOURNEY.replace("hello", "helo")),
         MESSAGING,
         "j.yaml:5: steps[0].send.template: there is no template 'helo'; there are hello (did you mean 'hello'?)",
+    ),
+    "a journey that sends where nobody has an address": (
+        lambda folder: (text("j.yaml", JOURNEY)(folder), text("who.yaml", "identity: us\nkinds: [phone]\n")(folder)),
+        MESSAGING,
+        "j.yaml:5: steps[0].send.channel: nobody could be written to: add 'email' at the end of `kinds` in who.yaml",
+    ),
+    "a segment that nobody could be in": (
+        text("a.yaml", SEGMENT.format("a", "\n  did: A\n  count: {gte: 5, lt: 3}")),
+        SEGMENTS,
+        "a.yaml:5: when.count: can never hold: no count fulfils gte 5 and lt 3 together",
     ),
     "a journey by an unknown channel": (
         text("j.yaml", JOURNEY.replace("channel: email", "channel: emial")),
@@ -276,6 +305,7 @@ def test_links_as_a_mounted_config_map_has_them_are_followed(folder: Path, capsy
     link("..data", "..2026_11_25")(folder)
     link("greet.yaml", "..data/greet.yaml")(folder)
     link(".#buyers.yaml", "user@host.1")(folder)
+    text("._buyers.yaml", b"\x00\x05\x16\x07")(folder)
     assert checked(folder)[1] == ["1 segment, 1 journey, 0 consents, 0 identities, 0 catalogues, 1 template: all well"]
 
 
@@ -296,12 +326,26 @@ def test_a_file_of_a_kind_that_only_a_newer_release_knows_fails_the_check_and_st
     )
 
 
+def test_a_journey_sends_where_the_kinds_are_the_usual_ones_or_name_an_address(folder: Path) -> None:
+    text("j.yaml", JOURNEY)(folder)
+    assert checked(folder)[0] == 0
+    text("identity.yaml", "identity: us\nkinds: [phone, email]\n")(folder)
+    assert checked(folder)[0] == 0
+
+
+def test_kinds_without_an_address_are_well_where_nothing_is_sent(folder: Path) -> None:
+    text("identity.yaml", "identity: us\nkinds: [phone]\n")(folder)
+    text("j.yaml", JOURNEY.replace("- send: {channel: email, template: hello}", "- wait: 1d"))(folder)
+    assert checked(folder)[0] == 0
+
+
 def test_one_mistake_causes_no_second_one(folder: Path) -> None:
     text("journeys/j.yaml", JOURNEY)(folder)
+    text("identity.yaml", "identity: us\nkinds: [u]\n")(folder)
     text("buyers.yaml", SEGMENT.format("buyers", "{}"))(folder)
     text("hello.en.liquid", TEMPLATE + "{% if %}")(folder)
     _, lines = checked(folder)
-    assert [line.split(":")[0] for line in lines] == ["buyers.yaml", "hello.en.liquid", "2 problems"]
+    assert [line.split(":")[0] for line in lines] == ["buyers.yaml", "hello.en.liquid", "identity.yaml", "3 problems"]
 
 
 def test_a_huge_segment_is_refused_before_its_work_is_done(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

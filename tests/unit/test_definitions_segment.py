@@ -2,16 +2,21 @@
 
 import json
 from decimal import Decimal
+from typing import Any
 
 import jsonschema_rs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from shared.contracts.membership_blob import Value
+from shared.definitions.conditions import condition_test
 from shared.definitions.durations import Duration
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import read
 from shared.definitions.numbers import PLACES, scaled, scaled_text
+from shared.definitions.rules import Condition
 from shared.definitions.schema import schema_files
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError, parse
@@ -53,11 +58,102 @@ def problems(text: str) -> list[str]:
         ("  all:\n    - did: A\n    - any:\n        - none: []", "a.yaml:7: when.all[1].any[0].none: expected a list of at least one rule"),
         ("  all:\n    - did: A\n    - foo: B", "a.yaml:6: when.all[1]: expected a rule with exactly one of did, did_not,"),
         ("  did: A\n  trait: b", "a.yaml:3: when: expected a rule with exactly one of"),
+        ("  did: A\n  count: {gte: 5, lt: 3}", "a.yaml:5: when.count: can never hold: no count fulfils gte 5 and lt 3 together"),
+        ("  did: A\n  count: {gt: 4, lt: 5}", "a.yaml:5: when.count: can never hold: no count fulfils gt 4 and lt 5"),
+        ("  did: A\n  count: {lt: 0}", "a.yaml:5: when.count: can never hold: no count fulfils lt 0"),
+        ("  did: A\n  count: {eq: 3, gte: 4}", "a.yaml:5: when.count: can never hold: no count fulfils gte 4 and eq 3"),
+        ("  did_not: A\n  count: {lte: 3, gt: 3}", "a.yaml:5: when.count: can never hold: no count fulfils lte 3 and gt 3"),
+        ("  did_not: A\n  count: {gte: 0}", "a.yaml:3: when: can never hold: every count fulfils gte 0, and `did_not` is the opposite"),
+        ("  did: A\n  sum: {of: b, gt: 9.5, lte: 9.5}", "a.yaml:5: when.sum: can never hold: no number fulfils lte 9.5 and gt 9.5"),
+        ("  did: A\n  max: {of: b, gt: 1, lt: 1.0001}", "a.yaml:5: when.max: can never hold: no number fulfils gt 1 and lt 1.0001"),
+        ("  did: A\n  where:\n    p: {gt: 5, lt: 5}", "a.yaml:6: when.where.p: can never hold: no value fulfils gt and lt together"),
+        ("  did: A\n  where:\n    p: {is: a, is_not: a}", "a.yaml:6: when.where.p: can never hold: no value fulfils is and is_not"),
+        ("  first: A\n  within: 2d\n  where:\n    p: {is: a, gt: 5}", "a.yaml:7: when.where.p: can never hold: no value fulfils is and gt"),
+        ("  trait: a\n  in: [a, b]\n  is: c", "a.yaml:3: when: can never hold: no value fulfils is and in together"),
+        ("  trait: a\n  in: [1, '2']\n  gte: 3", "a.yaml:3: when: can never hold: no value fulfils in and gte together"),
+        ("  trait: a\n  is: '5'\n  is_not: 5", "a.yaml:3: when: can never hold: no value fulfils is and is_not together"),
+        ("  trait: a\n  exists: false\n  is: a", "a.yaml:3: when: can never hold: no value fulfils is and exists together"),
+        ("  trait: a\n  exists: false\n  lt: 3", "a.yaml:3: when: can never hold: no value fulfils exists and lt together"),
+        ("  trait: a\n  gte: 3\n  lte: 3\n  is_not: 3", "a.yaml:3: when: can never hold: no value fulfils is_not and gte and lte"),
+        ("  none:\n    - {trait: a, gt: 5, lt: 3}", "a.yaml:5: when.none[0]: can never hold: no value fulfils gt and lt together"),
     ],
 )
 def test_a_wrong_rule_is_named_with_line_path_and_what_was_expected(rule: str, expected: str) -> None:
     found = problems(f"{HEAD}when:\n{rule}\n")
     assert any(one.startswith(expected) for one in found), found
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "did: A, count: {gte: 3, lte: 3, eq: 3}",
+        "did: A, count: {lte: 0}",
+        "did_not: A, count: {gte: 1}",
+        "did: A, sum: {of: b, gt: -1, lt: 0}",
+        "did: A, max: {of: b, gt: 1, lt: 1.0002}",
+        "trait: a, is: 5, in: ['5', b]",
+        "trait: a, is: '5', in: [5]",
+        "trait: a, is: '5', gt: 4.5, exists: true",
+        "trait: a, is: 5, is_not: '5'",
+        "trait: a, is_not: a, exists: false",
+        "trait: a, gte: 3, is_not: 3",
+        "trait: a, lte: 3, is_not: 3",
+        "trait: a, in: [a, 7], gte: 7, lte: 7",
+        "trait: a, is: false, is_not: 0",
+    ],
+)
+def test_a_rule_that_one_value_fulfils_is_none_that_can_never_hold(rule: str) -> None:
+    assert problems(f"{HEAD}when: {{{rule}}}\n") == []
+
+
+LITERALS = st.sampled_from(["5", "5.0", "6", "a", "", True, False, 5, 6, Decimal("5.5")])
+NUMBERS = st.sampled_from([5, 6, 7, Decimal("5.5")])
+CONDITIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "is": LITERALS,
+        "is_not": LITERALS,
+        "in": st.lists(LITERALS, min_size=1, max_size=3),
+        "exists": st.booleans(),
+        **dict.fromkeys(("gt", "gte", "lt", "lte"), NUMBERS),
+    },
+).filter(bool)
+VALUES: list[Value] = [
+    None,
+    True,
+    False,
+    *range(40_000, 80_000, 5_000),
+    50_001,
+    55_001,
+    "5",
+    "5.0",
+    "5.00",
+    "6",
+    "7",
+    "6.5",
+    "5.5",
+    "a",
+    "",
+    "z",
+]
+
+
+@given(CONDITIONS)
+def test_conditions_that_are_refused_hold_for_no_value_and_others_hold_for_some(words: dict[str, Any]) -> None:
+    unchecked = {f"{name}_" if name in ("is", "in") else name: _exact(value) for name, value in words.items()}
+    holds = condition_test(Condition.model_construct(**unchecked))
+    try:
+        Condition.model_validate(words)
+        refused = False
+    except ValidationError:
+        refused = True
+    assert refused is not any(holds(value) for value in VALUES)
+
+
+def _exact(value: object) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_exact, value))
+    return Decimal(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_a_folder_is_read_by_kind_and_by_name(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not: [one")
     (tmp_path / "other.yaml").write_text("other: x\n")
     assert [one.definition.name for one in read_folder(tmp_path).needed(Segment).of(Segment)] == ["alpha", "zeta"]
-    assert [problem.file for problem in read_folder(tmp_path).problems] == ["other.yaml"]
+    assert [problem.file for problem in read_folder(tmp_path).problems] == [".hidden.yaml", "other.yaml"]
 
 
 def test_every_problem_of_a_folder_is_told_at_once(tmp_path: Path) -> None:

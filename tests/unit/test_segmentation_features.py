@@ -42,7 +42,8 @@ def _window() -> st.SearchStrategy[dict[str, Any]]:
 
 def _bounds(number: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
     one = st.tuples(st.sampled_from(["gte", "gt", "lte", "lt", "eq"]), number).map(lambda pair: {pair[0]: pair[1]})
-    return st.one_of(one, st.builds(lambda low, high: {"gte": low, "lt": high}, number, number))
+    two = st.tuples(number, number).filter(lambda pair: pair[0] < pair[1])
+    return st.one_of(one, two.map(lambda pair: {"gte": pair[0], "lt": pair[1]}))
 
 
 def _condition() -> st.SearchStrategy[dict[str, Any]]:
@@ -56,7 +57,7 @@ def _condition() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def _aggregate() -> st.SearchStrategy[dict[str, Any]]:
-    count = _bounds(st.integers(0, 4)).map(lambda bounds: {"count": bounds})
+    count = _bounds(st.integers(0, 4)).filter(lambda bounds: bounds != {"lt": 0}).map(lambda bounds: {"count": bounds})
     measured = st.builds(
         lambda name, of, bounds: {name: {"of": of, **bounds}}, st.sampled_from(["sum", "min", "max"]), FIELDS, _bounds(NUMBERS)
     )
@@ -72,7 +73,7 @@ def _leaf() -> st.SearchStrategy[dict[str, Any]]:
         st.one_of(st.just({}), _window()),
         _aggregate(),
         where,
-    )
+    ).filter(lambda leaf: not ("did_not" in leaf and leaf.get("count") == {"gte": 0}))
     age = st.builds(
         lambda head, event, window, only: {head: event, **window, **only}, st.sampled_from(["first", "last"]), EVENTS, _window(), where
     )

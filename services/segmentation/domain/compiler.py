@@ -18,17 +18,9 @@ from services.segmentation.domain.plan import (
     plan_version,
 )
 from services.segmentation.domain.series import COMBINE, Combine, Measure, SeriesKey
-from services.segmentation.domain.values import (
-    Test,
-    Where,
-    condition_test,
-    interval,
-    properties_reader,
-    traits_reader,
-    where_test,
-    whole_interval,
-)
+from services.segmentation.domain.values import Where, properties_reader, traits_reader, where_test
 from services.segmentation.domain.windows import Look, bounded, of_age, over_all, over_window, total_since
+from shared.definitions.conditions import Test, condition_test, interval, whole_interval
 from shared.definitions.files import Defined
 from shared.definitions.models import canonical
 from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms

@@ -12,9 +12,10 @@ from services.segmentation.domain.buckets import Unit
 from services.segmentation.domain.plan import EventPlan, Plan, SeriesPlan
 from services.segmentation.domain.series import MAX_SUMMAND, Measure, add, dropped_at, lowest_kept, prune, united
 from services.segmentation.domain.sums import add_sum, prune_beyond, unite_sums
-from services.segmentation.domain.values import number_of, value_of
+from services.segmentation.domain.values import value_of
 from shared.contracts.changes import Transition
 from shared.contracts.membership_blob import Membership, TraitFact, Value
+from shared.definitions.conditions import number_of
 from shared.definitions.numbers import is_too_large
 
 PENDING: Final = 1

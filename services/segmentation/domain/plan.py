@@ -12,9 +12,10 @@ import msgspec
 
 from services.segmentation.domain.buckets import Calendar, Unit
 from services.segmentation.domain.series import Combine, Measure, SeriesId, SeriesKey
-from services.segmentation.domain.values import Test, Where
+from services.segmentation.domain.values import Where
 from services.segmentation.domain.windows import Look
 from shared.contracts.membership_blob import Value
+from shared.definitions.conditions import Test
 
 Holds = Callable[[Sequence[bool]], bool]
 """A segment's rule over the answers of all leaves."""

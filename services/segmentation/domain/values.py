@@ -1,19 +1,18 @@
-"""Client JSON as values that rules compare, and conditions on them."""
+"""Client JSON as values that rules compare."""
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from operator import attrgetter
 from typing import Final
 
 import msgspec
 
 from shared.contracts.membership_blob import Value
-from shared.definitions.numbers import scaled, scaled_text
+from shared.definitions.conditions import condition_test
+from shared.definitions.numbers import scaled_text
 from shared.definitions.rules import Condition
 
 ABSENT: Final = msgspec.Raw(b"null")
 
-Test = Callable[[Value], bool]
 Where = Callable[[tuple[Value, ...]], bool]
 
 MAX_KEPT: Final = 256
@@ -37,21 +36,6 @@ def value_of(raw: bytes) -> Value:
     return text if number is None else number
 
 
-def number_of(value: Value) -> int | None:
-    """A value as a number in ten-thousandths, None if it is none. Decimal text counts."""
-    if isinstance(value, str):
-        return scaled_text(value)
-    return None if isinstance(value, bool) else value
-
-
-def condition_test(condition: Condition) -> Test:
-    """The condition as a function."""
-    tests = _tests(condition)
-    if len(tests) == 1:
-        return tests[0]
-    return lambda value: all(test(value) for test in tests)
-
-
 def where_test(where: Mapping[str, Condition], places: Mapping[str, int]) -> Where | None:
     """All conditions of a `where` as one function over an event's values; `places` says where each property stands. None: always."""
     parts = [(places[name], condition_test(condition)) for name, condition in where.items()]
@@ -61,71 +45,6 @@ def where_test(where: Mapping[str, Condition], places: Mapping[str, int]) -> Whe
         place, test = parts[0]
         return lambda values: test(values[place])
     return lambda values: all(test(values[place]) for place, test in parts)
-
-
-def _tests(condition: Condition) -> list[Test]:
-    found: list[Test] = []
-    if condition.is_ is not None:
-        found.append(_equals(condition.is_))
-    if condition.is_not is not None:
-        equals = _equals(condition.is_not)
-        found.append(lambda value: not equals(value))
-    if condition.in_ is not None:
-        one_of = [_equals(literal) for literal in condition.in_]
-        found.append(lambda value: any(equal(value) for equal in one_of))
-    if condition.exists is not None:
-        wanted = condition.exists
-        found.append(lambda value: (value is not None) == wanted)
-    found.extend(_bounds(condition))
-    return found
-
-
-def _equals(literal: str | bool | Decimal) -> Test:
-    match literal:
-        case bool():
-            return lambda value: value is literal
-        case str():
-            return lambda value: isinstance(value, str) and value == literal
-        case Decimal():
-            number = exactly(literal)
-            return lambda value: number_of(value) == number
-
-
-def _bounds(condition: Condition) -> list[Test]:
-    low, high = interval(condition.gte, condition.gt, condition.lte, condition.lt, None)
-    if low is None and high is None:
-        return []
-
-    def within(value: Value) -> bool:
-        number = number_of(value)
-        return number is not None and (low is None or low <= number) and (high is None or number <= high)
-
-    return [within]
-
-
-def exactly(literal: Decimal) -> int:
-    """A number of a definition in ten-thousandths; the models have checked that it fits."""
-    number = scaled(literal)
-    assert number is not None, "the model checks that numbers fit"
-    return number
-
-
-def interval(
-    gte: Decimal | None, gt: Decimal | None, lte: Decimal | None, lt: Decimal | None, eq: Decimal | None
-) -> tuple[int | None, int | None]:
-    """Bounds as one closed interval of ten-thousandths; None where it is open."""
-    bounds = [None if bound is None else exactly(bound) for bound in (gte, gt, lte, lt, eq)]
-    return whole_interval(*bounds)
-
-
-def whole_interval(gte: int | None, gt: int | None, lte: int | None, lt: int | None, eq: int | None) -> tuple[int | None, int | None]:
-    """Bounds of a whole number as one closed interval; None where it is open."""
-    lows = [gte, None if gt is None else gt + 1, eq]
-    highs = [lte, None if lt is None else lt - 1, eq]
-    return (
-        max((low for low in lows if low is not None), default=None),
-        min((high for high in highs if high is not None), default=None),
-    )
 
 
 def properties_reader(names: Sequence[str]) -> Callable[[msgspec.Raw], tuple[Value, ...]]:

@@ -43,6 +43,9 @@ PRESENT: Final = "SELECT name FROM system.tables WHERE database = 'rapport'"
 
 ADVICE: Final = "`rapport rebuild warehouse` loads it again from the log (RUNBOOK.md, Rebuild a view)"
 
+PARTS_SHOWN: Final = 3
+"""Of the partitions that a table lost, so many are named."""
+
 Where = tuple[str, int]
 
 
@@ -131,8 +134,16 @@ def to_note(kept: Sequence[Part], parts: Sequence[Part], deleted: Iterable[Delet
 
 
 def said(lost: Sequence[Part]) -> str | None:
-    """The same in words."""
+    """The same in words: each table, with as many of its partitions as can be read at a glance."""
     if not lost:
         return None
-    more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
-    return f"rows of {lost[0].table} (partition {lost[0].part}{more}) were dropped from ClickHouse"
+    tables: dict[str, list[str]] = {}
+    for part in lost:
+        tables.setdefault(part.table, []).append(part.part)
+    return f"rows were dropped from ClickHouse: {'; '.join(f'{table} ({_partitions(parts)})' for table, parts in sorted(tables.items()))}"
+
+
+def _partitions(parts: Sequence[str]) -> str:
+    shown = ", ".join(sorted(parts)[:PARTS_SHOWN])
+    more = f" and {len(parts) - PARTS_SHOWN} more" if len(parts) > PARTS_SHOWN else ""
+    return f"partition{'s' if len(parts) > 1 else ''} {shown}{more}"

@@ -55,7 +55,7 @@ def older(house: House) -> None:
 
 
 LOSSES: dict[str, Callable[[House], object]] = {
-    "rows of events": lambda house: house.ask("TRUNCATE TABLE rapport.events"),
+    "rows were dropped from ClickHouse: events": lambda house: house.ask("TRUNCATE TABLE rapport.events"),
     "lost tables: events, merges": lambda house: [house.ask(f"DROP TABLE rapport.{table}") for table in ("events", "merges")],
     "too early": older,
     "emptied": emptied,

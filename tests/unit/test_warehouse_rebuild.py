@@ -109,6 +109,23 @@ def test_a_truncated_table_is_noticed_even_if_new_rows_have_come(now: dict[tuple
         live.look()
 
 
+def test_a_dropped_partition_is_named_beside_a_truncated_table() -> None:
+    notes = MemoryNotes()
+    months = [f"2026{month:02}" for month in range(1, 6)]
+    notes.blocks = {
+        ("messages", "202601"): 3,
+        **{("events", month): 1 for month in months},
+        ("merges", "all"): 2,
+        ("messages", "202602"): 4,
+    }
+    live = begun(notes)
+    notes.blocks = {("merges", "all"): 2, ("messages", "202602"): 4}
+    with pytest.raises(Lost) as lost:
+        live.look()
+    words = "events (partitions 202601, 202602, 202603 and 2 more); messages (partition 202601): `rapport rebuild warehouse`"
+    assert str(lost.value).startswith(f"rows were dropped from ClickHouse: {words}")
+
+
 def test_what_a_delete_took_is_no_loss_and_excuses_nothing_that_goes_later() -> None:
     notes = MemoryNotes()
     notes.blocks = {("events", "202601"): 1, ("events", "202602"): 2}

@@ -29,7 +29,7 @@ from services.query.adapters.pools import GLANCE_SECONDS
 from services.query.adapters.sealing import MAX_CURSOR
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.query.settings import Settings as Query
-from services.segmentation.domain.series import MAX_SUMMAND, MAX_TOTAL
+from services.segmentation.domain.series import MAX_TOTAL
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
@@ -39,7 +39,7 @@ from shared.contracts.topics import DAY_MS, RETENTION_DAYS
 from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_GUARD, LONGEST_WAIT, MAX_STEPS
 from shared.definitions.liquid_text import MAX_TAG
-from shared.definitions.numbers import SCALE
+from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
@@ -228,7 +228,13 @@ PEOPLE: Final = (
         "gone from Redis, kept in ClickHouse",
     ),
     Bound("anonymous people asked for by the sweep", f"{ASKED_A_SECOND} a second of each process", CONSTANT, "", "they wait"),
-    Bound("one amount", f"10^{len(str(MAX_SUMMAND)) - 5}", CONSTANT, "rapport_stage_ignored_numbers_total", "counts as absent"),
+    Bound(
+        "one amount, in segments, profiles and ClickHouse",
+        f"10^{len(str(MAX_AMOUNT // SCALE)) - 1}",
+        CONSTANT,
+        "rapport_stage_ignored_numbers_total",
+        "counts as absent; within it anything is an amount",
+    ),
     Bound(
         "the sum of a bucket",
         f"{MAX_TOTAL / SCALE / 10**14:.1f} * 10^14",

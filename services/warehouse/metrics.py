@@ -27,7 +27,12 @@ METRICS: Final = (
         _SECONDS,
     ),
     Metric("rapport_warehouse_repeated_total", C, ("topic",), "records dropped because their cause had been seen"),
-    Metric("rapport_warehouse_bad_values_total", C, ("reason",), "values that no column can hold; the row is kept, the column is NULL"),
+    Metric(
+        "rapport_warehouse_bad_values_total",
+        C,
+        ("reason",),
+        "values that no column can hold, and amounts out of range; the row is kept, the column is NULL",
+    ),
     Metric("rapport_warehouse_blocked", G, (), "1 while what is in hand cannot be written"),
     Metric(
         "rapport_warehouse_lost",

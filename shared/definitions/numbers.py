@@ -12,6 +12,11 @@ PLACES: Final = 4
 SCALE: Final = 10**PLACES
 MAX_WHOLE_DIGITS: Final = 14
 """A number of more whole digits than this counts as absent: it would not fit 64 bits once scaled."""
+MAX_AMOUNT: Final = 10**12 * SCALE
+"""An amount beyond ± this many ten-thousandths counts as absent, in profiles, segments and ClickHouse alike.
+
+So 64 bits hold the sum of 900. It says nothing of what is likely: a telephone number sent as `total` is an amount.
+"""
 
 _MAX_TEXT: Final = 64
 _STEP: Final = Decimal(1).scaleb(-PLACES)
@@ -32,6 +37,12 @@ def scaled_text(text: str) -> int | None:
     if len(text) > _MAX_TEXT or not _NUMBER.fullmatch(text):
         return None
     return scaled(Decimal(text))
+
+
+def amount_text(text: str) -> int | None:
+    """As `scaled_text`, of an amount: None also beyond MAX_AMOUNT."""
+    number = scaled_text(text)
+    return None if number is None or not -MAX_AMOUNT <= number <= MAX_AMOUNT else number
 
 
 def is_too_large(text: str) -> bool:

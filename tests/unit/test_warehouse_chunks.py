@@ -126,7 +126,7 @@ def _event(**properties: object) -> bytes:
     [
         (_event(revenue="12.3456"), (123_456, None)),
         (_event(revenue=0.1), (1_000, None)),
-        (b'{"properties":{"revenue":99999999999999.9999}}', (999_999_999_999_999_999, None)),
+        (b'{"properties":{"revenue":999999999999.9999}}', (9_999_999_999_999_999, None)),
         (_event(revenue=" 5 "), (50_000, None)),
         (_event(revenue="12.34565"), (123_456, None)),
         (_event(total=7), (70_000, None)),
@@ -147,7 +147,7 @@ def test_an_amount_is_exact_or_null_and_told(raw: bytes, wanted: tuple[int | Non
     assert amount(raw) == wanted
 
 
-@given(st.decimals(min_value=Decimal("-99999999999999"), max_value=Decimal("99999999999999"), places=4), st.booleans())
+@given(st.decimals(min_value=-Decimal(10**12), max_value=Decimal(10**12), places=4), st.booleans())
 def test_four_places_survive_as_number_and_as_text(value: Decimal, quoted: bool) -> None:
     written = f'"{value}"' if quoted else str(value)
     assume(quoted or "E" not in written)

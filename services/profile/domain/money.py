@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from shared.contracts.profile_blob import Money
-from shared.definitions.numbers import scaled_text
+from shared.definitions.numbers import amount_text
 
 _INT64: Final = 2**63 - 1
 _ABSENT: Final = msgspec.Raw(b"null")
@@ -116,8 +116,8 @@ def _first_amount(*said: bytes) -> tuple[int, Fault | None]:
 def _amount(raw: bytes) -> int | None:
     """A JSON number, or one in a string, in ten-thousandths."""
     if raw[:1] == b'"':
-        return scaled_text(_decode_text(raw).strip())
-    return scaled_text(raw.decode())
+        return amount_text(_decode_text(raw).strip())
+    return amount_text(raw.decode())
 
 
 def _currency(raw: bytes) -> str:

@@ -10,13 +10,13 @@ import msgspec
 
 from services.segmentation.domain.buckets import Unit
 from services.segmentation.domain.plan import EventPlan, Plan, SeriesPlan
-from services.segmentation.domain.series import MAX_SUMMAND, Measure, add, dropped_at, lowest_kept, prune, united
+from services.segmentation.domain.series import Measure, add, dropped_at, lowest_kept, prune, united
 from services.segmentation.domain.sums import add_sum, prune_beyond, unite_sums
 from services.segmentation.domain.values import value_of
 from shared.contracts.changes import Transition
 from shared.contracts.membership_blob import Membership, TraitFact, Value
 from shared.definitions.conditions import number_of
-from shared.definitions.numbers import is_too_large
+from shared.definitions.numbers import MAX_AMOUNT, is_too_large
 
 PENDING: Final = 1
 """`due` of somebody about whom nothing could be decided for want of a clock: at once, when there is one."""
@@ -55,7 +55,7 @@ def take_event(plan: Plan, event: EventPlan, state: Membership, properties: msgs
             value = at
         else:
             number = number_of(values[feed.place])
-            if number is None or not -MAX_SUMMAND <= number <= MAX_SUMMAND:
+            if number is None or not -MAX_AMOUNT <= number <= MAX_AMOUNT:
                 ignored += _out_of_range(values[feed.place], number)
                 continue
             value = number

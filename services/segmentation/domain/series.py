@@ -16,8 +16,6 @@ from services.segmentation.domain.buckets import Unit
 
 SeriesId = NewType("SeriesId", str)
 
-MAX_SUMMAND: Final = 10**16
-"""A number beyond ± this many ten-thousandths (a million millions) counts as absent in sums."""
 MAX_TOTAL: Final = 2**63 - 1
 """A sum beyond ± this does not fit 64 bits: its bucket counts as absent while it is (sums.py)."""
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from shared.definitions.numbers import scaled_text
+from shared.definitions.numbers import amount_text
 
 _ABSENT: Final = msgspec.Raw(b"null")
 
@@ -47,7 +47,7 @@ def amount(raw: bytes) -> tuple[int | None, Fault | None]:
     for given in (bytes(said.revenue), bytes(said.total)):
         if given == b"null":
             continue
-        number = scaled_text(_text(given).strip() if given[:1] == b'"' else given.decode())
+        number = amount_text(_text(given).strip() if given[:1] == b'"' else given.decode())
         if number is not None:
             return number, None
         fault = Fault.AMOUNT

@@ -95,16 +95,8 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
         EVERYBODY,
         "z.YAML:1: the name must end in .yaml, in small letters: nothing reads it so",
     ),
-    "the shorter ending in capitals": (
-        text("deep/identity.Yml", "identity: us\nkinds: [email]\n"),
-        EVERYBODY,
-        "deep/identity.Yml:1: the name must end in .yml",
-    ),
-    "a template's ending in capitals": (
-        text("bye.en.Liquid", TEMPLATE),
-        MESSAGING,
-        "bye.en.Liquid:1: the name must end in .liquid, in small letters",
-    ),
+    "a short ending in capitals": (text("deep/i.Yml", "identity: us\n"), EVERYBODY, "deep/i.Yml:1: the name must end in .yml"),
+    "a template's in capitals": (text("b.en.Liquid", TEMPLATE), MESSAGING, "b.en.Liquid:1: the name must end in .liquid"),
     "a hidden file": (text("deep/.z.yml", "consent: us\n"), frozenset(), "deep/.z.yml:1: begins with a dot, so nothing reads it"),
     "a file that is all ending": (text(".yaml", "consent: us\n"), frozenset(), ".yaml:1: begins with a dot, so nothing reads it"),
     "a hidden template": (text(".a.en.liquid", TEMPLATE), frozenset(), ".a.en.liquid:1: begins with a dot, so nothing reads it"),

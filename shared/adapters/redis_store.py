@@ -22,6 +22,7 @@ TIMERS: Final = (Path(__file__).parent / "timers.lua").read_text()
 HOLD: Final = (Path(__file__).parent / "hold.lua").read_text()
 SCANNED: Final = 500
 """Keys that one step of forgetting, or of making timers again, looks at, and so the most that it deletes or reads."""
+SIDES: Final = (Path(__file__).parent / "sides.lua").read_text()
 LOAD: Final = (Path(__file__).parent / "load.lua").read_text()
 TRANSIENT: Final = ("OOM", "MISCONF", "LOADING", "NOREPLICAS", "CLUSTERDOWN", "TRYAGAIN")
 """Errors by which Redis says that it cannot now: it is waited for."""
@@ -97,21 +98,25 @@ class RedisStore:
             return cast(list[bytes | None], await self._call(LOAD, [prefix + key for key in keys], [limit]))
 
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
-        async with answering(), self._client.pipeline(transaction=False) as pipe:
-            for key in keys:
-                pipe.zrange(f"{self._prefix}x:{key}", 0, -1, withscores=True)
-            found = await pipe.execute()
-        return [[(float(score), bytes(member)) for member, score in members] for members in found]
+        prefix = self._prefix + "x:"
+        async with answering():
+            found = cast(list[list[bytes]], await self._call(SIDES, [prefix + key for key in keys], []))
+        return [[(float(score), member) for member, score in zip(one[::2], one[1::2], strict=True)] for one in found]
 
     async def index(self, name: str) -> list[str]:
         async with answering():
             return [member.decode() for member in cast(list[bytes], await self._client.zrange(f"{self._prefix}i:{name}", 0, -1))]
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
+        asked: dict[str, dict[str, bool]] = {}
+        for name, member in members:
+            asked.setdefault(name, {})[member] = False
         async with answering(), self._client.pipeline(transaction=False) as pipe:
-            for name, member in members:
-                pipe.zscore(f"{self._prefix}i:{name}", member)
-            return [score is not None for score in await pipe.execute()]
+            for name, of in asked.items():
+                pipe.zmscore(f"{self._prefix}i:{name}", list(of))
+            for of, scores in zip(asked.values(), await pipe.execute(), strict=True):
+                of.update(zip(of, (score is not None for score in scores), strict=True))
+        return [asked[name][member] for name, member in members]
 
     async def commit(self, commit: Commit) -> None:
         prefix = self._prefix

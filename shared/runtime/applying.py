@@ -79,7 +79,7 @@ class Applying(Generic[S, R]):
         self.append_ms: dict[str, int] = {}
         self._batch_bytes = batch_bytes
         self._cache: EntryCache[S] = EntryCache(cache_size, cache_bytes, stage.weight)
-        self._loading = Loading(store, self._cache, 2 * batch_bytes // stage.weight)
+        self._loading = Loading(store, self._cache, 2 * batch_bytes // stage.weight, stage.side_cap > 0)
         self._targets: dict[str, int] = {}
         self._newest = Newest()
         self._scanned: dict[TopicPartition, int] = {}
@@ -394,7 +394,7 @@ class Applying(Generic[S, R]):
         commit = Commit(self.token, meta.seq, meta.changed(), {}, outbox, side_cap=self.stage.side_cap)
         if batch is not None:
             commit.states, commit.timers, commit.indexes = batch.states, batch.timers, batch.step.ops
-            commit.sides, commit.side_drops, commit.gone = batch.step.sides, batch.side_drops, batch.gone()
+            commit.sides, commit.side_drops, commit.gone = batch.sides(), batch.side_drops, batch.gone()
         await self.store.commit(commit)
         self.observer.committed(self.stage.name, len(outbox) + sum(map(len, commit.states.values())), len(outbox), self._cache.taken)
         self._outbox_since = time.monotonic() if outbox else None

@@ -256,7 +256,7 @@ class Batch(Touched[S, R]):
         if known:
             self.stage.leave(state, merge.winner, step)
         own = {(member, score) for score, member in self._absorbed.beside.sides.get(key, ())}
-        own.update((member, score) for owner, score, member in step.sides if owner == key)
+        own.update((member, score) for score, member in step.sides.get(key, ()))
         moved = Moved(
             key,
             self.stage.dump(state) if known else None,

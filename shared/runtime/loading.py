@@ -21,12 +21,16 @@ LEAVING_AT_ONCE: Final = 200
 
 
 class Loading(Generic[S]):
-    """Fills `cache` from `store`. `limit`: stored bytes that one call may load; the state with which they are exceeded still comes."""
+    """Fills `cache` from `store`. `limit`: stored bytes that one call may load; the state with which they are exceeded still comes.
 
-    def __init__(self, store: StateStore, cache: EntryCache[S], limit: int) -> None:
+    `sided`: keys have second blobs.
+    """
+
+    def __init__(self, store: StateStore, cache: EntryCache[S], limit: int, sided: bool) -> None:
         self._store = store
         self._cache = cache
         self._limit = limit
+        self._sided = sided
 
     async def records(self, records: Sequence[Record], start: int, stop: int) -> tuple[int, Beside]:
         """Load what records[start:stop] touch. Answers the index before which all is at hand, beyond `start`, and what else they need."""
@@ -59,7 +63,7 @@ class Loading(Generic[S]):
 
     async def _beside(self, leaving: Sequence[str], asking: Sequence[tuple[str, Record, bytes | None]]) -> Beside:
         store = self._store
-        sides = dict(zip(leaving, await store.sides(leaving), strict=True)) if leaving else {}
+        sides = dict(zip(leaving, await store.sides(leaving), strict=True)) if leaving and self._sided else {}
         many = [key for key in leaving if self._has_others(key)]
         absorbed = {key: await store.index(index_of(key)) for key in many}
         asked = [

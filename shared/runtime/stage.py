@@ -136,7 +136,7 @@ class Step:
         self.origin: tuple[str, int, int] | None = None
         self.outputs: list[Output] = []
         self.ops: list[IndexOp] = []
-        self.sides: list[tuple[str, float, bytes]] = []
+        self.sides: dict[str, list[tuple[float, bytes]]] = {}
         self.size = 0
         self.refused = 0
         self.ignored = 0
@@ -197,7 +197,7 @@ class Step:
     def side(self, score: float, member: bytes) -> None:
         """Add to this key's second blob, a sorted set capped at `Stage.side_cap` members with the highest scores."""
         self.size += len(member) + RECORD_OVERHEAD
-        self.sides.append((self.key, score, member))
+        self.sides.setdefault(self.key, []).append((score, member))
 
 
 class Stage(ABC, Generic[S, R]):
@@ -206,14 +206,14 @@ class Stage(ABC, Generic[S, R]):
     `name`: as in redis_keys.TAGS. `inputs`: topics of equal partition count. `moved`: the stage's own topic for blobs of merged keys
     (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records of a stream may wait for company before
     they are read; the first after a pause never wait. `writes`, `reads`: version of what it keeps in its slots, and the newest one that it
-    can read (contracts/README.md, "Versions"). `weight`: bytes of memory that a decoded state takes for a stored byte, where
-    states are large.
+    can read (contracts/README.md, "Versions"). `side_cap`: the most members of a key's second blob; 0: no key has one. `weight`: bytes of
+    memory that a decoded state takes for a stored byte, where states are large.
     """
 
     name: ClassVar[str]
     inputs: tuple[str, ...]
     moved: str | None = None
-    side_cap: ClassVar[int] = 50
+    side_cap: ClassVar[int] = 0
     linger_ms: ClassVar[int] = 0
     weight: ClassVar[int] = 2
     writes: ClassVar[int] = 1

@@ -38,6 +38,10 @@ class Touched(Generic[S, R]):
         """Keys whose state goes: not those that began anew in the same batch."""
         return [key for key in self._gone if key not in self.dirty]
 
+    def sides(self) -> Sequence[tuple[str, float, bytes]]:
+        """What is added to second blobs."""
+        return [(key, score, member) for key, added in self.step.sides.items() for score, member in added]
+
     def close(self) -> None:
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
         self._touched_size = 0
@@ -88,6 +92,6 @@ class Touched(Generic[S, R]):
         self._gone[key] = None
 
     def _drop_sides(self, key: str) -> None:
-        step = self.step
-        step.sides = [side for side in step.sides if side[0] != key]
-        self.side_drops.append(key)
+        if self.stage.side_cap:
+            self.step.sides.pop(key, None)
+            self.side_drops.append(key)

@@ -33,6 +33,7 @@ class Counting(Stage[Tally, Item]):
     """`<prefix>.out.v1` gets one record a record: the running total, or the input's value if `pass_on`."""
 
     name = "folder"
+    side_cap = 50
 
     def __init__(self, pass_on: bool = False, broken: bool = False, prefix: str = "test") -> None:
         self.pass_on = pass_on

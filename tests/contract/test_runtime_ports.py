@@ -87,6 +87,23 @@ async def test_an_index_is_read_whole_and_asked_for_members(store: StateStore) -
     assert await store.in_index(asked) == [True, False, False]
 
 
+@pytest.mark.real
+async def test_however_many_members_and_second_blobs_are_asked_for_redis_is_asked_once(fresh_redis: Process) -> None:
+    client = connect(Address(fresh_redis.url))  # type: ignore[attr-defined]
+    store = RedisStore(client, "folder", 3)
+    await store.take_over("one")
+    await store.commit(commit("one", 1, indexes=[IndexOp("absorbed:u:1", "a:7", 0.0)], sides=[("a:7", 1.5, b"x"), ("a:7", 2.0, b"y")]))
+    ids = [f"a:{n}" for n in range(1000)]
+    assert (await store.sides(ids))[:9] == [[]] * 7 + [[(1.5, b"x"), (2.0, b"y")], []]  # and the script is known from now on
+    await client.config_resetstat()
+    assert [one for one, there in zip(ids, await store.in_index([("absorbed:u:1", one) for one in ids]), strict=True) if there] == ["a:7"]
+    await store.sides(ids)
+    assert (await store.sides([]), await store.in_index([])) == ([], [])
+    asked = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in (await client.info("commandstats")).items()}
+    await client.aclose()
+    assert (asked["zmscore"], asked["evalsha"], asked.get("zscore", 0)) == (1, 2, 0)
+
+
 async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(store: StateStore) -> None:
     await store.take_over("one")
     await store.commit(commit("one", 1, timers={"a": 5}, outbox=b"out", sides=[("a", 1.0, b"x")], indexes=[IndexOp("members:s", "a", 1.0)]))

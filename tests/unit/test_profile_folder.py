@@ -339,6 +339,6 @@ def test_recent_events_name_their_place_in_the_log_even_when_they_came_late() ->
     step = Step("folder", EVENT_RESOLVED, 3)
     step.origin = (EVENT_RESOLVED, 5, 77)
     folded([order(1, revenue=5)], step)
-    (_, score, member), *_ = step.sides
+    ((score, member),) = step.sides[step.key]
     assert score == EPOCH
     assert decode_recent(member)[3:] == (5, 77)

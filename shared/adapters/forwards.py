@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 LONG: Final = 8
 """A chain of more hops than this is remembered."""
@@ -17,6 +17,7 @@ REMEMBERED_SECONDS: Final = 60.0
 
 Read = Callable[[Sequence[str]], Awaitable[Sequence[bytes | None]]]
 Forward = Callable[[bytes], str | None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,20 @@ class Forwards:
     def __init__(self, read: Read, forward: Forward, clock: Callable[[], float] = time.monotonic) -> None:
         self._read, self._forward, self._clock = read, forward, clock
         self._hops: dict[str, tuple[str, float]] = {}
+        self._bare: dict[str, float] = {}
 
     async def follow(self, ids: Sequence[str]) -> dict[str, Way]:
         """The way of each id. Raises what `read` raises."""
         found = await self._walk(ids)
-        # An end without anything, reached by memory, may be a store put back to an older copy: its own forwards are asked.
-        doubted = [asked for asked, (walk, raw) in found.items() if walk.from_memory and raw is None]
+        # An end without anything, where something was, may be a store put back to an older copy: its own forwards are asked.
+        doubted = [asked for asked, (walk, raw) in found.items() if walk.from_memory and raw is None and not self._was_bare(walk.end)]
         if doubted:
             for asked in doubted:
                 for one in found[asked][0].path:
                     self._hops.pop(one, None)
             found |= await self._walk(doubted)
-        for walk, _ in found.values():
-            self._remember(walk)
+        for walk, raw in found.values():
+            self._remember(walk, bare=raw is None)
         return {asked: Way(tuple(walk.path), raw, walk.endless) for asked, (walk, raw) in found.items()}
 
     async def _walk(self, ids: Sequence[str]) -> dict[str, tuple[_Walk, bytes | None]]:
@@ -95,13 +97,25 @@ class Forwards:
             walk.step(hop[0])
             walk.from_memory = True
 
-    def _remember(self, walk: _Walk) -> None:
+    def _was_bare(self, end: str) -> bool:
+        return self._bare.get(end, 0.0) > self._clock()
+
+    def _remember(self, walk: _Walk, *, bare: bool) -> None:
+        """The hops of a long chain that was read, and whether anything stands where it ends."""
         if walk.from_memory or walk.endless or len(walk.path) <= LONG + 1:
             return
         until = self._clock() + REMEMBERED_SECONDS
         path = list(walk.path)[: REMEMBERED_HOPS + 1]
         for one, following in pairwise(path):
-            self._hops.pop(one, None)  # the newest stand last
-            self._hops[one] = (following, until)
-        while len(self._hops) > REMEMBERED_HOPS:
-            del self._hops[next(iter(self._hops))]
+            _put_last(self._hops, one, (following, until))
+        self._bare.pop(walk.end, None)
+        if bare:
+            _put_last(self._bare, walk.end, until)
+
+
+def _put_last(memory: dict[str, T], key: str, value: T) -> None:
+    """REMEMBERED_HOPS are kept, the newest last."""
+    memory.pop(key, None)
+    memory[key] = value
+    while len(memory) > REMEMBERED_HOPS:
+        del memory[next(iter(memory))]

@@ -52,6 +52,20 @@ async def test_five_thousand_hops_are_followed_and_then_remembered() -> None:
     assert len(store.reads) == read + 2, "one round trip each"
 
 
+async def test_a_way_to_an_id_that_has_nothing_is_remembered_too() -> None:
+    """Users whose events come by their devices alone: the resolver has nothing under their own id."""
+    store = chain(5000)
+    del store.stored["5000"]
+    way = (await store.forwards.follow(["0"]))["0"]
+    assert (way.end, way.raw) == ("5000", None)
+    read = len(store.reads)
+    assert (await store.forwards.follow(["0"]))["0"] == way
+    assert len(store.reads) == read + 1
+    store.now += REMEMBERED_SECONDS + 1
+    assert (await store.forwards.follow(["0"]))["0"] == way
+    assert len(store.reads) > read + 5000
+
+
 async def test_many_ids_share_their_round_trips() -> None:
     store = chain(LONG)
     assert {way.end for way in (await store.forwards.follow(["0", "3", "5", str(LONG)])).values()} == {str(LONG)}

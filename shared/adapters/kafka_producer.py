@@ -162,7 +162,8 @@ class AcknowledgedProducer:
         self._drained.clear()
         if self.in_flight:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._drained.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._drained.wait()
         if self._timer is not None:
             self._timer.cancel()
         return self.in_flight

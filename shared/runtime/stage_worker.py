@@ -127,7 +127,8 @@ class StageWorker:
                 self.app.consumer.unacked.discard(message)
                 return
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(queue.put(message), LOOK_S)
+                async with asyncio.timeout(LOOK_S):
+                    await queue.put(message)
                 return
 
     async def _on_assigned(self, _: Any, assigned: set[TP], **__: Any) -> None:

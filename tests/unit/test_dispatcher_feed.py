@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from services.messaging.adapters.requests import Slots
 from services.messaging.dispatch.slot import DispatchSlot
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import World, request
+from tests.unit.dispatcher_world import World, request, write_templates
 
 
 async def test_an_exception_of_a_slot_goes_to_the_process_which_ends() -> None:
@@ -33,3 +36,26 @@ async def test_an_exception_of_a_slot_goes_to_the_process_which_ends() -> None:
     assert [str(error) for error in fatal] == ["a fault of ours"]
     assert slots.running[0].ready
     await slots.give_up([0])
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_slot_that_is_given_up_ends_although_news_comes_in_the_same_turn(tmp_path: Path, turns: int) -> None:
+    """Whoever cancels a task that waits for news counts on its end: it must not go on to settle messages that are another's by now."""
+    world = World(write_templates(tmp_path))
+    world.provider.hold = asyncio.Event()
+    world.ask(request(1))
+    slot = world.start()
+    (task,) = world.tasks
+    await world.until(lambda: bool(world.ledger.entries) and world.status(1)[0] == "sending")
+    for _ in range(20):
+        await asyncio.sleep(0)
+    world.wanted.clear()
+    slot.stop()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    ended, _ = await asyncio.wait([task], timeout=1)
+    world.provider.hold.set()
+    assert ended
+    assert task.cancelled()
+    slot.close()

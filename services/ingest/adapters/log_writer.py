@@ -55,7 +55,8 @@ class LogWriter:
     async def wait(self, seconds: float) -> None:
         """Wait until Kafka has answered once, but no longer than that."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._answered.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._answered.wait()
 
     def start(self) -> None:
         """Begin to watch Kafka."""

@@ -90,7 +90,8 @@ class DispatchSlot:
                 _log.warning("slot taken by another process", slot=self.partition)
                 await self._overtaken()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._leaving.wait(), self._habits.fenced_pause_s)
+                    async with asyncio.timeout(self._habits.fenced_pause_s):
+                        await self._leaving.wait()
             except (StoreAway, LogAway) as away:
                 self.waits_for = str(away)
                 _log.warning("waiting for a server", slot=self.partition, detail=self.waits_for)
@@ -187,7 +188,8 @@ class DispatchSlot:
         try:
             if not self._seat.granted:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), self._until_next(now, any(ready.values())))
+                    async with asyncio.timeout(self._until_next(now, any(ready.values()))):
+                        await self._news.wait()
         except BaseException:
             places.leave(self._seat).give_back(self._clock.steady_s())
             raise

@@ -11,6 +11,7 @@ from pathlib import Path
 from deploy.local.parts import Step
 from deploy.local.process import MissingError, NotReadyError, Process
 from deploy.local.words import how_it_ended, why_ended
+from shared.adapters.waiting import until_set
 
 POLL_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 0.5
@@ -150,9 +151,7 @@ class Supervisor:
             self._say(f"{process.name} ready again ({time.monotonic() - since:.1f} s)")
 
     async def _pause(self, seconds: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._stopping.wait()
+        await until_set(self._stopping, seconds)
 
     def _write_state(self) -> None:
         """List what runs, for `rapport status` and the tests."""

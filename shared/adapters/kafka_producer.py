@@ -5,13 +5,13 @@ acks=all and idempotent: a record is written once however often librdkafka retri
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.waiting import until_set
 from shared.contracts.topics import LARGE_RECORD_BYTES
 
 POLL_SECONDS = 0.001
@@ -161,9 +161,7 @@ class AcknowledgedProducer:
         """Wait until everything in flight is reported; returns how many records are not."""
         self._drained.clear()
         if self.in_flight:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._drained.wait()
+            await until_set(self._drained, seconds)
         if self._timer is not None:
             self._timer.cancel()
         return self.in_flight

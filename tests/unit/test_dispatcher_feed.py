@@ -40,7 +40,7 @@ async def test_an_exception_of_a_slot_goes_to_the_process_which_ends() -> None:
 
 @pytest.mark.parametrize("turns", range(8))
 async def test_a_slot_that_is_given_up_ends_although_news_comes_in_the_same_turn(tmp_path: Path, turns: int) -> None:
-    """Whoever cancels a task that waits for news counts on its end: it must not go on to settle messages that are another's by now."""
+    """It must not go on to settle messages that are another's by now."""
     world = World(write_templates(tmp_path))
     world.provider.hold = asyncio.Event()
     world.ask(request(1))

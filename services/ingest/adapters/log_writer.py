@@ -13,6 +13,7 @@ from services.ingest.domain.circuit import Circuit
 from services.ingest.domain.reasons import Refusal, Refused
 from services.ingest.metrics import Metrics
 from shared.adapters.kafka_producer import NotAcknowledged, QueueFull, Record
+from shared.adapters.waiting import until_set
 from shared.contracts.topics import EVENT_RECEIVED
 
 RETRY_SECONDS: Final = 2
@@ -54,9 +55,7 @@ class LogWriter:
 
     async def wait(self, seconds: float) -> None:
         """Wait until Kafka has answered once, but no longer than that."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._answered.wait()
+        await until_set(self._answered, seconds)
 
     def start(self) -> None:
         """Begin to watch Kafka."""

@@ -5,7 +5,6 @@ it -> only then is the request's offset free to be committed.
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -25,6 +24,7 @@ from services.messaging.dispatch.records import crashed, gone, state_of, told
 from services.messaging.domain.ledger import Ledger, entry_of
 from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
+from shared.adapters.waiting import until_set
 from shared.contracts.changes import MessageStatus
 from shared.contracts.ledger import LedgerEntry
 from shared.runtime.failpoints import failpoint
@@ -89,9 +89,7 @@ class DispatchSlot:
             except Fenced:
                 _log.warning("slot taken by another process", slot=self.partition)
                 await self._overtaken()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._habits.fenced_pause_s):
-                        await self._leaving.wait()
+                await until_set(self._leaving, self._habits.fenced_pause_s)
             except (StoreAway, LogAway) as away:
                 self.waits_for = str(away)
                 _log.warning("waiting for a server", slot=self.partition, detail=self.waits_for)
@@ -187,9 +185,7 @@ class DispatchSlot:
         places.ask(self._seat, {one: min(number, self._habits.batch) for one, number in ready.items()}, now)
         try:
             if not self._seat.granted:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._until_next(now, any(ready.values()))):
-                        await self._news.wait()
+                await until_set(self._news, self._until_next(now, any(ready.values())))
         except BaseException:
             places.leave(self._seat).give_back(self._clock.steady_s())
             raise

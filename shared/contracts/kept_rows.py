@@ -18,11 +18,13 @@ TABLES: Final = (
     "profiles",
     "identity_conflicts",
     "merges_by_winner",
+    "merges_by_loser",
+    "merges_by_append",
     "message_latest",
     "message_times",
     "message_people",
 )
-"""Those that a record of the log is in. The last four are filled by views of the others."""
+"""Those that a record of the log is in. The last six are filled by views of the others."""
 GONE: Final = frozenset({60, 81})
 """ClickHouse's codes: no such table, no such database."""
 ADOPTED: Final = "*"

@@ -29,7 +29,7 @@ from tests.waiting import wait_until
 pytestmark = pytest.mark.real
 
 
-BY_VIEWS = ("merges_by_winner", "message_latest", "message_times", "message_people")
+BY_VIEWS = ("merges_by_winner", "merges_by_loser", "merges_by_append", "message_latest", "message_times", "message_people")
 """Tables that views fill."""
 
 

@@ -83,7 +83,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         "records of the key topic that count for nothing: not signed by this installation, or an older state of a key",
     ),
     Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),
-    Metric("rapport_lost_to_retention_total", C, ("stage",), "records that left the log before they were applied"),
+    Metric(
+        "rapport_lost_to_retention_total",
+        C,
+        ("stage",),
+        "records that left the log before they were applied, or before what passes them on was published",
+    ),
     Metric(
         "rapport_consumer_lag_records",
         G,

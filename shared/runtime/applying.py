@@ -232,10 +232,9 @@ class Applying(Generic[S, R]):
             self.meta.published.update(ends)
 
     async def _publish_left_over(self, outbox: Outbox, bounds: Mapping[TopicPartition, tuple[int, int]]) -> None:
-        lost = drop_lost(outbox, bounds.get((outbox.topic, self.partition), (0, 0))[0])
-        if lost:
-            self.observer.lost_to_retention(self.stage.name, lost)
-            _log.error("outputs cannot be published: their inputs left the log", stage=self.stage.name, slot=self.partition, lost=lost)
+        turns, outputs = split(outbox.outputs)
+        outbox.outputs = [*turns, *self._newest.drop_published(outputs)]  # what is in the log is not lost, whatever became of its input
+        drop_lost(outbox, bounds.get((outbox.topic, self.partition), (0, 0))[0], self.stage.name, self.partition, self.observer)
         await self._publish(outbox.outputs, await passed_on(self.log, outbox, self.partition))
 
     async def _publish(self, outputs: Sequence[Output], values: dict[int, bytes | None]) -> None:

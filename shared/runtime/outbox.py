@@ -1,8 +1,10 @@
 """The outputs of one commit, kept beside the states until the next commit replaces them."""
 
 import msgspec
+import structlog
 
 from shared.contracts.versions import opened, stamped
+from shared.runtime.observer import Observer
 from shared.runtime.ports import Log, waiting_for_update
 from shared.runtime.stage import Output
 
@@ -15,6 +17,7 @@ class Outbox(msgspec.Struct, array_like=True):
 
 
 VERSION = 1
+_log = structlog.get_logger("runtime")
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Outbox)
 
@@ -29,12 +32,17 @@ def decode_outbox(raw: bytes) -> Outbox:
         return _decoder.decode(opened(raw, VERSION, "the outbox of a slot")[1])
 
 
-def drop_lost(outbox: Outbox, first: int) -> int:
-    """Drop what passes on records below `first`, where their log begins now; answers how many that are."""
+def drop_lost(outbox: Outbox, first: int, stage: str, slot: int, observer: Observer) -> None:
+    """Drop what passes on records below `first`, where their log begins now, and say so. `outbox`: without what is found published.
+
+    Where the outputs' own log has been cut, some of them may have been published and have left it since: they count too.
+    """
     there = [output for output in outbox.outputs if output.value is not None or output.source_offset >= first]
     lost = len(outbox.outputs) - len(there)
     outbox.outputs = there
-    return lost
+    if lost:
+        observer.lost_to_retention(stage, lost)
+        _log.error("outputs are not in the log, and their inputs left it: they cannot be published", stage=stage, slot=slot, lost=lost)
 
 
 async def passed_on(log: Log, outbox: Outbox, partition: int) -> dict[int, bytes | None]:

@@ -1,6 +1,7 @@
 """The slot: what happens to a chunk, whatever goes wrong in between. Every claim in memory, and on real Kafka and Redis."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -9,6 +10,7 @@ from shared.contracts.headers import Position
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import peek
+from shared.runtime.observer import Observer
 from shared.testing.fakes import Crash
 from tests.contract.conftest import Worlds
 
@@ -62,6 +64,37 @@ async def test_outputs_that_pass_the_input_on_survive_a_crash(worlds: Worlds) ->
     world.log.publish_limit = None
     await world.run()
     assert [value for _, value in await world.out()] == [record.value for record in await world.records(world.stage.inputs[0])]
+
+
+@pytest.mark.parametrize("published", [0, 2, 6])
+async def test_of_outputs_whose_inputs_left_the_log_only_those_that_nobody_published_count_as_lost(
+    worlds_in_memory: Worlds, published: int
+) -> None:
+    world = await worlds_in_memory(pass_on=True)
+    world.put("u:1", add=1)
+    await world.run()
+    for n in range(6):
+        world.put("u:1", add=n)
+    world.log.publish_limit = published
+    with pytest.raises(Crash) if published < 6 else contextlib.nullcontext():
+        await world.run()
+    world.crash()
+    world.log.publish_limit = None
+    world.log.begins[world.stage.inputs[0], slot("u:1")] = 7
+    counting = CountsLost()
+    world.slot(slot("u:1")).observer = counting
+    await world.slot(slot("u:1")).take_over()
+    assert counting.lost == 6 - published
+    assert len(await world.out()) == 1 + published
+
+
+class CountsLost(Observer):
+    """Adds up what is lost."""
+
+    lost = 0
+
+    def lost_to_retention(self, stage: str, records: int) -> None:
+        self.lost += records
 
 
 async def test_a_lost_reply_of_a_commit_is_not_applied_twice(worlds: Worlds) -> None:

@@ -6,7 +6,7 @@ from pydantic_settings import BaseSettings
 
 from services.ingest.domain.limits import Limits
 from services.ingest.settings import Settings as Ingest
-from services.messaging.dispatch.lanes import Bounds as LaneBounds
+from services.messaging.dispatch.class_queue import Bounds as ClassBounds
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
 from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
 from services.messaging.domain.rendering import MOST_BYTES, MOST_SECONDS
@@ -52,7 +52,7 @@ from shared.runtime.stage_worker import QUEUED_CHUNKS
 
 CONSTANT: Final = ""
 """In place of a setting: the bound is a part of a promise, so it is the same everywhere."""
-LANE: Final = LaneBounds()
+CLASS_QUEUE: Final = ClassBounds()
 LIMITS: Final = Limits()
 
 
@@ -243,7 +243,7 @@ PEOPLE: Final = (
         "absent while it is; kept exactly",
     ),
 )
-_HAND: Final = f"{LANE.hand} or {_mb(LANE.hand_bytes)}"
+_HAND: Final = f"{CLASS_QUEUE.hand} or {_mb(CLASS_QUEUE.hand_bytes)}"
 _RENDERING: Final = f"{MOST_SECONDS * 1000:g} ms of processor time"
 MESSAGING: Final = (
     Bound(

@@ -152,9 +152,9 @@ class MemoryLog:
             raise LogAway("switched off")
 
     def put(self, topic: str, partition: int, value: bytes, timestamp: int, key: bytes | None = None) -> int:
-        lane = self.records.setdefault((topic, partition), [])
-        lane.append(LogRecord(topic, partition, len(lane), timestamp, key, value, ()))
-        return len(lane) - 1
+        kept = self.records.setdefault((topic, partition), [])
+        kept.append(LogRecord(topic, partition, len(kept), timestamp, key, value, ()))
+        return len(kept) - 1
 
     async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         self._check()

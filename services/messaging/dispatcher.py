@@ -18,9 +18,9 @@ from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
 from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
 from services.messaging.dispatch.book import Keeping
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.decide import Desk
 from services.messaging.dispatch.habits import Habits
-from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Places
 from services.messaging.dispatch.slot import DispatchSlot

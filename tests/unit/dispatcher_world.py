@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.decide import Desk
 from services.messaging.dispatch.habits import Habits
-from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Places
 from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.decide import Desk
 from services.messaging.dispatch.habits import Habits
-from services.messaging.dispatch.lanes import Bounds
 from services.messaging.dispatch.ports import Change, Claim, Known, Outgoing
 from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.ledger import Ledger

@@ -5,7 +5,7 @@ import dataclasses
 import msgspec
 import pytest
 
-from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Observer
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred
@@ -104,8 +104,8 @@ async def test_requests_replayed_while_the_provider_is_away_are_passed_over_and_
     ask(world, *(request(number, expires_at=late) for number in range(40, 44)))
     outlet = world.outlet()
     before = world.start(from_offset=40, outlet=outlet)
-    lane = before.queue.lanes[Class.MARKETING]
-    await world.until(lambda: outlet.breaker.open and lane.in_hand + lane.put_off_count == 4)
+    queue = before.queue.by_class[Class.MARKETING]
+    await world.until(lambda: outlet.breaker.open and queue.in_hand + queue.put_off_count == 4)
     world.records += [dataclasses.replace(record, offset=record.offset + 44) for record in world.records[:40]]
     ask(world, request(44, expires_at=late))
     before.receive(world.records[44:])

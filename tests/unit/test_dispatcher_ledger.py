@@ -213,14 +213,14 @@ class LedgerMachine(RuleBasedStateMachine):
         unsettled = (n for n, entry in enumerate(ended) if entry is None or entry.status in (MessageStatus.CLAIMED, MessageStatus.SENDING))
         return next(unsettled, len(self.requests))
 
-    @rule(days=st.sampled_from([0, 0, 1, 31]), lane=st.integers(0, 1), status=st.sampled_from([None, *MessageStatus]))
-    def ask(self, days: int, lane: int, status: MessageStatus | None) -> None:
+    @rule(days=st.sampled_from([0, 0, 1, 31]), partition=st.integers(0, 1), status=st.sampled_from([None, *MessageStatus]))
+    def ask(self, days: int, partition: int, status: MessageStatus | None) -> None:
         """A request comes, and reaches a state; None: nothing is recorded yet."""
         number = len(self.requests)
         entry = msgspec.structs.replace(
             end(number, at=self.now),
             expires_at=self.now + days * DAY_MS,
-            cause=Cause("journeys", "t", lane, number, 0).encode().decode(),
+            cause=Cause("journeys", "t", partition, number, 0).encode().decode(),
         )
         self.requests.append(entry)
         if status is not None:

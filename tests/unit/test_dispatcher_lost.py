@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Observer
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred, Outcome
@@ -122,7 +122,7 @@ async def test_what_the_log_lost_before_it_could_be_read_on_is_counted_and_what_
     world.log.away = 0
     world.gate.reason = "not yet"
     again = world.start()
-    await world.until(lambda: again.queue.lanes[Class.MARKETING].unread_from == 5)
+    await world.until(lambda: again.queue.by_class[Class.MARKETING].unread_from == 5)
     world.log.start = 20
     world.gate.reason = None
     await world.until(lambda: again.queue.position == 30)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.messaging.dispatch.lanes import Bounds, Item
+from services.messaging.dispatch.class_queue import Bounds, Item
 from services.messaging.dispatch.places import Places, Seat
 from services.messaging.dispatch.queue import Class, Queue, Reading
 from services.messaging.domain.patience import Breaker, Pace, Patience
@@ -77,9 +77,9 @@ class Story:
         """Whoever starts again at `position` finds a request of each message that is not settled."""
         last = {item.request.dispatch_id: item.offset for item in self.log[: self.received] if item.request.dispatch_id not in self.settled}
         assert self.queue.position <= min(last.values(), default=self.received)
-        for lane in self.queue.lanes.values():
-            assert lane.in_hand <= 2 * BOUNDS.hand + len(self.log)  # what a caller gives back may be over the bound
-            assert lane.put_off_count <= len(self.log)
+        for queue in self.queue.by_class.values():
+            assert queue.in_hand <= 2 * BOUNDS.hand + len(self.log)  # what a caller gives back may be over the bound
+            assert queue.put_off_count <= len(self.log)
 
     def finish(self) -> None:
         """Everything comes at once; then as long as it may take."""

@@ -146,20 +146,20 @@ async def test_without_kafka_failures_answer_503() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.booleans()), max_size=60), st.integers(1, 6))
 def test_paging_backwards_shows_every_wanted_record_once(made: list[tuple[int, int, bool]], limit: int) -> None:
-    lanes: dict[int, list[LogRecord]] = {0: [], 1: [], 2: []}
+    logs: dict[int, list[LogRecord]] = {0: [], 1: [], 2: []}
     clock = 0
     for partition, step, wanted in made:
         clock += step
-        lane = lanes[partition]
-        lane.append(LogRecord("t", partition, len(lane) + 5, clock, None, b"y" if wanted else b"n", ()))
-    bounds = {p: (5, 5 + len(lane)) for p, lane in lanes.items()}
+        log = logs[partition]
+        log.append(LogRecord("t", partition, len(log) + 5, clock, None, b"y" if wanted else b"n", ()))
+    bounds = {p: (5, 5 + len(log)) for p, log in logs.items()}
     found: list[LogRecord] = []
     before: dict[int, int] | None = {}
     while before is not None:
         read = windows(bounds, before, limit)
-        records = [record for p, (start, end) in read.items() for record in lanes[p][start - 5 : end - 5]]
+        records = [record for p, (start, end) in read.items() for record in logs[p][start - 5 : end - 5]]
         page, before = newest(records, read, bounds, limit, lambda record: record.value == b"y")
         assert len(page) <= limit
         found += page
-    everything = [record for lane in lanes.values() for record in lane if record.value == b"y"]
+    everything = [record for log in logs.values() for record in log if record.value == b"y"]
     assert found == sorted(everything, key=lambda one: (one.timestamp, one.partition, one.offset), reverse=True)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.decide import Go
-from services.messaging.dispatch.lanes import Item
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Outcome

@@ -7,7 +7,7 @@ from email.headerregistry import Address
 
 import msgspec
 
-from services.messaging.dispatch.lanes import Item
+from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.ports import Caps, Claim, Known, Outgoing, People
 from services.messaging.domain.admission import Admitted, Rules, Suppressed, admit
 from services.messaging.domain.mail import Sender, compose, masked

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.messaging.dispatch.book import Keeping
-from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.domain.patience import Patience
 
 LISTED: Final = 200

@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from services.messaging.dispatch.lanes import Item
+from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.ports import Clock, Observer, Page, RequestLog
 from services.messaging.dispatch.queue import Class, Queue, Reading
 from services.messaging.dispatch.records import dead_letter
@@ -65,7 +65,7 @@ class Intake:
     def read_again(self) -> None:
         """Begin to read what the queue has room for, if anything, unless that is under way; `wake` is called when it is there.
 
-        Nobody waits for it: what is in hand goes on meanwhile, and no lane waits for another's reading.
+        Nobody waits for it: what is in hand goes on meanwhile, and no class waits for another's reading.
         """
         now = self._clock.steady_s()
         for one in Class:
@@ -118,7 +118,7 @@ class Intake:
 
     async def _read(self, reading: Reading) -> None:
         try:
-            page = await self._requests.read(self._partition, reading.start, reading.lane)
+            page = await self._requests.read(self._partition, reading.start, reading.of)
             if reading.offsets is None and _may_lack(page, reading.start):
                 self._count_lost(reading.start, await self._requests.begins(self._partition))
         except LogAway as away:

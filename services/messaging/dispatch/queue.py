@@ -1,15 +1,15 @@
-"""What one slot has in hand: a lane for each class, and how far the input is done with."""
+"""What one slot has in hand: a queue for each class, and how far the input is done with."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
-from services.messaging.dispatch.lanes import Bounds, Item, Lane
+from services.messaging.dispatch.class_queue import Bounds, ClassQueue, Item
 
 
 class Class(IntEnum):
-    """Lanes, in the order in which they are served."""
+    """In the order in which they are served."""
 
     TRANSACTIONAL = 0
     MARKETING = 1
@@ -32,7 +32,7 @@ LETTERS_BYTES: Final = 4 * 1024 * 1024
 class Reading:
     """What to read again: from `start` on. `offsets`: those that were put off and are due; None: whatever comes from there."""
 
-    lane: Class
+    of: Class
     start: int
     offsets: frozenset[int] | None = None
 
@@ -41,7 +41,7 @@ class Queue:
     """Requests by class and turn. `position` is the offset below which everything is settled: what may be committed."""
 
     def __init__(self, bounds: Bounds | None = None) -> None:
-        self.lanes = {one: Lane(bounds or Bounds()) for one in Class}
+        self.by_class = {one: ClassQueue(bounds or Bounds()) for one in Class}
         self._known: set[str] = set()
         self._held: dict[int, int] = {}
         self._next = -1
@@ -57,7 +57,7 @@ class Queue:
     @property
     def position(self) -> int:
         """-1: nothing has been received."""
-        firsts = (next(iter(self._held), None), *(lane.first for lane in self.lanes.values()))
+        firsts = (next(iter(self._held), None), *(queue.first for queue in self.by_class.values()))
         return min((first for first in firsts if first is not None), default=self._next)
 
     @property
@@ -81,55 +81,55 @@ class Queue:
 
     def add(self, item: Item) -> bool:
         """Take it in hand, or note where to read on if the hand is full. False if the message is known: its other request settles it."""
-        lane = self.lanes[Class.of(item.request.message_class)]
-        if lane.unread_from is not None:
+        queue = self.by_class[Class.of(item.request.message_class)]
+        if queue.unread_from is not None:
             return True
-        if lane.full:
-            lane.unread_from = item.offset
+        if queue.full:
+            queue.unread_from = item.offset
             return True
-        return self._take_in(lane, item)
+        return self._take_in(queue, item)
 
-    def _take_in(self, lane: Lane, item: Item) -> bool:
+    def _take_in(self, queue: ClassQueue, item: Item) -> bool:
         if item.request.dispatch_id in self._known:
             return False
         self._known.add(item.request.dispatch_id)
-        lane.add(item)
+        queue.add(item)
         return True
 
     def back(self, items: Sequence[Item], *, last: bool = False) -> None:
-        """They stay in hand, as the next ones of their lanes in this order, or as the last ones."""
-        for one, lane in self.lanes.items():
-            lane.back([item for item in items if Class.of(item.request.message_class) is one], last=last)
+        """They stay in hand, as the next ones of their classes in this order, or as the last ones."""
+        for one, queue in self.by_class.items():
+            queue.back([item for item in items if Class.of(item.request.message_class) is one], last=last)
 
     def put_off(self, item: Item, not_before: float) -> None:
         """It leaves the hand until `not_before` (steady seconds), and is read again then."""
-        self._lane(item).put_off(item, not_before)
+        self._of(item).put_off(item, not_before)
 
     def settled(self, item: Item) -> None:
         self._known.discard(item.request.dispatch_id)
-        self._lane(item).settled(item.offset)
+        self._of(item).settled(item.offset)
 
     def wanted(self, one: Class, now: float) -> Reading | None:
-        """What is to be read again for a lane now, if anything."""
-        lane = self.lanes[one]
-        if due := lane.due(now):
+        """What is to be read again for a class now, if anything."""
+        queue = self.by_class[one]
+        if due := queue.due(now):
             return Reading(one, due[0], frozenset(due))
-        if lane.reads_on and lane.unread_from is not None:
-            return Reading(one, lane.unread_from)
+        if queue.reads_on and queue.unread_from is not None:
+            return Reading(one, queue.unread_from)
         return None
 
     def read_on(self, reading: Reading, items: Sequence[Item], end: int) -> int:
         """`items`: all requests from `reading.start` to before `end`, in order. Answers how many are of messages known already."""
-        lane = self.lanes[reading.lane]
+        queue = self.by_class[reading.of]
         repeated = 0
         for item in items:
-            if Class.of(item.request.message_class) is not reading.lane or item.offset >= self._next:
+            if Class.of(item.request.message_class) is not reading.of or item.offset >= self._next:
                 continue  # what has not been received yet comes by itself
-            if lane.full:
-                lane.unread_from = item.offset
+            if queue.full:
+                queue.unread_from = item.offset
                 return repeated
-            repeated += not self._take_in(lane, item)
-        lane.unread_from = end if end < self._next else None
+            repeated += not self._take_in(queue, item)
+        queue.unread_from = end if end < self._next else None
         return repeated
 
     def returned(self, reading: Reading, items: Sequence[Item], end: int) -> set[int]:
@@ -139,39 +139,39 @@ class Queue:
         offsets = reading.offsets or frozenset()
         found = [item for item in items if item.offset in offsets]
         gone = {offset for offset in offsets if offset < end} - {item.offset for item in found}
-        self._known.difference_update(self.lanes[reading.lane].returned(found, gone))
+        self._known.difference_update(self.by_class[reading.of].returned(found, gone))
         return gone
 
     def ready(self) -> dict[Class, int]:
         """How many of each class can be taken now."""
-        return {one: lane.ready for one, lane in self.lanes.items()}
+        return {one: queue.ready for one, queue in self.by_class.items()}
 
     def next_due(self, one: Class) -> float | None:
-        """When (steady seconds) the next of a lane's put off has its turn."""
-        return self.lanes[one].next_due
+        """When (steady seconds) the next of those of a class that are put off has its turn."""
+        return self.by_class[one].next_due
 
     def take(self, most: int) -> list[Item]:
-        """The next ones, lane by lane."""
+        """The next ones, class by class."""
         taken: list[Item] = []
-        for lane in self.lanes.values():
-            taken += lane.take(most - len(taken))
+        for queue in self.by_class.values():
+            taken += queue.take(most - len(taken))
         return taken
 
     def waiting(self) -> Iterator[Item]:
-        """Those in hand, lane by lane."""
-        for lane in self.lanes.values():
-            yield from lane.waiting()
+        """Those in hand, class by class."""
+        for queue in self.by_class.values():
+            yield from queue.waiting()
 
     def remove(self, items: Sequence[Item]) -> None:
         """These are no longer in hand, but in the caller's."""
         if offsets := {item.offset for item in items}:
-            for lane in self.lanes.values():
-                lane.remove(offsets)
+            for queue in self.by_class.values():
+                queue.remove(offsets)
 
     def unread(self, one: Class) -> int:
         """Records of the log among which requests of this class may be that are not in hand yet."""
-        start = self.lanes[one].unread_from
+        start = self.by_class[one].unread_from
         return 0 if start is None else self._next - start
 
-    def _lane(self, item: Item) -> Lane:
-        return self.lanes[Class.of(item.request.message_class)]
+    def _of(self, item: Item) -> ClassQueue:
+        return self.by_class[Class.of(item.request.message_class)]

@@ -12,10 +12,10 @@ import structlog
 
 from services.messaging.dispatch.book import Book
 from services.messaging.dispatch.calls import Calls, Ended
+from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim, place_of
 from services.messaging.dispatch.habits import IDLE_S, LISTED, Habits
 from services.messaging.dispatch.intake import Intake
-from services.messaging.dispatch.lanes import Item
 from services.messaging.dispatch.outlet import Outlet
 from services.messaging.dispatch.places import Grant, Seat
 from services.messaging.dispatch.ports import Change, Claim, Clock, Gate, LedgerLog, Observer, RequestLog
@@ -155,8 +155,8 @@ class DispatchSlot:
             grant.give_back(self._clock.steady_s())
 
     def _observe(self) -> None:
-        for one, lane in self.queue.lanes.items():
-            counts = (lane.in_hand, self.queue.unread(one), lane.put_off_count) if self._wanted() else (0, 0, 0)
+        for one, queue in self.queue.by_class.items():
+            counts = (queue.in_hand, self.queue.unread(one), queue.put_off_count) if self._wanted() else (0, 0, 0)
             self._observer.waiting(self.partition, one.label, *counts)
 
     async def _bury(self) -> None:

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.messaging.dispatch import decide
-from services.messaging.dispatch.lanes import Bounds
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Known
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred, Outcome
@@ -122,7 +122,7 @@ async def test_what_is_put_off_leaves_the_hand_and_stops_nothing_else(world: Wor
     world.ask(*(request(number) for number in range(80)))
     slot = world.start()
     await world.until(lambda: len(world.provider.got) == 20)
-    assert sum(lane.in_hand for lane in slot.queue.lanes.values()) == 0
+    assert sum(queue.in_hand for queue in slot.queue.by_class.values()) == 0
     assert slot.queue.position == 0
     await world.as_time_goes_by(slot, 1, lambda: slot.queue.position == 80)
     await world.stop(slot)

@@ -10,7 +10,7 @@ from shared.contracts.changes import MessageRequested, MessageStatus
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one lane. At most `hand` new requests or `hand_bytes` of them are in hand, and as many that come again.
+    """Of one class. At most `hand` new requests or `hand_bytes` of them are in hand, and as many that come again.
 
     `put_off`: when so many are put off, no new one is begun.
     """
@@ -85,10 +85,10 @@ class _Hand:
         self.extend(kept)
 
 
-class Lane:
+class ClassQueue:
     """Requests of one class in the order of the log; those that were put off come first when their time has come.
 
-    The lane holds a bounded part of them. What does not fit is not kept at all: `unread_from` is where the log is read on once there is
+    The queue holds a bounded part of them. What does not fit is not kept at all: `unread_from` is where the log is read on once there is
     room. Of a message that is put off only (when, offset, dispatch id) is kept, and it is read again by its offset.
     """
 
@@ -109,9 +109,9 @@ class Lane:
 
     @property
     def first(self) -> int | None:
-        """The lowest offset that is not settled; None: no request of this lane is left."""
+        """The lowest offset that is not settled; None: no request of this class is left."""
         known = next(iter(self._unsettled), None)
-        return self.unread_from if known is None else known  # the lane is read in order: what is unread comes behind what is known
+        return self.unread_from if known is None else known  # the queue is read in order: what is unread comes behind what is known
 
     @property
     def full(self) -> bool:
@@ -137,7 +137,7 @@ class Lane:
         return len(self._later) + len(self._again) < self._bounds.put_off
 
     def add(self, item: Item) -> None:
-        """The next request of the log. The lane must not be `full`."""
+        """The next request of the log. The queue must not be `full`."""
         self._unsettled[item.offset] = None
         self._fresh.extend([item])
 

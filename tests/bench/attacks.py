@@ -125,7 +125,13 @@ def _absurd(client: Client) -> None:
 
 
 def _kiosk(client: Client) -> None:
-    client.batches({"type": "identify", "userId": client.name, "anonymousId": f"{client.name}-{n}"} for n in range(MERGES))
+    """Browsers that came alone before, so that each has something to bring."""
+    client.batches(call for n in range(MERGES) for call in _came_alone_then_as(client.name, f"{client.name}-{n}"))
+
+
+def _came_alone_then_as(user: str, browser: str) -> Iterator[dict[str, object]]:
+    yield {"type": "page", "anonymousId": browser}
+    yield {"type": "identify", "userId": user, "anonymousId": browser}
 
 
 def _chain(client: Client) -> None:

@@ -22,6 +22,7 @@ SEARCHED: Final = 200_000
 """So many rows, of all slots, one search for the ends of pages covers: those of a day, or of longer or shorter."""
 LONGEST_MS: Final = 365 * 24 * HOUR_MS
 TIMEOUT_S: Final = 600.0
+NOWHERE: Final = Place(0, 0, 0, -1)
 BEHIND: Final = (7, 0xFFFF, 1 << 62)
 """What, partition and offset behind all of an instant."""
 
@@ -100,6 +101,11 @@ def count_sql(topics: Sequence[str]) -> str:
     return f"SELECT count() AS found FROM ({_all(topics, _where, _SPAN)})"
 
 
+def about_sql(topics: Sequence[str]) -> str:
+    """How many rows came for people of a slot, before anybody was merged."""
+    return f"SELECT count() AS found FROM ({_all(topics, lambda _: '_offset', '_partition = {slot:UInt16}')})"
+
+
 def next_sql(topics: Sequence[str]) -> str:
     """When the log took the first row behind an instant, of whichever slot; no row if there is none."""
     times = _all(topics, lambda _: "_appended_at", "_appended_at > fromUnixTimestamp64Milli({from:Int64})")
@@ -158,9 +164,13 @@ class RowArchive:
                 if come < offset:
                     raise ArchiveAway(f"ClickHouse has not all rows of {topic}[{partition}] below {offset} yet: waiting for the warehouse")
 
+    async def about(self, partition: int, cut: Cut) -> int:
+        topics = [topic for topic in cut.at if topic in ARCHIVED]
+        return int((await self._rows(about_sql(topics), partition, cut, NOWHERE, NOWHERE))[0]["found"])
+
     async def page(self, partition: int, cut: Cut, after: Place | None) -> Sequence[Row]:
         topics = [topic for topic in cut.at if topic in ARCHIVED]
-        start = after or Place(0, 0, 0, -1)
+        start = after or NOWHERE
         who = (partition, ",".join(topics))
         way = self._ways.get(who)
         if way is None or way.cut != cut or way.start > start:  # who begins again must not get all that lies before the first known end

@@ -135,7 +135,7 @@ class Applying(Generic[S, R]):
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
         place = Place(self.stage.name, self.partition, self.stage.reads)
-        fields, raw_outbox = await open_slot(self.store, token, place, Asking(self._standing, self._shortened))
+        fields, raw_outbox = await open_slot(self.store, token, place, Asking(self._standing, self.archived.shortened))
         meta = Meta.decode(fields).begun_after(self.meta)
         meta.written = max(meta.written, self.stage.writes)
         inputs = [(topic, self.partition) for topic in self.stage.inputs]
@@ -188,12 +188,6 @@ class Applying(Generic[S, R]):
         await self.archived.leave(cut, self.meta)
         del self.position[ARCHIVE]
         await self._commit_alone()
-
-    async def _shortened(self) -> str | None:
-        """Which inputs no longer begin at their beginning, in words."""
-        bounds = await self.log.bounds([(topic, self.partition) for topic in self.stage.inputs])
-        begins = [f"{topic}[{partition}] begins at {first}" for (topic, partition), (first, _) in sorted(bounds.items()) if first > 0]
-        return ", ".join(begins) or None
 
     async def _retrace(self, first: Mapping[str, int]) -> None:
         """Go the way again that led to what is published: fold what it followed from, in the same order."""
@@ -308,6 +302,8 @@ class Applying(Generic[S, R]):
             if done > index:
                 self.position[topic] = records[done - 1].offset + 1
                 self.append_ms[topic] = records[done - 1].timestamp
+                if topic == ARCHIVE:
+                    self.archived.count(self.meta, records[index:done])
                 await self._finish(batch, {record.offset: record.value for record in records[index:done]})
             if batch.due:
                 await self._fire(topic, records[done])

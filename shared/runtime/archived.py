@@ -84,6 +84,9 @@ class Archive(Protocol):
     async def whole(self, cut: Cut) -> None:
         """Returns if all rows below `cut` have been written. Raises ArchiveAway, in words that say what is waited for."""
 
+    async def about(self, partition: int, cut: Cut) -> int:
+        """About how many rows below `cut` slot `partition` reads: merges into other slots are left out of account. Raises ArchiveAway."""
+
     async def page(self, partition: int, cut: Cut, after: Place | None) -> Sequence[Row]:
         """Rows below `cut` behind `after`, in order, of keys that live in slot `partition`: some, within a bound of bytes; none if none is
         left. Raises ArchiveAway."""
@@ -133,6 +136,12 @@ class Archived:
     def gives_back(self) -> bool:
         """Whether what has left the log can be had all the same."""
         return self._archive is not None and bool(self._inputs)
+
+    async def shortened(self) -> str | None:
+        """Which inputs no longer begin at their beginning, in words."""
+        bounds = await self._log.bounds([(topic, self._partition) for topic in self._stage.inputs])
+        begins = [f"{topic}[{partition}] begins at {first}" for (topic, partition), (first, _) in sorted(bounds.items()) if first > 0]
+        return ", ".join(begins) or None
 
     async def begin(self, meta: Meta, bounds: Bounds, committed: Mapping[TopicPartition, int]) -> bool:
         """Whether the slot has still to fold what lies below a cut. It is drawn now if the slot begins with nothing and the log has lost
@@ -201,6 +210,7 @@ class Archived:
         if self._archive is None:
             raise ArchiveAway("the slot is folded from ClickHouse, and RAPPORT_CLICKHOUSE_URL is no longer set here")
         await self._archive.whole(cut)
+        meta.rows = (meta.rows[0], await self._archive.about(self._partition, cut))
         while True:
             at = position[ARCHIVE]
             self.asking = True
@@ -214,6 +224,10 @@ class Archived:
         last = await self._time(EVENT_RESOLVED, self._partition, cut.at[EVENT_RESOLVED][self._partition] - 1)
         if last is not None and last > meta.clocks.get(0, -1):  # no clock below the cut is later; what was due at one has been said
             yield [_clock(last, last)]
+
+    def count(self, meta: Meta, records: Sequence[Record]) -> None:
+        """Note how many rows have been folded, so that an order says how far it is. Clocks are none."""
+        meta.rows = (meta.rows[0] + sum(1 for record in records if record.headers), meta.rows[1])
 
     def above(self, cut: Cut | None, first: Mapping[str, int]) -> dict[str, int]:
         """The first offset of each input that is read from the log; `first`: that the log has."""

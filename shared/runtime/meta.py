@@ -17,6 +17,7 @@
 | `v` | the highest version of a stage that wrote here (`Stage.writes`); absent: 1 |
 | `g` | the last order to rebuild that was carried out: the slot was forgotten for it, or kept what nobody could give back |
 | `ah` | `1`: whoever owns the slot can ask the archive for what the log no longer has |
+| `ar` | `<folded>|<about all>`: rows of the archive, while and after it is folded from them |
 | `cut` | where its history changes hands from the archive to the log (cut.py); absent: the log has all of it |
 | `hg` | the slot stands still, as a part of it is lost: the newest order to rebuild when that was noticed (forgetting.py) |
 """
@@ -54,6 +55,7 @@ class Meta:
     life: int = 0
     cut: Cut | None = None
     archive: bool = False
+    rows: tuple[int, int] = (0, 0)
     stored: "Meta | None" = None
 
     @classmethod
@@ -92,6 +94,9 @@ class Meta:
                     meta.generation = int(value)
                 case "ah":
                     meta.archive = value == "1"
+                case "ar":
+                    folded, _, about = value.partition("|")
+                    meta.rows = (int(folded), int(about))
                 case "cut":
                     meta.cut = decode_cut(value)
                 case redis_keys.REBUILDING:
@@ -118,6 +123,8 @@ class Meta:
             fields[redis_keys.LIFE] = str(self.life)
         if self.archive != old.archive:
             fields["ah"] = "1" if self.archive else "0"
+        if self.rows != old.rows:
+            fields["ar"] = f"{self.rows[0]}|{self.rows[1]}"
         if self.cut is not None and self.cut != old.cut:
             fields["cut"] = encode_cut(self.cut)
         if self.on != old.on or self.stored is None:
@@ -156,6 +163,7 @@ class Meta:
             self.life,
             self.cut,
             self.archive,
+            self.rows,
             self.stored,
         )
 

@@ -96,7 +96,7 @@ class Slot(Applying[S, R]):
         """Once, however often a server is away meanwhile: a takeover in between may have done it."""
         if self.meta.generation >= generation:
             return
-        if not accept_loss and not self.archived.gives_back and (gone := await self._shortened()) is not None:
+        if not accept_loss and not self.archived.gives_back and (gone := await self.archived.shortened()) is not None:
             self.meta.generation = generation
             await self._commit_alone()
             words = "kept as it is: what has left the log cannot be given back"

@@ -25,6 +25,9 @@ class FakeArchive:
         if self.away:
             raise ArchiveAway("the fake archive is away")
 
+    async def about(self, partition: int, cut: Cut) -> int:
+        return len(self._rows(partition, cut))
+
     async def page(self, partition: int, cut: Cut, after: Place | None) -> Sequence[Row]:
         await self.whole(cut)
         if self.page_limit is not None:

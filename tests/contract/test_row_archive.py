@@ -119,13 +119,16 @@ def test_the_rows_of_a_slot_are_those_that_the_fake_tells(
         for name, value in (("PAGE_ROWS", 3), ("PAGE_BYTES", 1000), ("SEARCHED", 50)):
             monkeypatch.setattr(row_archive, name, value)
     archive, cut, rows = RowArchive(Address(clickhouse.url)), cut_at(told.log, share), 0
+    about = 0
     for partition in range(partition_count()):
         found = asyncio.run(read(archive, partition, cut))
         expected = asyncio.run(read(FakeArchive(told.log, 10_000), partition, cut))
         assert found == expected
         rows += len(found)
+        about += asyncio.run(archive.about(partition, cut))
     archive.close()
     assert rows > 30 * share
+    assert rows <= about < 2 * rows, "copies are among them"
 
 
 def test_merges_of_before_the_tables_that_are_searched_are_found_in_them(store: ClickHouse, clickhouse: Server, told: Scene) -> None:

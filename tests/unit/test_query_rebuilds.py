@@ -16,6 +16,7 @@ from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, STAGES, RebuildC
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED, REBUILD_CHANGED
+from shared.runtime.cut import Cut, encode_cut
 from tests.query_fakes import ADMIN, READ, World
 
 NOW = 1_780_000_000_000
@@ -59,6 +60,28 @@ async def test_the_progress_of_a_live_view_is_read_from_its_slots() -> None:
     for p in range(last + 1):
         world.space.hash[meta_key("segmentation", p)] |= {"g": str(generation), "rb": "0"}
     assert (await world.get(f"rebuilds/{made}", key=ADMIN)).json()["state"] == "done"
+
+
+async def test_rows_of_clickhouse_that_a_slot_is_folded_from_are_progress_too() -> None:
+    world = World()
+    made = await ordered(world, View.SEGMENTATION)
+    generation = orders(world)[0].generation
+    for _ in range(10):
+        world.log.put(EVENT_RESOLVED, 0, b"", NOW)
+    world.log.begins[EVENT_RESOLVED, 0] = 4
+    cut = Cut(NOW, {EVENT_RESOLVED: [6] * partition_count()})
+    meta = {"seq": "4", "g": str(generation), "rb": "1", f"f|{EVENT_RESOLVED}": "6", "cut": encode_cut(cut), "ar": "30|100"}
+
+    async def come(**changed: str) -> tuple[int, int]:
+        world.space.hash[meta_key("segmentation", 0)] = meta | changed
+        told = (await world.get(f"rebuilds/{made}", key=ADMIN)).json()["progress"]
+        return told["records_read"], told["records"]
+
+    assert await come(ar="0|100") == (0, 106)
+    assert await come() == (30, 106)
+    assert await come(ar="130|100") == (100, 106), "who was merged may bring more than was expected"
+    assert await come(cut=encode_cut(Cut(NOW, cut.at, done=True))) == (102, 106)
+    assert await come(cut=encode_cut(Cut(NOW, cut.at, done=True)), rb="0") == (106, 106)
 
 
 async def test_a_newer_order_has_a_greater_generation_and_a_cancelled_one_is_said_to_be() -> None:

@@ -124,6 +124,23 @@ def test_links_older_than_the_log_stay_and_the_order_is_carried_out() -> None:
     assert told.redis.slots["resolver", slot("a:d0")].fields["g"] == "1"
 
 
+def test_a_slot_says_how_many_rows_it_has_folded_while_it_does_and_counts_none_twice_however_often_it_dies() -> None:
+    told = grown()
+    assert told.archive is not None
+    partition, seen = slot("u:u1"), []
+    for _ in range(5):
+        told.archive.page_limit = 1
+        with pytest.raises(Crash):
+            told.rebuild("folder", 1, partition)
+        told.restart()
+        seen.append(told.redis.slots["folder", partition].fields.get("ar", "0|0"))
+    told.archive.page_limit = None
+    told.rebuild("folder", 1, partition)
+    folded, about = map(int, told.redis.slots["folder", partition].fields["ar"].split("|"))
+    assert folded == about > 10
+    assert [int(one.split("|")[0]) for one in seen] == [3, 6, 9, 12, 15]
+
+
 def test_a_store_that_was_emptied_has_its_history_back_without_an_order() -> None:
     told = grown()
     before = told.lines()

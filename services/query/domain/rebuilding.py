@@ -27,7 +27,10 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """`parts`: slots (the warehouse's: partitions), of which `begun` have begun and `done` are through. Records: read, and in all."""
+    """`parts`: slots (the warehouse's: partitions), of which `begun` have begun and `done` are through. Records: read, and in all.
+
+    Rows of ClickHouse that a slot is folded from count as records, once it has begun: before nobody knows where the log takes over.
+    """
 
     parts: int
     begun: int
@@ -50,10 +53,15 @@ def of_slots(generation: int, metas: Mapping[str, Sequence[Meta]], starts: Mappi
             began = meta.generation >= generation
             whole = began and meta.stored is not None and not meta.rebuilding
             begun, done = begun + began, done + whole
+            below = began and meta.cut is not None and not meta.cut.done
+            if began and meta.cut is not None:
+                folded, about = meta.rows
+                records += about
+                read += min(folded, about) if below else about
             for topic in inputs(stage):
                 where = (topic, partition)
                 first, end = starts.get(where, 0), ends.get(where, 0)
-                come = end if whole else meta.fences.get(topic, first) if began else first
+                come = end if whole else meta.fences.get(topic, first) if began and not below else first
                 records += end - first
                 read += min(max(come - first, 0), end - first)
     return Progress(parts, begun, done, read, records)

@@ -62,7 +62,7 @@ class ProgressShape(BaseModel):
     begun: int
     done: int
     records_read: int
-    records: int
+    records: int = Field(description="of the log, and of ClickHouse where a slot that has begun is folded from its rows")
 
 
 class RebuildShape(BaseModel):

@@ -209,7 +209,7 @@ def test_the_bounds_do_not_depend_on_the_order_of_arrival_nor_on_merges(entries:
 
 
 def test_a_hundred_thousand_transitions_in_a_journey_with_a_long_wait_keep_a_small_state() -> None:
-    """The figures of services/messaging/README.md: steps as long as they may be, one transition every five minutes for a year."""
+    """The figures of services/messaging/domain/passages.py: steps as long as they may be, one transition every five minutes for a year."""
     ten = tuple(SendStep(f"steps[{n}]", "email", "t" * 63, "marketing", 31 * DAY, 2, 7 * DAY) for n in range(9))
     long = PLAN._replace(steps=(WaitStep("steps[9]", 366 * DAY), *ten))
     entries: tuple[Entry, ...] = ()

@@ -1,4 +1,11 @@
-"""Caps in Redis: per person and class a sorted set of the messages of late. The ledger can put it all back."""
+"""Caps in Redis: per person and class a sorted set of the messages of late. The ledger can put it all back.
+
+A place's score is `claimed_at` of the ledger, when the message was last let go: also when the counts are put back after hours. Who was
+put off for longer than the window asks anew, and ends `capped` if others came meanwhile. Each claim compares, in the script that makes
+it, a mark that this slot left with its last claim. If the mark is another, Redis forgot: no place is granted until the ledger's entries
+since the mark's position are counted again. A message takes 16 bytes (24 with all, measured with 50 of one person) for as long as the
+longest cap of a definition looks back, one day at least.
+"""
 
 import secrets
 from collections.abc import AsyncIterator, Sequence

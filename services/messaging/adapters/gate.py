@@ -1,4 +1,9 @@
-"""Whether anything may be sent: not while a stage that the dispatcher relies on is refolding what Redis lost."""
+"""Whether anything may be sent: not while a stage that the dispatcher relies on is refolding what Redis lost.
+
+Shut, too, while a slot of such a stage says nothing (an emptied Redis) or stands before a place at which it was seen (a Redis that was
+rolled back), until it has begun a new life. Slots are looked at twice a second, and what was seen is written with each record of the
+ledger. A process that begins reads what the ledgers of *all* slots say before it sends anything: the one that is needed may be another's.
+"""
 
 import redis.asyncio as redis
 import structlog

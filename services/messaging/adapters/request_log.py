@@ -1,4 +1,7 @@
-"""Requests read again from the log by their offset: what a slot passed over because its hands were full, or put off."""
+"""Requests read again from the log by their offset: what a slot passed over because its hands were full, or put off.
+
+Each class has a reader, so a transactional request that is read again waits for no page of a campaign, in its slot or in the process.
+"""
 
 import asyncio
 import time

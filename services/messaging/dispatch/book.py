@@ -1,4 +1,11 @@
-"""A slot's ledger, in memory and in the log, kept as one: what is written is applied, and from time to time a checkpoint is made."""
+"""A slot's ledger, in memory and in the log, kept as one: what is written is applied, and from time to time a checkpoint is made.
+
+All `sending` of a batch are one transaction; ends are recorded as they come, so that a slow mail keeps no other open. Every 10 minutes
+(`RAPPORT_DISPATCH_CHECKPOINT_SECONDS`), or after so many ids as one record holds, the new ids of settled messages go to
+dispatch.checkpointed in the ledger's transaction, with how many ids of each day all records together hold. Whoever takes over reads
+these records and the entries since. If a count is another, none of them is believed and the whole ledger is read.
+`python -m tests.bench.ledger` measures a takeover.
+"""
 
 import asyncio
 import contextlib

@@ -1,4 +1,10 @@
-"""One class of a slot's messages: what is in hand, what was put off, and from where the log has to be read again."""
+"""One class of a slot's messages: what is in hand, what was put off, and from where the log has to be read again.
+
+The log is the store of what waits. The consumer reads message.requested to its end and never stops for a full hand: what does not fit is
+not kept, and is read from the log when there is room. A message that is put off leaves the hand too. The committed offset is the lowest
+that is not settled. When too many are put off (`RAPPORT_DISPATCH_PUT_OFF`), no new message of the class begins until one of them has
+ended; the other class has its own bound.
+"""
 
 import heapq
 from collections import deque

@@ -1,4 +1,8 @@
-"""What becomes of a message before anything is sent: go, wait, or end here. Redis is asked once for all."""
+"""What becomes of a message before anything is sent: go, wait, or end here. Redis is asked once for all.
+
+Consent is read, not locked: one round trip reads the people, then a script takes the place under the cap. A script over both would need
+the keys of two hash tags and gain nothing, since between any check and the provider's answer lies a network call.
+"""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,8 @@
-"""Requests as they come into a slot's queue: from Kafka in order, and again by their offset. What the log has lost is noticed here."""
+"""Requests as they come into a slot's queue: from Kafka in order, and again by their offset. What the log has lost is noticed here.
+
+A message that was put off or listed, and whose request has left Kafka, ends `expired`, or `failed` with reason `request_gone` if it could
+still have been sent: it is never sent, and its end is told like any other. Each slot looks once a minute where the log begins.
+"""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence

@@ -1,4 +1,9 @@
-"""One provider as all slots of a process share it: who may call it when, and what its answers say of the provider itself."""
+"""One provider as all slots of a process share it: who may call it when, and what its answers say of the provider itself.
+
+A refusal of the sender or the login, 421, and no connection are the installation's trouble: everything waits, and the breaker lets one
+message at a time try, another each time. A provider that takes content and never answers opens the breaker too. What is in hand meanwhile
+is listed as `provider_away`, each message once; the process's log has a line when the provider goes and one when it is back.
+"""
 
 import asyncio
 from dataclasses import dataclass, field

@@ -2,6 +2,11 @@
 
 A slot asks for a place before it records that a message is being sent, so that what is recorded begins at once. Transactional messages
 come first, slots take turns, and marketing leaves `kept` places free: a campaign whose calls hang must not stand before a password reset.
+
+So `attempts` counts calls that were begun, well inside the lease. Nothing is recorded ahead of its place: a message that is `sending` while
+another still has its place would begin at once, and save its place a transaction and three calls of Redis (500 mails of 200 ms, on two
+cores with a load of 12: 11 a second where 15 would be possible). But whatever is `sending` at a crash is `unknown` and never sent, so a
+crash would cost twice as many messages; and if calls take longer than the lease, each would be recorded four times.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,8 @@
-"""What is written down: the ledger's state for an outcome, what others are told, a request that cannot be read."""
+"""What is written down: the ledger's state for an outcome, what others are told, a request that cannot be read.
+
+Causes of message.changed count ledger records, beginning at the ledger's end at each takeover: messages end in any order, so the offsets
+of requests would go back and forth.
+"""
 
 import msgspec
 

@@ -2,6 +2,11 @@
 
 The transitions that a person has made are kept as a set, and which of them hold follows from the set alone: so any order of arrival,
 and any order of merges, ends in the same. The set has bounds (`bounded`), which keep to that.
+
+Of each 30 days the 10 earliest passages are kept, 130 in all (13 months, the longest wait), and 32 once the earliest has ended. Given up
+are the latest: who enters a segment more than ten times in 30 days may enter the journey again only by a transition of the next 30 days;
+they are counted (`rapport_stage_refused_total`). That is at most 140 KB of a person with ten steps of the longest names, 690 KB with
+fifty. Somebody who comes and goes all day is still written to once within `once_per`.
 """
 
 import hashlib

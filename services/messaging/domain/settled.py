@@ -1,4 +1,10 @@
-"""Ids of settled messages in one bucket a day of expiry: what is forgotten is forgotten by the day, and what is new can be saved."""
+"""Ids of settled messages in one bucket a day of expiry: what is forgotten is forgotten by the day, and what is new can be saved.
+
+In memory a settled message is a packed id (31 bytes with all that an allocator wastes) in the bucket of the day on which it expires, and
+nothing else is kept of it. An expired request whose id is gone is told from one that was never seen by its cause (watermark.py): such a
+repeat is dropped and counted (`rapport_dispatcher_dropped_repeats_total`). A bucket waits for an older message that is not settled yet,
+since until then causes cannot tell.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Final

@@ -89,6 +89,18 @@ def fresh_redis(tmp_path: Path) -> Iterator[Process]:
     yield from _running(Redis, tmp_path / "redis")
 
 
+@pytest.fixture
+def fresh_kafka(tmp_path: Path) -> Iterator[Process]:
+    """A broker of this test alone: stop, kill or pause it as you like."""
+    yield from _running(Kafka, tmp_path / "kafka")
+
+
+@pytest.fixture(scope="module")
+def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """A broker of this module alone, where topics and groups have fixed names."""
+    yield from _running(Kafka, tmp_path_factory.mktemp("own-kafka"))
+
+
 def _allow_no_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
     """With RAPPORT_REQUIRE_ALL=1 nothing is left out: what would be skipped fails, with the reason of the skip."""
     if os.environ.get("RAPPORT_REQUIRE_ALL") == "1" and report.skipped and not hasattr(report, "wasxfail"):

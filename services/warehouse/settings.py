@@ -3,8 +3,8 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.adapters.environment import LogLevel, also
-from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.environment import LogLevel
+from shared.adapters.kafka_settings import MemberSettings
 from shared.adapters.store_settings import ClickHouseSettings
 
 
@@ -14,20 +14,13 @@ class MigrationSettings(ClickHouseSettings):
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
 
-class Settings(MigrationSettings, KafkaSettings):
+class Settings(MigrationSettings, MemberSettings):
     """Bytes, seconds, records."""
 
     host: str = Field("127.0.0.1", description="address the health port listens on")
     health_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 takes a free one")
     log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field("rapport", description="the consumer group is <prefix>-warehouse")
-    session_timeout_seconds: float = Field(
-        10.0,
-        validation_alias=also("session_timeout_seconds", "session_timeout_s"),
-        ge=1,
-        le=1800,
-        description="seconds without a heartbeat after which Kafka gives partitions to others",
-    )
     warehouse_flush_seconds: float = Field(0.25, gt=0, le=60, description="age at which rows are written, however few")
     warehouse_inserts_per_second: float = Field(
         8.0, gt=0, le=1000, description="so many inserts a second when live: rows wait longer where more tables are busy"

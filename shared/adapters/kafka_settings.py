@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from shared.adapters.environment import also
 from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol
 from shared.adapters.secret_files import secret
 from shared.adapters.tls import Tls
@@ -100,6 +101,18 @@ class KafkaSettings(KafkaSecurity):
     def kafka(self) -> KafkaConnection:
         """The cluster of this process. Files of secrets are read once."""
         return self.kafka_at(self.kafka_bootstrap)
+
+
+class MemberSettings(KafkaSettings):
+    """Of a process whose work Kafka shares out: a member of a consumer group."""
+
+    session_timeout_seconds: float = Field(
+        10.0,
+        validation_alias=also("session_timeout_seconds", "session_timeout_s"),
+        ge=1,
+        le=1800,
+        description="seconds without a heartbeat after which Kafka gives a process's partitions to others",
+    )
 
 
 def _variable(name: str) -> str:

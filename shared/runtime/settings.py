@@ -4,11 +4,11 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import LogLevel, also
-from shared.adapters.kafka_settings import KafkaSettings
+from shared.adapters.kafka_settings import MemberSettings
 from shared.adapters.store_settings import ArchiveSettings, RedisSettings
 
 
-class RuntimeSettings(KafkaSettings, RedisSettings, ArchiveSettings):
+class RuntimeSettings(MemberSettings, RedisSettings, ArchiveSettings):
     """A missing required one fails at the start, by name."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore")
@@ -18,13 +18,6 @@ class RuntimeSettings(KafkaSettings, RedisSettings, ArchiveSettings):
     log_level: LogLevel = Field("INFO", description="least level of a log line")
     group_prefix: str = Field(
         "rapport", description="consumer groups are <prefix>-<stage>; the dispatcher's transactions are named by it too"
-    )
-    session_timeout_seconds: float = Field(
-        10.0,
-        validation_alias=also("session_timeout_seconds", "session_timeout_s"),
-        ge=1,
-        le=1800,
-        description="seconds without a heartbeat after which Kafka gives a worker's slots to others",
     )
     chunk_records: int = Field(2000, ge=1, le=100_000, description="most records fetched at once")
     batch_bytes: int = Field(

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.kafka import Kafka
-from deploy.local.ports import free_port
-from deploy.local.process import MissingError
+from tests.integration.topic import make_topic
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -25,16 +23,10 @@ DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Kafka]:
+def broker(fresh_kafka: Kafka) -> Kafka:
     """A Kafka of this test alone, with one topic."""
-    try:
-        kafka = Kafka(tmp_path / "data", free_port(), tmp_path / "log")
-    except MissingError as absent:
-        pytest.skip(f"not run: needs {absent}")
-    with kafka:
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1)])[TOPIC].result(30)
-        yield kafka
+    make_topic(fresh_kafka.bootstrap, TOPIC, PARTITIONS)
+    return fresh_kafka
 
 
 class Asking:

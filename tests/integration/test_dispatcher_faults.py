@@ -11,8 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import Kafka
-from deploy.local.ports import free_port
-from deploy.local.process import MissingError, Process
+from deploy.local.process import Process
 from services.messaging.adapters.ledger_reader import LedgerReader
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.dispatch.queue import Class
@@ -32,22 +31,10 @@ PATIENT = {"session_timeout_seconds": "10", "dispatch_lease_seconds": "5"}
 """As in service: on a busy machine a second may pass between the record that a mail is being sent and its beginning."""
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A broker of this module alone: the dispatcher's topics and group have fixed names."""
-    folder = tmp_path_factory.mktemp("kafka-messaging")
-    try:
-        kafka = Kafka(folder / "data", free_port(), folder / "server.log")
-    except MissingError as absent:
-        pytest.skip(f"not run: needs {absent}")
-    with kafka:
-        yield kafka
-
-
 @pytest.fixture
-def house(broker: Kafka, fresh_redis: Process, tmp_path: Path) -> Iterator[Installation]:
+def house(own_kafka: Kafka, fresh_redis: Process, tmp_path: Path) -> Iterator[Installation]:
     assert fresh_redis.check is not None
-    house = Installation(broker.bootstrap, fresh_redis.check, tmp_path)
+    house = Installation(own_kafka.bootstrap, fresh_redis.check, tmp_path)
     house.upstream_is_caught_up()
     with house.mail:
         yield house

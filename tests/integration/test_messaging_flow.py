@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import Kafka
-from deploy.local.ports import free_port
-from deploy.local.process import MissingError, Process
+from deploy.local.process import Process
 from services.messaging.domain.passages import dispatch_id, entry_id
 from shared.contracts.changes import CHANGE_ENCODER, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
@@ -21,18 +20,6 @@ from tests.integration.messaging_installation import Installation
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """A broker of this module alone: the topics and groups have fixed names."""
-    folder = tmp_path_factory.mktemp("kafka-messaging-flow")
-    try:
-        kafka = Kafka(folder / "data", free_port(), folder / "server.log")
-    except MissingError as absent:
-        pytest.skip(f"not run: needs {absent}")
-    with kafka:
-        yield kafka
 
 
 class Flow:
@@ -88,9 +75,9 @@ class Flow:
 
 
 @pytest.fixture
-def flow(broker: Kafka, fresh_redis: Process, tmp_path: Path) -> Iterator[Flow]:
+def flow(own_kafka: Kafka, fresh_redis: Process, tmp_path: Path) -> Iterator[Flow]:
     assert fresh_redis.check is not None
-    house = Installation(broker.bootstrap, fresh_redis.check, tmp_path)
+    house = Installation(own_kafka.bootstrap, fresh_redis.check, tmp_path)
     with house.mail:
         yield Flow(house)
         house.close()

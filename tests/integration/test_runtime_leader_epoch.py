@@ -1,20 +1,17 @@
 """A broker that restarts leads its partitions in a new epoch: who still holds the old one must learn that, not ask in vain for ever."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import pytest
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.kafka import Kafka
-from deploy.local.ports import free_port
-from deploy.local.process import MissingError
 from services.query.adapters.log import KafkaReads
 from services.query.domain import reasons
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.runtime import ports
+from tests.integration.topic import make_topic
 
 pytestmark = pytest.mark.real
 
@@ -25,16 +22,10 @@ DEADLINE_SECONDS = 60.0
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Kafka]:
+def broker(fresh_kafka: Kafka) -> Kafka:
     """A Kafka of this test alone, with one topic."""
-    try:
-        kafka = Kafka(tmp_path / "data", free_port(), tmp_path / "log")
-    except MissingError as absent:
-        pytest.skip(f"not run: needs {absent}")
-    with kafka:
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        admin.create_topics([NewTopic(TOPIC, len(PLACES), 1)])[TOPIC].result(30)
-        yield kafka
+    make_topic(fresh_kafka.bootstrap, TOPIC, len(PLACES))
+    return fresh_kafka
 
 
 async def answered(ask: Callable[[], Awaitable[object]]) -> object:

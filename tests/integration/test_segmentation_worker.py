@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
-from deploy.local.process import MissingError, Process
+from deploy.local.process import Process
 from deploy.local.topics import TopicSettings, ensure
 from shared.adapters.environment import CANNOT_START
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, Transition
@@ -35,16 +34,10 @@ Said = tuple[str, str, Transition, int]
 
 
 @pytest.fixture(scope="module")
-def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
-    """A broker of this module alone: the stage's topics have fixed names."""
-    folder = tmp_path_factory.mktemp("kafka")
-    try:
-        broker = Kafka(folder / "data", free_port(), folder / "server.log")
-    except MissingError as absent:
-        pytest.skip(f"not run: needs {absent}")
-    with broker:
-        ensure(AdminClient({"bootstrap.servers": broker.bootstrap}), TOPICS, TopicSettings(kafka_bootstrap=broker.bootstrap))
-        yield broker
+def broker(own_kafka: Kafka) -> Kafka:
+    """A broker of this module alone, with all topics."""
+    ensure(AdminClient({"bootstrap.servers": own_kafka.bootstrap}), TOPICS, TopicSettings(kafka_bootstrap=own_kafka.bootstrap))
+    return own_kafka
 
 
 class Run:
@@ -106,8 +99,8 @@ class Run:
             }
 
 
-def test_killed_workers_say_each_entering_and_leaving_once(own_kafka: Kafka, fresh_redis: Process, tmp_path: Path) -> None:
-    run = Run(own_kafka, fresh_redis, tmp_path)
+def test_killed_workers_say_each_entering_and_leaving_once(broker: Kafka, fresh_redis: Process, tmp_path: Path) -> None:
+    run = Run(broker, fresh_redis, tmp_path)
     people = [f"u:{number}" for number in range(PEOPLE)]
     expected: Counter[Said] = Counter()
     run.tick(START)
@@ -151,9 +144,9 @@ def test_killed_workers_say_each_entering_and_leaving_once(own_kafka: Kafka, fre
         assert run.members("important_keep") == run.members("new_customer") == run.members("churn_light") == set()
 
 
-def test_a_wrong_definition_stops_the_start_and_is_named(own_kafka: Kafka, fresh_redis: Process, tmp_path: Path) -> None:
+def test_a_wrong_definition_stops_the_start_and_is_named(broker: Kafka, fresh_redis: Process, tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("segment: bad\ntitle: {zh: 坏, en: bad}\nwhen:\n  did: A\n  withn: 3d\n")
-    worker = Run(own_kafka, fresh_redis, tmp_path).worker(DEFINITIONS_DIR=str(tmp_path))
+    worker = Run(broker, fresh_redis, tmp_path).worker(DEFINITIONS_DIR=str(tmp_path))
     worker.start()
     wait_until("the end", lambda: not worker.alive)
     assert worker.returncode == CANNOT_START

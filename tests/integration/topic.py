@@ -1,12 +1,19 @@
-"""A whole topic, as its readers see it."""
+"""A topic of a test: made, and read whole as its readers see it."""
 
 import time
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from shared.contracts.slots import partition_count
 
 DEADLINE_S = 60.0
+
+
+def make_topic(bootstrap: str, topic: str, partitions: int) -> None:
+    """Create it, with one replica."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})  # without a name it would be gone before it answers
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
 
 
 def messages(bootstrap: str, topic: str) -> list[Message]:

@@ -7,7 +7,7 @@ from confluent_kafka import Message
 
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.topic_follower import TopicFollower
-from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged, View, holding, newest
+from shared.contracts.rebuilds import REBUILD_DECODER, Ordered, RebuildChanged, View, holding, ordered
 from shared.contracts.topics import REBUILD_CHANGED
 
 
@@ -27,12 +27,9 @@ class RebuildTopic(TopicFollower):
         """The order that holds for a view now."""
         return holding(list(self._orders.values()), view, time.time_ns() // 1_000_000)
 
-    def standing(self, view: View | None) -> int | None:
-        """Generation of the newest order of a view, however old; 0 if there is none, None before the topic has been read to its end."""
-        if not self.read_to_end:
-            return None
-        order = None if view is None else newest(list(self._orders.values()), view)
-        return 0 if order is None else order.generation
+    def standing(self, view: View | None) -> Ordered | None:
+        """What has been ordered of a view, however long ago; None before the topic has been read to its end."""
+        return ordered(self._orders.values(), view) if self.read_to_end else None
 
     def start(self) -> None:
         """Begin to follow."""

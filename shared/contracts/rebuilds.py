@@ -11,7 +11,7 @@ later than that is not told to forget it.
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -50,6 +50,13 @@ class RebuildChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     cancelled_at: int | None = None
 
 
+class Ordered(NamedTuple):
+    """What has been ordered of a view, however long ago: generations of the newest order, and of the newest that accepts loss; 0: none."""
+
+    generation: int = 0
+    accepted: int = 0
+
+
 LIFE_MS: Final = 7 * DAY_MS
 """What has not begun by then does not begin any more; what has begun goes on."""
 
@@ -60,6 +67,14 @@ def newest(orders: Iterable[RebuildChanged], view: View) -> RebuildChanged | Non
     """The order that holds for a view now."""
     wanted = [order for order in orders if order.view is view and order.cancelled_at is None]
     return max(wanted, key=lambda order: order.generation, default=None)
+
+
+def ordered(orders: Iterable[RebuildChanged], view: View | None) -> Ordered:
+    """Of a view; of no view nothing is ordered."""
+    known = list(orders)
+    every = None if view is None else newest(known, view)
+    accepting = None if view is None else newest([order for order in known if order.accept_loss], view)
+    return Ordered(0 if every is None else every.generation, 0 if accepting is None else accepting.generation)
 
 
 def holding(orders: Iterable[RebuildChanged], view: View, now_ms: int) -> RebuildChanged | None:

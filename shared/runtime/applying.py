@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 import structlog
 
+from shared.contracts.rebuilds import Ordered
 from shared.runtime.archived import Archive, Archived, begin_again
 from shared.runtime.batch import Batch
 from shared.runtime.brake import Brake
@@ -57,7 +58,7 @@ class Applying(Generic[S, R]):
         brake: Brake | None = None,
         wanted: Callable[[], bool] = lambda: True,
         tails: Tails | None = None,
-        standing: Callable[[], int | None] = lambda: 0,
+        standing: Callable[[], Ordered | None] = Ordered,
         archive: Archive | None = None,
     ) -> None:
         self.stage = stage
@@ -135,7 +136,8 @@ class Applying(Generic[S, R]):
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)
         place = Place(self.stage.name, self.partition, self.stage.reads)
-        fields, raw_outbox = await open_slot(self.store, token, place, Asking(self._standing, self.archived.shortened))
+        asking = Asking(self._standing, self.archived.shortened, self.archived.gives_back)
+        fields, raw_outbox = await open_slot(self.store, token, place, asking)
         meta = Meta.decode(fields).begun_after(self.meta)
         meta.written = max(meta.written, self.stage.writes)
         inputs = [(topic, self.partition) for topic in self.stage.inputs]

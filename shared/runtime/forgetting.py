@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import structlog
 
-from shared.contracts.rebuilds import view_of
+from shared.contracts.rebuilds import Ordered, view_of
 from shared.contracts.versions import newer
 from shared.runtime.ports import NewerRelease, PartlyLost, RolledBack, StateStore
 
@@ -21,11 +21,15 @@ _log = structlog.get_logger("runtime")
 
 
 class Asking(NamedTuple):
-    """What is asked before anything is forgotten. `standing`: generation of the newest order to rebuild, 0 if there is none, None while not
-    all are known. `shortened`: which inputs have lost their beginning, in words; None if the log has all."""
+    """What is asked before anything is forgotten.
 
-    standing: Callable[[], int | None]
+    `standing`: what has been ordered, None while not all orders are known. `shortened`: which inputs have lost their beginning, in words;
+    None if the log has all. `gives_back`: the archive has what has left the log.
+    """
+
+    standing: Callable[[], Ordered | None]
     shortened: Callable[[], Awaitable[str | None]]
+    gives_back: bool = False
 
 
 class Place(NamedTuple):
@@ -87,26 +91,33 @@ async def _mended(store: StateStore, token: str, place: Place, gone: str) -> str
 
 async def _allowed(store: StateStore, token: str, place: Place, asking: Asking, fields: Mapping[str, str], gone: str) -> int:
     """The generation for which a slot is forgotten: all that has been ordered is done with it. Raises PartlyLost if it must not be."""
-    standing = asking.standing()  # before it is forgotten: an order that comes later is carried out
+    ordered = asking.standing()  # before it is forgotten: an order that comes later is carried out
+    newest = 0 if ordered is None else ordered.generation
     if "seq" not in fields and "rb" in fields:
-        return standing or 0  # somebody died while forgetting
+        return newest  # somebody died while forgetting
     shortened, held_at = await asking.shortened(), fields.get(HELD_AT)
     if shortened is None:
         if "seq" in fields:
             _tell(place, "Redis lost a part of a slot: forgetting the rest, refolding from the log (RUNBOOK.md, Rebuild a view)", gone)
     elif "seq" not in fields and held_at is None and not await store.keeps_anything():
         _tell(place, "Redis has nothing of a slot, and the log has lost its beginning (RUNBOOK.md, Rebuild a view)", shortened)
-    elif held_at is None or standing is None or standing <= int(held_at):
-        if held_at is None and standing is not None:
-            await store.hold(token, standing)
-        raise PartlyLost(_partly(place, gone, shortened))
-    return standing or 0
+    elif held_at is None or ordered is None or not _answers(ordered, int(held_at), asking.gives_back):
+        if held_at is None and ordered is not None:
+            await store.hold(token, newest)
+        raise PartlyLost(_partly(place, gone, shortened, asking.gives_back))
+    return newest
 
 
-def _partly(place: Place, gone: str, shortened: str) -> str:
+def _answers(ordered: Ordered, held_at: int, gives_back: bool) -> bool:
+    """Whether an order has been given since that forgets the rest: any, if the archive gives it back; else one that accepts the loss."""
+    return (ordered.generation if gives_back else ordered.accepted) > held_at
+
+
+def _partly(place: Place, gone: str, shortened: str, gives_back: bool) -> str:
+    order = f"rapport rebuild {view_of(place.stage)}" + ("" if gives_back else " --accept-loss")
     return (
         f"Redis lost a part of slot {place.partition} of stage {place.stage} ({gone}), and the log has lost the beginning of what the rest "
-        f"was made of ({shortened}): put a backup of Redis back, or run `rapport rebuild {view_of(place.stage)}`, which forgets the rest "
+        f"was made of ({shortened}): put a backup of Redis back, or run `{order}`, which forgets the rest "
         "(RUNBOOK.md, Rebuild a view)"
     )
 

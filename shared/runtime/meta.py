@@ -56,6 +56,8 @@ class Meta:
     cut: Cut | None = None
     archive: bool = False
     rows: tuple[int, int] = (0, 0)
+    held: bool = False
+    """It stands still, as a part of it is lost. Read only: the store writes `hg` (forgetting.py)."""
     stored: "Meta | None" = None
 
     @classmethod
@@ -94,6 +96,8 @@ class Meta:
                     meta.generation = int(value)
                 case "ah":
                     meta.archive = value == "1"
+                case "hg":
+                    meta.held = True
                 case "ar":
                     folded, _, about = value.partition("|")
                     meta.rows = (int(folded), int(about))
@@ -164,6 +168,7 @@ class Meta:
             self.cut,
             self.archive,
             self.rows,
+            self.held,
             self.stored,
         )
 

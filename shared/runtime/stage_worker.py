@@ -16,6 +16,7 @@ import faust
 import structlog
 from faust.types import TP
 
+from shared.contracts.rebuilds import Ordered
 from shared.runtime.archived import Archive
 from shared.runtime.brake import Brake
 from shared.runtime.chores import Chores, Work
@@ -50,10 +51,10 @@ class StageWorker:
         store: Callable[[str, int], StateStore],
         observer: Observer,
         on_fatal: Callable[[BaseException], None],
-        standing: Callable[[], int | None] = lambda: 0,
+        standing: Callable[[], Ordered | None] = Ordered,
         archive: Archive | None = None,
     ) -> None:
-        """`standing`: generation of the newest order to rebuild this stage, 0 if there is none, None while that is not known.
+        """`standing`: what has been ordered of this stage; None while that is not known.
 
         `archive`: where slots find what the log no longer has.
         """

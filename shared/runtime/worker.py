@@ -21,7 +21,7 @@ from shared.adapters.rebuild_topic import RebuildTopic
 from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.adapters.row_archive import RowArchive
 from shared.contracts.metrics import Metric
-from shared.contracts.rebuilds import View, view_of
+from shared.contracts.rebuilds import Ordered, View, view_of
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 from shared.runtime.ports import Halted, Log, StateStore
@@ -188,7 +188,7 @@ class _Process:
     def _store(self, stage: str, partition: int) -> StateStore:
         return self._new_store(self._redis, stage, partition)
 
-    def _standing(self, view: View | None) -> int | None:
+    def _standing(self, view: View | None) -> Ordered | None:
         return None if self._orders is None else self._orders.standing(view)
 
     def _end(self, reason: BaseException | None) -> None:

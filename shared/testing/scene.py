@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.digest import Stored, digest, lines
 from shared.contracts.headers import KIND, KIND_CLOCK
+from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.runtime.envelope import peek
@@ -39,13 +40,17 @@ def finished(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Scene:
-    """Workers of `stages` that share a FakeLog and a FakeRedis. `batch_bytes`, `archive`: of those that start from now on."""
+    """Workers of `stages` that share a FakeLog and a FakeRedis.
+
+    `batch_bytes`, `archive`: of those that start from now on. `ordered`: what has been ordered of every stage.
+    """
 
     def __init__(self, *stages: Stage[Any, Any]) -> None:
         self.log = FakeLog()
         self.redis = FakeRedis()
         self.batch_bytes = 4 << 20
         self.archive: FakeArchive | None = None
+        self.ordered = Ordered()
         self._stages = {stage.name: stage for stage in stages}
         self._slots: dict[tuple[str, int], Slot[Any, Any]] = {}
 
@@ -159,6 +164,14 @@ class Scene:
         if slot is None:
             store = self.redis.store(stage, partition)
             slot = self._slots[stage, partition] = Slot(
-                self._stages[stage], partition, store, self.log, Observer(), group=stage, batch_bytes=self.batch_bytes, archive=self.archive
+                self._stages[stage],
+                partition,
+                store,
+                self.log,
+                Observer(),
+                group=stage,
+                batch_bytes=self.batch_bytes,
+                standing=lambda: self.ordered,
+                archive=self.archive,
             )
         return slot

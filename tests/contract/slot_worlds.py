@@ -23,6 +23,7 @@ from shared.adapters.redis_store import RedisStore, connect
 from shared.adapters.store_settings import Address
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
+from shared.contracts.rebuilds import Ordered
 from shared.contracts.redis_keys import meta_key, slot_prefix
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED
@@ -52,8 +53,8 @@ class World(ABC):
         self.away = False
         self.refused = asyncio.Event()
         self.commits = 0
-        self.standing: int | None = 0
-        """Generation of the newest order to rebuild."""
+        self.standing = Ordered()
+        self.asked = 0
         self._slots: dict[int, Slot[Tally, Item]] = {}
         self._stores: dict[int, FlakyStore] = {}
 
@@ -101,6 +102,11 @@ class World(ABC):
     async def lose(self, partition: int, part: str) -> None:
         """One key of a slot is deleted: `m`, `o` or `t` (redis_keys.py), or `s:<key>`."""
 
+    def ordered(self) -> Ordered:
+        """What has been ordered; how often slots have asked is counted."""
+        self.asked += 1
+        return self.standing
+
     @abstractmethod
     def new_store(self, partition: int) -> StateStore:
         """A worker's own view of a slot."""
@@ -114,9 +120,7 @@ class World(ABC):
         self.settle()
         if partition not in self._slots:
             store = self._stores[partition] = FlakyStore(self.new_store(partition), self)
-            self._slots[partition] = Slot(
-                self.stage, partition, store, self.log, Observer(), group=self.group, standing=lambda: self.standing
-            )
+            self._slots[partition] = Slot(self.stage, partition, store, self.log, Observer(), group=self.group, standing=self.ordered)
         return self._slots[partition]
 
     def crash(self) -> None:

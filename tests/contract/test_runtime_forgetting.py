@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import slot
 from shared.runtime.ports import Fenced
 from shared.testing.fakes import Crash
@@ -151,18 +152,45 @@ async def test_where_the_log_has_lost_its_beginning_a_part_that_is_gone_is_told_
     world = await worlds_in_memory()
     await four_and_a_timer(world)
     world.crash()
-    world.standing = 3  # done long ago
+    world.standing = Ordered(3, 3)  # done long ago
     world.log.begins[world.stage.inputs[0], here()] = 2
     await world.lose(here(), part)
 
     def order() -> None:
-        world.standing = 7
+        world.standing = Ordered(7, 7)
 
     told = await stands_still(world, order)
     assert "rapport rebuild profile" in told
     assert f"{world.stage.inputs[0]}[{here()}] begins at 2" in told
     assert (await world.fields(here()))["g"] == "7"
     assert (await world.tally(KEY)).count == 2, "the order was carried out: what the log has"
+
+
+async def test_an_order_that_does_not_accept_the_loss_leaves_a_slot_that_lost_a_part_as_it_is(worlds_in_memory: Worlds) -> None:
+    world = await worlds_in_memory()
+    await four_and_a_timer(world)
+    world.crash()
+    world.log.begins[world.stage.inputs[0], here()] = 2
+    await world.lose(here(), "o")
+    before = await world.states()
+    taking = asyncio.create_task(world.slot(here()).take_over())
+
+    async def tried_again() -> None:
+        """It has looked once more since the last order was given."""
+        asked = world.asked
+        while world.asked < asked + 2 and not taking.done():  # noqa: ASYNC110 - a slot tells nobody that it waits
+            await asyncio.sleep(0.01)
+
+    async with asyncio.timeout(30):
+        await tried_again()
+        world.standing = Ordered(7)
+        await tried_again()
+        assert not taking.done()
+        assert await world.states() == before
+        world.standing = Ordered(9, 8)
+        assert await taking
+    assert (await world.fields(here()))["g"] == "9"
+    assert (await world.tally(KEY)).count == 2
 
 
 async def test_a_backup_put_back_ends_the_standing_still(worlds_in_memory: Worlds) -> None:
@@ -197,7 +225,7 @@ async def test_what_is_folded_anew_for_a_loss_is_not_folded_again_for_an_order_o
     world = await worlds()
     await four_and_a_timer(world)
     await world.slot(here()).rebuild(7)
-    world.standing = 7
+    world.standing = Ordered(7)
     world.crash()
     await world.flush()
     await world.slot(here()).take_over()

@@ -208,6 +208,23 @@ async def test_links_are_said_to_stay_unless_their_loss_is_accepted_and_the_orde
     assert [one.accept_loss for one in orders(world)] == [False, True]
 
 
+async def test_links_of_a_slot_that_lost_a_part_are_a_loss_that_is_said_and_not_ordered_unasked() -> None:
+    world = world_with_rows(View.PROFILE)
+    world.space.hash[meta_key("resolver", 2)] = {"token": "x", "hg": "0"}
+    plan = await planned(world, View.PROFILE)
+    assert (plan["loses"], "a part of them: 1." in plan["message"]) == (True, True)
+    refused = await world.post("rebuilds", {"view": "profile"}, key=ADMIN)
+    assert (refused.status_code, refused.json()["code"]) == (409, "would_lose")
+    assert (await world.post("rebuilds", {"view": "profile", "accept_loss": True}, key=ADMIN)).status_code == 201
+
+
+async def test_a_slot_that_lost_a_part_of_what_clickhouse_has_is_no_loss() -> None:
+    world = world_with_rows(View.PROFILE)
+    world.space.hash[meta_key("folder", 2)] = {"token": "x", "hg": "0"}
+    assert not (await planned(world, View.PROFILE))["loses"]
+    assert (await world.post("rebuilds", {"view": "profile"}, key=ADMIN)).status_code == 201
+
+
 async def test_an_instant_to_begin_at_is_for_the_warehouse_alone() -> None:
     world = World()
     body = {"from": "2026-01-01T00:00:00Z"}

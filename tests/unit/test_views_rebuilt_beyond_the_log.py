@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from services.profile.domain.folder import FolderStage
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
+from shared.contracts.digest import lines
 from shared.contracts.events import ReceivedEvent
+from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED
 from shared.runtime import archived
@@ -139,6 +141,35 @@ def test_a_slot_says_how_many_rows_it_has_folded_while_it_does_and_counts_none_t
     folded, about = map(int, told.redis.slots["folder", partition].fields["ar"].split("|"))
     assert folded == about > 10
     assert [int(one.split("|")[0]) for one in seen] == [3, 6, 9, 12, 15]
+
+
+def profiles(told: Scene) -> list[bytes]:
+    return list(lines([one for one in told.stored() if one.stage == "folder"]))
+
+
+def test_what_is_left_of_a_slot_is_forgotten_for_any_order_if_the_archive_has_it_and_links_for_one_that_accepts_loss() -> None:
+    told = grown()
+    before = profiles(told)
+    folder, resolver = slot("u:u1"), slot("a:d0")
+    told.log.starts[EVENT_RECEIVED, resolver] = len(told.log.partitions[EVENT_RECEIVED, resolver]) - 1
+    for where in (("folder", folder), ("resolver", resolver)):
+        told.redis.slots[where].fields.clear()
+    for partition in (folder, resolver):
+        with pytest.raises(RuntimeError, match="loop"):  # it waits for an order
+            told.take_over(partition)
+    links = dict(told.redis.slots["resolver", resolver].states)
+    told.restart()
+    told.ordered = Ordered(5)
+    told.rebuild("folder", 5)
+    assert told.redis.slots["folder", folder].fields["g"] == "5"
+    assert profiles(told) == before
+    with pytest.raises(RuntimeError, match="loop"):
+        told.rebuild("resolver", 5)
+    assert told.redis.slots["resolver", resolver].states == links
+    told.restart()
+    told.ordered = Ordered(6, 6)
+    told.rebuild("resolver", 6, accept_loss=True)
+    assert told.redis.slots["resolver", resolver].states != links
 
 
 def test_a_store_that_was_emptied_has_its_history_back_without_an_order() -> None:

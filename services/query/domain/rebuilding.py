@@ -115,7 +115,7 @@ def not_in_rows(
     view: View, starts: Mapping[Where, int], noted: Sequence[Noted] | None, hole: str | None, metas: Sequence[Meta]
 ) -> str | None:
     """Why ClickHouse cannot give a view what has left the log; None if it can. `noted` None: it does not answer."""
-    if not all(meta.archive for meta in metas):
+    if not all(meta.archive or meta.held for meta in metas):  # one that lost its meta says nothing of it
         return "not all its workers know where ClickHouse is (RAPPORT_CLICKHOUSE_URL)"
     if noted is None:
         return "ClickHouse does not answer, so nobody knows what it has"
@@ -134,9 +134,14 @@ def not_in_rows(
     return None
 
 
-def loses(view: View, gone_records: int, not_kept: str | None) -> bool:
+def held_for_good(metas: Mapping[str, Sequence[Meta]]) -> int:
+    """Slots that stand still, since a part of them is lost, and of which ClickHouse has no rows: an order would forget the rest."""
+    return sum(meta.held for stage, slots in metas.items() if not set(ARCHIVED) & set(inputs(stage)) for meta in slots)
+
+
+def loses(view: View, gone_records: int, not_kept: str | None, held: int = 0) -> bool:
     """Whether a view would lack what nobody can give back."""
-    return view is not View.WAREHOUSE and gone_records > 0 and not_kept is not None
+    return view is not View.WAREHOUSE and (held > 0 or (gone_records > 0 and not_kept is not None))
 
 
 _FOLDED: Final = {
@@ -151,8 +156,19 @@ _FOLDED: Final = {
 """What becomes of a view where ClickHouse has what left the log."""
 
 
-def words(view: View, gone_records: int, began: str | None, kept_rows: int | None, not_kept: str | None = None) -> str:
-    """What an order of this view does, and what it cannot bring back. `not_kept`: as `not_in_rows` says."""
+def words(view: View, gone_records: int, began: str | None, kept_rows: int | None, not_kept: str | None = None, held: int = 0) -> str:
+    """What an order of this view does, and what it cannot bring back. `not_kept`: as `not_in_rows` says; `held`: as `held_for_good`."""
+    return _said(view, gone_records, began, kept_rows, not_kept) + (_HELD.format(held=held) if held else "")
+
+
+_HELD: Final = (
+    " Slots of the resolver that stand still, as Redis lost a part of them: {held}. A backup of Redis makes them whole. Without one an "
+    "order that is to move them needs accept_loss. Lost are then the links of all ids that have not come since the log begins, also in "
+    "every other slot of the resolver whose log is shorter than history."
+)
+
+
+def _said(view: View, gone_records: int, began: str | None, kept_rows: int | None, not_kept: str | None) -> str:
     since = f"{gone_records} records have left the log" + (f", which begins at {began}" if began else "")
     if view is View.WAREHOUSE:
         if not gone_records:

@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -21,6 +21,7 @@ from services.query.domain.rebuilding import (
     Progress,
     State,
     gone,
+    held_for_good,
     loses,
     next_generation,
     not_in_rows,
@@ -128,26 +129,26 @@ class _Orders:
         lost = gone(view, starts)
         began = await self.oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
         kept = await self.below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
-        not_kept = await self._not_kept(view, starts) if lost and view is not View.WAREHOUSE else None
+        metas = await self._metas(view) if lost and view is not View.WAREHOUSE else {}
+        not_kept, held = await self._not_kept(view, starts, metas) if metas else None, held_for_good(metas)
         return PlanShape(
             view=view,
             records=sum(ends[where] - starts[where] for where in places),
             gone_records=lost,
             log_begins_at=instant_or_none(began or 0),
             kept_rows=kept,
-            loses=loses(view, lost, not_kept),
-            message=words(view, lost, None if began is None else rfc3339(instant(began)), kept, not_kept),
+            loses=loses(view, lost, not_kept, held),
+            message=words(view, lost, None if began is None else rfc3339(instant(began)), kept, not_kept, held),
         )
 
-    async def _not_kept(self, view: View, starts: dict[tuple[str, int], int]) -> str | None:
+    async def _not_kept(self, view: View, starts: Mapping[tuple[str, int], int], metas: Mapping[str, Sequence[Meta]]) -> str | None:
         """Why ClickHouse cannot give the view what has left the log; None if it can."""
-        metas = [meta for slots in (await self._metas(view)).values() for meta in slots]
         try:
             noted = await self._noted()
             hole = (await self._parts.history.standing()).hole
         except (HistoryAway, HistoryTooMuch):
             noted, hole = None, None
-        return not_in_rows(view, starts, noted, hole, metas)
+        return not_in_rows(view, starts, noted, hole, [meta for slots in metas.values() for meta in slots])
 
     async def _noted(self) -> list[Noted]:
         return [Noted(**row) for row in await self._parts.history.notes(Question("progress", PROGRESS, {}, Load.STATUS))]

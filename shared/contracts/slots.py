@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Final
 
 MOST_PARTITIONS: Final = 100
-"""No installation may have more: clock records cost with the square of the count (shared/runtime/README.md), and what the warehouse commits
+"""No installation may have more: clock records cost with the square of the count (README.md, Limits), and what the warehouse commits
 beside an offset names every lane in 4,000 bytes (services/warehouse/domain/packed.py)."""
 
 _M: Final = 0x5BD1E995

@@ -1,4 +1,9 @@
-"""Why a batch is thrown away and folded again: which record, timer or state is to blame."""
+"""Why a batch is thrown away and folded again: which record, timer or state is to blame.
+
+A fold may change its state in place. When one raises, the batch is dropped, what stood before the record is folded anew and committed,
+and the record becomes a dead letter in the next batch. States are dumped when a batch is folded, before anything is committed. If one
+cannot be, the batch is folded again and that key's state is dumped after each record: the first one that fails is set aside.
+"""
 
 from dataclasses import dataclass
 

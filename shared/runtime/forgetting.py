@@ -4,6 +4,10 @@ States without the meta that says how far they have been folded would be folded 
 outbox that is gone may not have been published. So each commit writes down how many timers and how many bytes of outbox it leaves, and
 whoever takes over looks. Timers stand in the states too, and are made again from there. Else the slot forgets the rest, if the log has
 all that it was made of; if not, it stands still until somebody says what is to be done. Single states are not counted: README.
+
+What is noted (`kept`, one field of the meta) is compared at a takeover, at each commit and every two seconds. Forgetting deletes what the
+slot still has, in pages of 500 keys, each under the owner's token; the meta goes first, so whoever dies on the way is followed by one who
+begins again.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

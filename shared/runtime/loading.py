@@ -1,4 +1,14 @@
-"""What a batch needs of the store before it is folded: as much as fits its byte bound, and no more."""
+"""What a batch needs of the store before it is folded: as much as fits its byte bound, and no more.
+
+A batch ends at a byte bound. Outputs and touched states are weighed while records are folded; the batch ends behind the record that
+exceeds the bound, and the rest of the chunk is the next batch. States are loaded up to the same bound (one Lua call that stops), timers
+are fired up to it. A record that exceeds it alone passes alone. With 8 slots a stage holds at most, in MB:
+- 24 + 4 + 24 fetched: 1 an input and slot in aiokafka (3 inputs), 4 chunks in Faust, 3 a slot queued and in hand
+- 8 x 16 of batches in hand: outputs and states, their encoded copy, the command to Redis, librdkafka's queue (64 at most)
+- 8 x (4 + 8) of decoded states kept (`RAPPORT_CACHED_BYTES_PER_SLOT`), and of those of the batch in hand
+- 8 x 4 in plain readers, only while a slot is taken over: 2 queued, 2 in hand
+All of it is full at once only for someone who fills all slots together. One record may have 8 MB, and comes on top.
+"""
 
 from collections.abc import Sequence
 from typing import Final, Generic, TypeVar

@@ -1,4 +1,8 @@
-"""The outputs of one commit, kept beside the states until the next commit replaces them."""
+"""The outputs of one commit, kept beside the states until the next commit replaces them.
+
+An idle slot gives it up: ten seconds after the last commit, when all of it is published, one small commit replaces it. A dead letter in
+it may hold a person's data, and nobody knows when the next commit comes.
+"""
 
 import msgspec
 import structlog

@@ -1,4 +1,10 @@
-"""What a slot has published already, read from the tails of its output topics: a refold must not double the log."""
+"""What a slot has published already, read from the tails of its output topics: a refold must not double the log.
+
+Every commit stores how far this slot's own outputs stood in each output partition. A takeover reads on from there and publishes nothing
+at or below the newest cause it finds, per output partition, until it has met again all that was found. After an emptied Redis that is the
+whole log. Slots of one process that are taken over together share the pass over it: those that come while one is under way are served by
+the next.
+"""
 
 import asyncio
 from collections.abc import Mapping, Sequence

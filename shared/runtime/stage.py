@@ -172,7 +172,15 @@ class Step:
     def emit_last(self, topic: str, key: str, value: bytes) -> None:
         """Publish a record that says all about `key`: of those of one batch only the last is published, under its own cause.
 
-        Only for topics whose readers take the last word on a key (README.md, "One word a batch").
+        2,000 changes of a profile of 200 KB are one record, not 400 MB. Only for topics whose readers take the last word on a key
+        (`profile.changed`: the greatest `version`). Causes are numbered before anything is replaced, so one cause has one content
+        wherever batches end. *Which* causes are published depends on where they end, and a refold may end them elsewhere:
+        - What it makes at or below the newest published cause of its lane and partition is dropped, as ever: nothing is doubled.
+        - Let c be the last change of a key before some place. Every way to cut makes the word at c, since nothing behind it in its
+          batch replaces it. If a refold drops it, something at or behind c had been published: the word at c, or that of a later change
+          d of the key that took its place. d stands in the input, so the refold publishes it unless it had been. So the last word is
+          missing no longer than the refold takes, and an older one that comes late has a smaller `version`.
+        - A turn ends a batch in every run, so the argument holds from input to input.
         """
         self.emit(topic, key, value)
         before = self._last.get((topic, key))

@@ -7,6 +7,12 @@ is a chain of turns: "stood at these offsets, and turned to that input". Between
 
 A turn is durable before anything that follows from it is published. So whatever output is found in the log, all turns before it are
 found too, and behind the last turn only the input that it turned to can have outputs.
+
+One small record a turn; none while one input is read alone. A turn may be told twice, by an outbox or by one who was replaced; one that
+goes back is not heeded. A takeover goes from turn to turn, then reads the input turned to last up to the newest cause found. If its
+predecessor died between timers, the clock record at which they fire comes before anything else. The other way, to leave out exact repeats
+and publish the rest in a lane of its own, does not do: what was said at one cause would be said again at another, and what has changed
+under a cause that is published would never be said.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -17,6 +17,7 @@ from shared.adapters.store_settings import Address
 from shared.contracts.link_blob import Links, encode_links
 from shared.contracts.membership_blob import members_index
 from shared.contracts.profile_blob import Profile, encode_profile, encode_recent
+from shared.contracts.rebuilds import View
 from shared.contracts.redis_keys import index_key, side_key, state_key
 from shared.contracts.slots import slot
 from shared.runtime.envelope import Entry, close_entry
@@ -143,12 +144,9 @@ def measure(system: System, say: Callable[[str], None]) -> dict[str, Reads]:
     headers = {"authorization": f"Bearer {system.env['RAPPORT_QUERY_KEY']}"}
     with httpx.Client(base_url=system.env["RAPPORT_QUERY_URL"], headers=headers, timeout=30.0) as client:
         document = client.get("/api/v1/openapi.json").json()
-        for path, operations in document["paths"].items():
-            if "get" in operations:
-                for way, query in WAYS.get(path, {"": ""}).items():
-                    name = operations["get"]["operationId"] + (f", {way}" if way else "")
-                    found[name] = _timed(client, path + query)
-                    say(f"{name}: p50 {found[name].p50 * 1000:.0f} ms, p95 {found[name].p95 * 1000:.0f} ms ({found[name].status})")
+        for name, template in ways(document).items():
+            found[name] = _timed(client, template)
+            say(f"{name}: p50 {found[name].p50 * 1000:.0f} ms, p95 {found[name].p95 * 1000:.0f} ms ({found[name].status})")
     return found
 
 
@@ -165,20 +163,39 @@ WAYS = {
         "an open status": "?status=claimed",
         "a journey that is none": "?journey=nothing",
     },
+    "/api/v1/rebuilds:plan": {f"of {view}": f"?view={view}" for view in View},
     "/api/v1/profiles/{profile_id}/messages": {"": "", "of a thousand merges": "#u%3Achain-0"},
     "/api/v1/profiles/{profile_id}/events": {"": "", "of a thousand merges": "#u%3Achain-0"},
 }
 """Operation -> what is asked -> its query. Behind # stands a profile id in place of one that is drawn."""
 
 
+NAMES = {"key": SEGMENT, "place_id": "0:0", "rebuild_id": "0" * 16}
+"""What stands in paths beside ids of profiles. But for the segment, nothing is there by these."""
+
+
+def ways(document: dict[str, Any]) -> dict[str, str]:
+    """Each GET of an OpenAPI document, by its name and way: path and query, with what is drawn for each call in braces."""
+    return {
+        operations["get"]["operationId"] + (f", {way}" if way else ""): path + query
+        for path, operations in document["paths"].items()
+        if "get" in operations
+        for way, query in WAYS.get(path, {"": ""}).items()
+    }
+
+
+def asked(template: str, number: int, cursor: str = "") -> str:
+    """What to ask for with `number` drawn."""
+    path, _, person = template.partition("#")
+    return path.format(profile_id=person or f"a%3A{number}", number=number, cursor=cursor, **NAMES)
+
+
 def _timed(client: httpx.Client, template: str) -> Reads:
     draw = random.Random(template)
     cursor = client.get("/api/v1/messages", params={"limit": 1000}).json().get("next_cursor", "") if "{cursor}" in template else ""
-    path, _, person = template.partition("#")
     took, statuses = [], set()
     for call in range(WARM_UP + CALLS):
-        number = draw.randrange(LIVE)
-        url = path.format(profile_id=person or f"a%3A{number}", key=SEGMENT, place_id="0:0", number=number, cursor=cursor)
+        url = asked(template, draw.randrange(LIVE), cursor)
         began = time.monotonic()
         answer = client.get(url)
         if call >= WARM_UP:

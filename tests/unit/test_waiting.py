@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from shared.adapters.waiting import until_set
+from tests.contract.ingest_rig import Rig
 
 
 @pytest.mark.parametrize("turns", range(5))
@@ -35,3 +36,27 @@ async def test_a_wait_ends_at_the_event_or_at_its_time() -> None:
     assert not event.is_set()
     event.set()
     await until_set(event, 60)
+
+
+async def test_who_is_cancelled_while_the_writer_of_ingest_closes_ends() -> None:
+    """The look at Kafka takes its time to end; the cancellation that comes meanwhile is for the one that waits for it."""
+    rig, asked, go = Rig(), asyncio.Event(), asyncio.Event()
+
+    async def slow(topic: str, seconds: float) -> int | None:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await go.wait()
+        return None
+
+    rig.producer.partitions = slow  # type: ignore[method-assign]
+    rig.writer.start()
+    await asked.wait()
+    closing = asyncio.create_task(rig.writer.close(1.0))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    closing.cancel()
+    go.set()
+    await asyncio.wait([closing], timeout=1)
+    assert closing.cancelled()

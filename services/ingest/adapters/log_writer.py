@@ -1,7 +1,6 @@
 """The way into Kafka: the producer behind a circuit, so that callers hear of an outage at once."""
 
 import asyncio
-import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -79,8 +78,11 @@ class LogWriter:
         """Stop watching, wait for what is in flight; returns how many records were not acknowledged."""
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        for task in self._tasks:
+            if not task.cancelled():
+                task.result()  # what ended it is a fault of ours
         return await self._producer.close(seconds)
 
     def _open(self, why: str) -> None:

@@ -122,12 +122,22 @@ class Keeper:
         """Raises Lost if a table or a partition of one is gone, or ClickHouse went back behind what we wrote."""
         if self.order is not None or not self._ours:
             return
-        self._found(missing_tables(self._notes.tables()))
+        self._all_tables()
         self._check(latest(self._asked()), {place: noted.next for place, noted in self._ours.items()})
         kept, parts, deleted = self._notes.kept(), self._notes.parts(), self._notes.deleted()
         self._found(said(parts_lost(kept, parts, deleted)))
         self._notes.keep(to_note(kept, parts, deleted))
         self._lost = False
+
+    def _all_tables(self) -> None:
+        """Raises Lost if tables are gone; what is dropped of the others is named beside them."""
+        there = set(self._notes.tables())
+        missing = missing_tables(there)
+        if missing is not None and "kept" in there:
+            lost = parts_lost(self._notes.kept(), self._notes.parts(), self._notes.deleted())
+            dropped = said([part for part in lost if part.table in there])
+            missing = f"{missing}; {dropped}" if dropped else missing
+        self._found(missing)
 
     def note(self, written: Mapping[Place, int]) -> None:
         """Rows of our partitions are in up to these offsets. Raises Lost rather than hide with a note that ClickHouse went back."""

@@ -126,6 +126,18 @@ def test_a_dropped_partition_is_named_beside_a_truncated_table() -> None:
     assert str(lost.value).startswith(f"rows were dropped from ClickHouse: {words}")
 
 
+def test_a_dropped_partition_is_named_beside_a_dropped_table() -> None:
+    notes = MemoryNotes()
+    notes.blocks = {("merges", "all"): 2, ("events", "202601"): 1, ("events", "202602"): 5}
+    live = begun(notes)
+    notes.names.remove("merges")
+    notes.blocks = {("events", "202602"): 5}
+    with pytest.raises(Lost) as lost:
+        live.look()
+    words = "ClickHouse has lost tables: merges; rows were dropped from ClickHouse: events (partition 202601): `rapport"
+    assert str(lost.value).startswith(words)
+
+
 def test_what_a_delete_took_is_no_loss_and_excuses_nothing_that_goes_later() -> None:
     notes = MemoryNotes()
     notes.blocks = {("events", "202601"): 1, ("events", "202602"): 2}

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from shared.definitions.conditions import can_hold, interval, whole_interval
 from shared.definitions.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration
 from shared.definitions.models import Part, wrong
-from shared.definitions.numbers import fits
+from shared.definitions.numbers import MAX_AMOUNT, SCALE, fits
 
 MAX_TEXT: Final = 250
 """Longest text, in characters, that a rule compares with."""
@@ -158,6 +158,12 @@ class Aggregate(Compare):
 
     of: FieldName
 
+    @property
+    def is_out_of_range(self) -> bool:
+        """Whether no single value within MAX_AMOUNT lies within the bounds."""
+        low, high = interval(self.gte, self.gt, self.lte, self.lt, self.eq)
+        return (low is not None and low > MAX_AMOUNT) or (high is not None and high < -MAX_AMOUNT)
+
 
 class Windowed(Part):
     """When the events must have happened: any time, less than `within` ago, or `between` (at least the second, less than the first) ago.
@@ -209,6 +215,13 @@ class Did(_Happened):
     """The person did `did` (at least once, or as the aggregate says). Over no events, count and sum are 0, min and max hold for nothing."""
 
     did: EventName
+
+    @model_validator(mode="after")
+    def _can_hold(self) -> Self:
+        for aggregate in (self.min, self.max):
+            if aggregate is not None and aggregate.is_out_of_range:
+                raise wrong(f"can never hold: a value beyond ±{MAX_AMOUNT // SCALE} counts as absent")
+        return self
 
 
 class DidNot(_Happened):

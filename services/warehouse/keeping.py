@@ -92,17 +92,21 @@ class Keeper:
         """The partitions are others' now."""
         self._ours = {}
 
-    def begin(self, committed: Mapping[Place, Progress]) -> None:
-        """Partitions are ours. Raises Lost if what was committed for them is not in ClickHouse, unless an order will load it again."""
+    def begin(self, committed: Mapping[Place, Progress], ends: Mapping[Place, int]) -> None:
+        """Partitions are ours, and the log has records of them up to `ends`.
+
+        Raises Lost if what was committed for them is not in ClickHouse, unless an order will load it again.
+        """
         self._ours |= dict.fromkeys(committed, NOTHING)
         try:
-            self._begin(committed)
+            self._begin(committed, ends)
         except Lost:
             if self.order is None:
                 raise
 
-    def _begin(self, committed: Mapping[Place, Progress]) -> None:
+    def _begin(self, committed: Mapping[Place, Progress], ends: Mapping[Place, int]) -> None:
         noted = latest(self._asked())
+        noted |= self._begun_anew({place: noted[place] for place in committed if place in noted}, committed, ends)
         self._ours |= {place: noted[place] for place in committed if place in noted}
         adopted = (ADOPTED, 0) in noted
         new = {
@@ -117,6 +121,20 @@ class Keeper:
         self._notes.note(list(new.values()))
         self._ours |= new
         self.look()
+
+    def _begun_anew(
+        self, stood: Mapping[Place, Noted], committed: Mapping[Place, Progress], ends: Mapping[Place, int]
+    ) -> dict[tuple[str, int], Noted]:
+        """Notes of a generation of its own, if the log ends before what was noted: Kafka was emptied and gives offsets out again.
+
+        Else blocks would have the tokens of blocks of before, and ClickHouse would drop rows that it has never had.
+        """
+        if not any(committed[place].next <= ends.get(place, one.next) < one.next for place, one in stood.items()):
+            return {}
+        anew = {place: Noted(place.topic, place.partition, one.generation + 1, committed[place].next) for place, one in stood.items()}
+        _log.warning("Kafka is younger than what ClickHouse has of it: its rows stay, and those of the new log come beside them")
+        self._notes.note(list(anew.values()))
+        return {(place.topic, place.partition): one for place, one in anew.items()}
 
     def look(self) -> None:
         """Raises Lost if a table or a partition of one is gone, or ClickHouse went back behind what we wrote."""

@@ -141,7 +141,8 @@ class Loader:
         """See whether the tables still hold what was written, and begin anew if that is ordered. Raises Abandoned."""
         epoch, begun = self._epoch, dict(self._begun)
         if begun:
-            self._until_done(lambda: self._keeper.begin(begun), epoch)
+            spans = self._until_done(lambda: self._log.spans({place: one.next for place, one in begun.items()}, 0), epoch)
+            self._until_done(lambda: self._keeper.begin(begun, {place: end for place, (_, end) in spans.items()}), epoch)
             self._begun.clear()
             self._until_done(lambda: self._keeper.skipped(sorted(self._skipped)), epoch)
             self._skipped.clear()

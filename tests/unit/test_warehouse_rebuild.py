@@ -16,6 +16,7 @@ from tests.unit.warehouse_notes import MemoryNotes
 
 HERE = Place(EVENT_RESOLVED, 0)
 CAUSES = {"resolver|in|0": (9, 0)}
+ENDS = {HERE: 10_000}
 
 
 def order(generation: int, from_ms: int = 0) -> RebuildChanged:
@@ -30,7 +31,7 @@ def keeper(notes: MemoryNotes, *orders: RebuildChanged) -> Keeper:
 
 def begun(notes: MemoryNotes, next_: int = 10) -> Keeper:
     made = keeper(notes)
-    made.begin({HERE: Progress(next_)})
+    made.begin({HERE: Progress(next_)}, ENDS)
     return made
 
 
@@ -40,7 +41,7 @@ def test_a_first_start_and_an_upgrade_are_no_loss() -> None:
     assert notes.noted == [Noted(EVENT_RESOLVED, 0, 0, 0)]
     old = MemoryNotes()
     old.noted = [Noted("*", 0, 0, 1)]
-    keeper(old).begin({HERE: Progress(500, (), CAUSES)})
+    keeper(old).begin({HERE: Progress(500, (), CAUSES)}, ENDS)
     assert Noted(EVENT_RESOLVED, 0, 0, 500) in old.noted
 
 
@@ -59,7 +60,7 @@ def test_an_emptied_clickhouse_is_noticed_at_the_start_also_when_its_tables_were
     notes.empty()
     for _ in range(2):
         with pytest.raises(Lost, match="rapport rebuild warehouse"):
-            keeper(notes).begin({HERE: Progress(500, (), CAUSES)})
+            keeper(notes).begin({HERE: Progress(500, (), CAUSES)}, ENDS)
         notes.make_tables()
     assert notes.noted == []
 
@@ -75,7 +76,7 @@ def test_an_older_copy_is_noticed_and_not_hidden_by_the_next_note() -> None:
     with pytest.raises(Lost, match="ends 20 records too early"):
         live.note({HERE: 40})
     with pytest.raises(Lost, match="ends 20 records too early"):
-        keeper(notes).begin({HERE: Progress(30, (), CAUSES)})
+        keeper(notes).begin({HERE: Progress(30, (), CAUSES)}, ENDS)
     assert notes.noted == older
 
 
@@ -227,6 +228,18 @@ def test_a_rebuild_of_whole_tables_is_not_swallowed_by_the_tokens_of_before() ->
     assert numbers(tables) == sorted([*range(40), *range(40)])  # the second net drops one of each: ReplacingMergeTree
     loaded(broker, tables, [order(7)])
     assert len(numbers(tables)) == 80
+
+
+def test_a_kafka_that_was_emptied_loses_no_row_to_the_tokens_of_the_one_before() -> None:
+    tables = Tables([])
+    loaded(Broker(40, 1), tables, [])
+    younger = Broker(20, 1)
+    loaded(younger, tables, [])
+    assert numbers(tables) == sorted([*range(40), *range(20)])
+    before = len(tables.notes.noted)
+    loaded(younger, tables, [])
+    assert numbers(tables) == sorted([*range(40), *range(20)])
+    assert tables.notes.noted[before:] == [], "a start after that is as any other"
 
 
 @pytest.mark.parametrize("at", range(0, 30, 2))

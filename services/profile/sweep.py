@@ -27,6 +27,8 @@ from shared.runtime.stage import Output
 
 RESOLVER: Final = "resolver"
 FOLDER: Final = "folder"
+BEHIND: Final = ("segmentation", "journeys")
+"""Stages that may know somebody whom resolver and folder have forgotten: rebuilt of ClickHouse, which has no row of an expiry."""
 ASKED_A_SECOND: Final = 200
 FIRST_S: Final = 3600.0
 """How long after its start a process begins: by then the workers of an older release, which cannot read an expiry, have been replaced."""
@@ -98,7 +100,7 @@ class Sweep:
     async def sweep(self) -> int:
         """One round; answers of how many it asked."""
         asked = 0
-        for stage in (RESOLVER, FOLDER):  # the folder's for those whose answer it missed: the resolver knows them no more
+        for stage in (RESOLVER, FOLDER, *BEHIND):  # all but the resolver's for those whose answer they missed: it knows them no more
             async for page in self._kept.pages(stage):
                 owned = await self._owned() if page else frozenset()
                 ids = [key.id for key in page if key.partition in owned]
@@ -110,17 +112,22 @@ class Sweep:
     async def _owned(self) -> frozenset[int]:
         """Slots of ours that hold everything, here and in the folder: who is missing there is not unknown, but yet to be folded."""
         ours = [mine.partition for mine in self._slots() if mine.token is not None and not mine.meta.rebuilding]
-        return frozenset([one for one in ours if await self._kept.is_whole(FOLDER, one)])
+        return frozenset([one for one in ours if all([await self._kept.is_whole(stage, one) for stage in (RESOLVER, FOLDER)])])
 
     async def _ask(self, stage: str, ids: Sequence[str]) -> int:
         """Ask for those of `ids`, found with `stage`, that may be forgotten, and let as much time pass as they take."""
         before = self._wall_ms() - self._unseen_ms
         nodes = dict(zip(ids, await self._kept.load(RESOLVER, ids), strict=True))
-        old = [one for one, raw in nodes.items() if (stage == FOLDER if raw is None else stage == RESOLVER and _rests(raw, before))]
+        old = [one for one, raw in nodes.items() if (stage != RESOLVER if raw is None else stage == RESOLVER and _rests(raw, before))]
         if not old:
             return 0
         profiles = await self._kept.load(FOLDER, old)
-        gone = [one for one, raw in zip(old, profiles, strict=True) if _may_go(raw, before)]
+        if stage in BEHIND:  # nothing but their absence speaks of them, so it must be none of a Redis that was emptied meanwhile
+            owned = await self._owned()
+            gone = [one for one, raw in zip(old, profiles, strict=True) if raw is None and slot(one) in owned]
+        else:
+            there = [(one, raw) for one, raw in zip(old, profiles, strict=True) if raw is not None or stage == RESOLVER]
+            gone = [one for one, raw in there if _may_go(raw, before)]
         if not gone:
             return 0
         await self._log.publish([self._question(one) for one in gone])

@@ -1,5 +1,6 @@
 """For whom the sweep asks, how fast, and when."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from services.profile.domain.resolver import ResolverStage
 from services.profile.sweep import ASKED_A_SECOND, EVERY_S, FIRST_S, PAUSE_S, Sweep
 from shared.contracts.headers import KIND
 from shared.contracts.slots import partition_count, slot
-from shared.contracts.topics import DAY_MS, EVENT_RECEIVED
+from shared.contracts.topics import DAY_MS, EVENT_RECEIVED, EVENT_RESOLVED
 from shared.runtime.slot import Slot
 from shared.testing.histories import encoded, event, key_of
 from shared.testing.scene import Scene
@@ -151,6 +152,40 @@ async def test_whom_the_resolver_knows_no_more_the_folder_is_told_of_again(world
     assert await world.sweep.sweep() == 1
     world.settle()
     assert world.anonymous() == ["a:new"]
+
+
+@pytest.mark.parametrize("stage", ["segmentation", "journeys"])
+async def test_who_is_back_in_a_view_that_was_rebuilt_alone_is_forgotten_there_too(world: World, stage: str) -> None:
+    """ClickHouse has no row of an expiry, so a view that is rebuilt of it knows those again whom all the others have forgotten."""
+    world.send(anonymous_id="1")
+    world.send(anonymous_id="new")
+    states = {one: world.redis.slots["folder", slot(one)].states[one] for one in ("a:1", "a:new")}
+    world.log.now += UNSEEN + HOUR
+    world.send(anonymous_id="new")
+    assert await world.sweep.sweep() == 1
+    world.settle()
+    for one, raw in states.items():
+        world.redis.slots[stage, slot(one)].states[one] = raw
+    assert await world.sweep.sweep() == 1
+    assert world.asked() == ["a:1", "a:1"]
+    world.settle()
+    expired = [one.key for one in world.log.records(EVENT_RESOLVED) if dict(one.headers).get(KIND) == b"expired"]
+    assert expired == [b"a:1", b"a:1"]
+
+
+async def test_whom_resolver_and_folder_lack_since_redis_was_emptied_meanwhile_is_asked_for_by_nobody(world: World) -> None:
+    world.send(anonymous_id="1")
+    world.redis.slots["segmentation", slot("a:1")].states["a:1"] = b""
+    load = world.kept.load
+
+    async def emptied(stage: str, ids: Sequence[str]) -> list[bytes | None]:
+        if stage == "folder":
+            for of in ("resolver", "folder"):
+                world.redis.slots[of, slot("a:1")].fields.clear()
+        return await load(stage, ids) if stage not in ("resolver", "folder") else [None for _ in ids]
+
+    world.kept.load = emptied  # type: ignore[method-assign]
+    assert await world.sweep.sweep() == 0
 
 
 async def test_a_state_that_cannot_be_read_is_left_alone(world: World) -> None:

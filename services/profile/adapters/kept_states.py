@@ -1,4 +1,4 @@
-"""What the stages of profile keep under anonymous ids, in Redis: read only, page by page."""
+"""What stages keep under anonymous ids, in Redis: read only, page by page."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Final, cast

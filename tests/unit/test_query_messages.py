@@ -22,7 +22,7 @@ class States:
     def __init__(self, states: Sequence[State]) -> None:
         self._rising = sorted(states)
         self._last = {one: max(turn for _, each, turn in states if each == one) for _, one, _ in states}
-        self.asked = 0
+        self.asked = self.looked_at = 0
 
     async def notes(self, question: Question) -> list[dict[str, Any]]:
         return await self.rows(question)
@@ -37,7 +37,9 @@ class States:
             wanted = set(given["dispatch_ids"])
             return [self._row(one) for one in self.listed() if one[1] in wanted]
         start = bisect.bisect_left(self._rising, (given["a0"], given["a1"])) if "a0" in given else len(self._rising)
-        return [self._row(one) for one in reversed(self._rising[max(0, start - given["limit"]) : start])]
+        places = [self._row(one) for one in reversed(self._rising[max(0, start - given["limit"]) : start])]
+        self.looked_at += len(places)
+        return places
 
     async def answers(self) -> bool:
         return True
@@ -75,3 +77,11 @@ async def test_a_page_among_earlier_states_only_is_short_and_leads_on() -> None:
     assert after is not None
     assert history.asked <= 3 * MOST_ROUNDS
     assert [one for _, one, _ in await every(history, 1000)] == ["busy", "calm"]
+
+
+async def test_a_page_of_one_state_looks_at_hardly_more_places_than_it_shows() -> None:
+    """Among ten million messages a rare state lies far apart."""
+    history = States([(n, f"m{n}", n) for n in range(1_000)])
+    rows, after = await message_list.page(history, "failed", None, None, 100)
+    assert (len(rows), after) == (100, (900, "m900"))
+    assert history.looked_at <= 110

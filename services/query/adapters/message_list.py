@@ -13,6 +13,8 @@ from services.query.parts import History
 PLACES: Final = 500
 """Places looked at in one round; so many ids go into one question."""
 MOST_ROUNDS: Final = 20
+STATES: Final = 3
+"""That most messages go through: so many places are looked at for each, unless one state is asked for."""
 
 
 async def page(
@@ -24,7 +26,7 @@ async def page(
     """
     found: dict[str, int] = {}
     for _ in range(MOST_ROUNDS):
-        size = min(PLACES, 3 * (limit - len(found)) + 10)
+        size = min(PLACES, (STATES if status is None else 1) * (limit - len(found)) + 10)
         places = await history.rows(questions.message_places(status, journey, after, size))
         ids = list(dict.fromkeys(place["dispatch_id"] for place in places))
         told = await history.rows(questions.last_turns(ids)) if ids else []

@@ -103,9 +103,12 @@ class RedisStore:
             found = cast(list[list[bytes]], await self._call(SIDES, [prefix + key for key in keys], []))
         return [[(float(score), member) for member, score in zip(one[::2], one[1::2], strict=True)] for one in found]
 
-    async def index(self, name: str) -> list[str]:
-        async with answering():
-            return [member.decode() for member in cast(list[bytes], await self._client.zrange(f"{self._prefix}i:{name}", 0, -1))]
+    async def indexes(self, names: Sequence[str]) -> list[list[str]]:
+        async with answering(), self._client.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.zrange(f"{self._prefix}i:{name}", 0, -1)
+            found = cast(list[list[bytes]], await pipe.execute())
+        return [[member.decode() for member in members] for members in found]
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         asked: dict[str, dict[str, bool]] = {}

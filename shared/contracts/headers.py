@@ -12,6 +12,10 @@ Headers = Sequence[tuple[str, bytes]]
 
 CAUSE: Final = "cause"
 KIND: Final = "kind"
+HOPS: Final = "hops"
+"""Of a moved blob: how many markers have passed it on."""
+VIA: Final = "via"
+"""Of a moved blob that has come a long way: the key whose marker sent it here, and is to hear where it goes on."""
 MERGED_FROM: Final = "merged_from"
 """On an event: the profile whose blob is on its way to this record's profile."""
 ORIGIN: Final = "origin"

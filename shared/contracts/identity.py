@@ -26,7 +26,10 @@ class LinkRequest(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MergeRecord(msgspec.Struct, frozen=True):
-    """On event.resolved, keyed by `loser`, after all that the loser's slot gave the loser: its state moves to `winner`."""
+    """On event.resolved, keyed by `loser`, after all that the loser's slot gave the loser: its state moves to `winner`.
+
+    On a stage's moved topic: into whom `loser` was merged in the end, as far as is known (shared/runtime/farther.py).
+    """
 
     loser: str
     winner: str

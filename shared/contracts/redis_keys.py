@@ -9,6 +9,7 @@
 | `{<tag>:<p>}:x:<key>` | sorted set | the second blob of a key: folder's last events, by event time |
 | `{<tag>:<p>}:i:<index>` | sorted set | an index that the stage keeps for lookups (segment members by since when) |
 | `{<tag>:<p>}:i:absorbed:<key>` | sorted set | who were merged into a key, where they are many (shared/runtime/absorbed.py) |
+| `{<tag>:<p>}:i:farther:<key>` | sorted set | of a merged key: where its long chain goes on (shared/runtime/farther.py) |
 | `{dis:<p>}:n:<class>:<profile>` | sorted set | the dispatcher's, for caps: messages of a class that a person got lately, by when |
 | `{dis:<p>}:m` | hash | `caps|<slot>`: what that slot of the dispatcher has left among the caps of this one (messaging/adapters/caps.py) |
 """
@@ -20,6 +21,8 @@ from shared.contracts.slots import slot
 
 ABSORBED_INDEX: Final = "absorbed:"
 """Prefix of the slot's index of those who were merged into a key, where they are many (shared/runtime/absorbed.py)."""
+FARTHER_INDEX: Final = "farther:"
+"""Prefix of the slot's index of what the marker of a key was told of a long chain (shared/runtime/farther.py)."""
 TAGS: Final = {"resolver": "res", "folder": "pro", "segmentation": "seg", "journeys": "jou", "dispatcher": "dis"}
 """Stage -> the short name in its hash tags."""
 

@@ -121,7 +121,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("folder",),
         ("folder",),
         "winner's profile id",
-        "kind=moved: the loser's blob; kind=late: a record that came after the move",
+        "kind=moved: the loser's blob; kind=late: a record that came after the move; kind=merge: to whom a marker may send blobs",
         config=_LARGE,
         personal=Personal.CLEAR,
     ),

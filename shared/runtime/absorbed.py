@@ -21,12 +21,13 @@ MOST_ABSORBED: Final = 100_000
 class Beside(NamedTuple):
     """What a batch needs of the store beside states. `sides`: second blobs of keys that leave. `absorbed`: what the index has of such keys.
 
-    `known`: of the (key, id) that the batch's records ask about, those that are in the index.
+    `known`: of the (key, id) that the batch's records ask about, those that are in the index. `words`: what markers were told (farther.py).
     """
 
     sides: Mapping[str, Sequence[tuple[float, bytes]]] = {}
     absorbed: Mapping[str, Sequence[str]] = {}
     known: AbstractSet[tuple[str, str]] = frozenset()
+    words: Mapping[str, Sequence[str]] = {}
 
 
 NOTHING: Final = Beside()

@@ -22,6 +22,7 @@ from shared.runtime.cache import EntryCache
 from shared.runtime.cut import ARCHIVE
 from shared.runtime.failpoints import failpoint
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Unstorable
+from shared.runtime.farther import parts
 from shared.runtime.forgetting import Asking, Place, log_loss, open_slot
 from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
@@ -239,11 +240,10 @@ class Applying(Generic[S, R]):
             self.note_published(await self.log.publish(turns))
         if self._newest:
             outputs = self._newest.drop_published(outputs)
-        for output in outputs:
-            if output.value is None:
-                output.value = values[output.source_offset]
-        if outputs:
-            self.note_published(await self.log.publish(outputs))
+        for output in (one for one in outputs if one.value is None):
+            output.value = values[output.source_offset]
+        for part in parts(outputs):
+            self.note_published(await self.log.publish(part))
 
     async def _chunk(self, topic: str, records: Sequence[Record]) -> None:
         await self._read_up_to(topic, records[0].offset)

@@ -167,8 +167,11 @@ class Archived:
 
     async def _draw(self, least: int, bounds: Bounds, committed: Mapping[TopicPartition, int]) -> Cut:
         where = (EVENT_RESOLVED, self._partition)
-        settled = await self._time(*where, committed[where] - 1) if committed[where] > bounds[where][0] else None
-        until = least if settled is None else max(least, min(least + MARGIN_MS, settled - HOUR_MS))
+        settled = [await self._time(*where, committed[where] - 1) if committed[where] > bounds[where][0] else least]
+        for topic in self._inputs:  # what follows from what lies below the cut must have been read, wherever it goes on
+            unread = max(committed[topic, self._partition], bounds[topic, self._partition][0])
+            settled.append(await self._time(topic, self._partition, unread))
+        until = max(least, min(least + MARGIN_MS, *(at - HOUR_MS for at in settled if at is not None)))
         count = partition_count()
         offsets = await self._log.at([(topic, partition) for topic in self._inputs for partition in range(count)], until)
         return Cut(until, {topic: [offsets[topic, partition] for partition in range(count)] for topic in self._inputs})

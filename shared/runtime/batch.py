@@ -28,6 +28,7 @@ from shared.runtime.brake import FailedKey, masked
 from shared.runtime.cut import ARCHIVE
 from shared.runtime.envelope import GONE, Entry, Moved, decode_moved, encode_moved
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of, repeated
+from shared.runtime.farther import Farther
 from shared.runtime.meta import CAUSE_BITS, Meta
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
@@ -63,6 +64,7 @@ class Batch(Touched[S, R]):
         self.woken = 0
         self._limit = limit
         self._absorbed = Absorbed(self.step)
+        self._farther = Farther(self.step)
         self._seen = meta.seen[topic]
 
     def fold(
@@ -134,7 +136,7 @@ class Batch(Touched[S, R]):
         step = self.step
         kind = merged_from = replay_of = origin = None
         late_kind: bytes | None = None
-        cut, below = self.meta.cut, False
+        cut, below = self.meta.cut, False  # below: what it speaks of has been folded from the archive
         for name, value in record.headers:
             if name == CAUSE:
                 lane, offset, nth = value.decode().rsplit("|", 2)
@@ -157,10 +159,8 @@ class Batch(Touched[S, R]):
                 replay_of = value.decode()
         if record.key is None:
             raise Undecodable("the record has no key")
-        if below:  # what it speaks of has been folded from the archive
-            self.counts["repeated"] += 1
-            return
-        if replay_of is not None and not self.meta.replayed.take(replay_of, record.timestamp):
+        word = kind == KIND_MERGE and origin is None and step.topic == self.stage.moved
+        if (below and not word) or (replay_of is not None and not self.meta.replayed.take(replay_of, record.timestamp)):
             self.counts["repeated"] += 1
             return
         key = record.key.decode()
@@ -183,6 +183,8 @@ class Batch(Touched[S, R]):
             self._absorb(entry, record)
         elif kind == KIND_EXPIRED:
             self._expire(entry, key, record)
+        elif word:
+            self._farther.hear(entry.winner, record, self._absorbed.beside.words)
         elif entry.winner is not None:
             self._forward(entry.winner, kind, merged_from, origin, record)
         elif kind == KIND_MERGE:
@@ -277,7 +279,7 @@ class Batch(Touched[S, R]):
         """A loser's blob has come: fold it in, once."""
         step = self.step
         if entry.winner is not None:
-            step.emit(self._moved_topic(), entry.winner, None, (KIND, KIND_MOVED))
+            self._farther.pass_on(self._moved_topic(), entry.winner, record, self._absorbed.beside.words)
             return
         moved = decode_moved(record.value or b"")
         key, absorbed = step.key, self._absorbed

@@ -10,7 +10,7 @@ are fired up to it. A record that exceeds it alone passes alone. With 8 slots a 
 All of it is full at once only for someone who fills all slots together. One record may have 8 MB, and comes on top.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from shared.runtime.absorbed import Beside, index_of
 from shared.runtime.batch import CLOCK_KEY
 from shared.runtime.cache import EntryCache
 from shared.runtime.envelope import GONE, OTHERS, decode_moved
+from shared.runtime.farther import words_of
 from shared.runtime.ports import StateStore
 from shared.runtime.stage import Record
 
@@ -74,8 +75,9 @@ class Loading(Generic[S]):
     async def _beside(self, leaving: Sequence[str], asking: Sequence[tuple[str, Record, bytes | None]]) -> Beside:
         store = self._store
         sides = dict(zip(leaving, await store.sides(leaving), strict=True)) if leaving and self._sided else {}
-        many = [key for key in leaving if self._has_others(key)]
-        absorbed = {key: await store.index(index_of(key)) for key in many}
+        absorbed = await self._indexes([key for key in leaving if self._has_others(key)], index_of)
+        coming = dict.fromkeys((*leaving, *(key for key, _, announced in asking if announced is None)))
+        words = await self._indexes([key for key in coming if self._cache.get(key).winner is not None], words_of)
         asked = [
             (key, mark + one)
             for key, record, announced in asking
@@ -83,10 +85,14 @@ class Loading(Generic[S]):
             for one in _ids(record, announced)
             for mark in ("", GONE)
         ]
-        if not asked:
-            return Beside(sides, absorbed)
-        found = await store.in_index([(index_of(key), one) for key, one in asked])
-        return Beside(sides, absorbed, {pair for pair, there in zip(asked, found, strict=True) if there})
+        known: set[tuple[str, str]] = set()
+        if asked:
+            found = await store.in_index([(index_of(key), one) for key, one in asked])
+            known = {pair for pair, there in zip(asked, found, strict=True) if there}
+        return Beside(sides, absorbed, known, words)
+
+    async def _indexes(self, keys: Sequence[str], name: Callable[[str], str]) -> Mapping[str, Sequence[str]]:
+        return dict(zip(keys, await self._store.indexes(list(map(name, keys))), strict=True)) if keys else {}
 
     def _has_others(self, key: str) -> bool:
         return OTHERS in (self._cache.get(key).absorbed or ())

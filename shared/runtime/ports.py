@@ -105,8 +105,8 @@ class StateStore(Protocol):
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         """Second blobs in the order of `keys`."""
 
-    async def index(self, name: str) -> list[str]:
-        """All members of one of the slot's indexes."""
+    async def indexes(self, names: Sequence[str]) -> list[list[str]]:
+        """All members of each of these indexes of the slot, in the order of `names`."""
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         """Of each (index, member) whether it is there."""

@@ -212,8 +212,8 @@ class FakeStore:
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return [[(score, member) for member, score in self._data().sides.get(key, {}).items()] for key in keys]
 
-    async def index(self, name: str) -> list[str]:
-        return list(self._data().indexes.get(name, {}))
+    async def indexes(self, names: Sequence[str]) -> list[list[str]]:
+        return [list(self._data().indexes.get(name, {})) for name in names]
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         return [member in self._data().indexes.get(name, {}) for name, member in members]

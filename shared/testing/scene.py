@@ -98,6 +98,10 @@ class Scene:
         """All workers die, and others take over."""
         self._slots.clear()
 
+    def stop(self, stage: str) -> None:
+        """All workers of one stage die."""
+        self._slots = {where: slot for where, slot in self._slots.items() if where[0] != stage}
+
     def redefine(self, stage: Stage[Any, Any]) -> None:
         """All workers die, and those that take over run `stage` in place of the one of its name: its definitions have changed."""
         self._stages[stage.name] = stage

@@ -103,8 +103,8 @@ class FlakyStore:
     async def sides(self, keys: Sequence[str]) -> list[list[tuple[float, bytes]]]:
         return await self._asked().sides(keys)
 
-    async def index(self, name: str) -> list[str]:
-        return await self._asked().index(name)
+    async def indexes(self, names: Sequence[str]) -> list[list[str]]:
+        return await self._asked().indexes(names)
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         return await self._asked().in_index(members)

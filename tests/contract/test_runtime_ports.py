@@ -81,8 +81,8 @@ async def test_an_index_is_read_whole_and_asked_for_members(store: StateStore) -
     await store.take_over("one")
     ops = [IndexOp("absorbed:u:1", name, 0.0) for name in ("a:1", "a:2", "a:3")]
     await store.commit(commit("one", 1, indexes=[*ops, IndexOp("absorbed:u:1", "a:2", None)]))
-    assert sorted(await store.index("absorbed:u:1")) == ["a:1", "a:3"]
-    assert await store.index("absorbed:u:2") == []
+    found = await store.indexes(["absorbed:u:1", "absorbed:u:2"])
+    assert [sorted(members) for members in found] == [["a:1", "a:3"], []]
     asked = [("absorbed:u:1", "a:3"), ("absorbed:u:1", "a:2"), ("absorbed:u:2", "a:1")]
     assert await store.in_index(asked) == [True, False, False]
 
@@ -121,7 +121,7 @@ async def test_a_key_that_goes_leaves_neither_state_nor_timer_nor_second_blob(st
     await store.commit(commit("one", 2, **gone, states={"c": b"C"}, sides=[("c", 1.0, b"z")], outbox=b"out"))
     assert await store.load(["a", "b", "c"], 1 << 20) == [None, b"B", b"C"]
     assert await store.sides(["a", "b", "c"]) == [[], [(1.0, b"y")], [(1.0, b"z")]]
-    assert (await store.due(10, 10), await store.index("members:s"), await store.damage()) == (["b"], [], None)
+    assert (await store.due(10, 10), await store.indexes(["members:s"]), await store.damage()) == (["b"], [[]], None)
     await store.commit(commit("one", 3, gone=["b", "nobody"], timers={"b": 0}, side_drops=["b"], sides=[("b", 2.0, b"new")]))
     assert await store.load(["b"], 1 << 20) == [None]
     assert await store.sides(["b"]) == [[(2.0, b"new")]], "what came after it in the same commit"

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from shared.contracts.failed import FAILED_DECODER, FailureReason
-from shared.contracts.headers import Position
+from shared.contracts.headers import Position, header
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED
 from shared.runtime.envelope import peek
@@ -239,6 +239,23 @@ async def test_a_chain_of_merges_ends_at_the_last_winner(worlds: Worlds) -> None
     world.put("a:1", add=1)
     await world.run()
     assert (await world.tally("c:1")).count == 4
+
+
+async def test_blobs_of_a_long_chain_jump_and_each_counts_once(worlds: Worlds) -> None:
+    world = await worlds()
+    winners = {f"z:{n}": f"z:{n + 1}" for n in range(50)}
+    for key in (*winners, "z:50"):
+        world.put(key, add=1)
+    for loser, winner in winners.items():
+        world.merge(loser, winner)
+    await world.run()
+    world.put("z:0", add=1)
+    await world.run()
+    assert ((await world.tally("z:50")).count, (await world.tally("z:50")).total) == (52, 52)
+    moved = [record for record in await world.records(world.stage.moved) if header(record.headers, "kind") != b"late"]
+    assert len(moved) < 50 * 51 // 2
+    sent = [((header(record.headers, "via") or b"").decode(), (record.key or b"").decode()) for record in moved]
+    assert any(via and winners[via] != key for via, key in sent)
 
 
 async def test_a_blob_is_absorbed_once(worlds: Worlds) -> None:

@@ -1,7 +1,9 @@
 """Who is who, whatever the order: the resolver and the folder on the real slots, over fakes."""
 
+from collections.abc import Iterator
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,8 +16,17 @@ from shared.contracts.link_blob import decode_links
 from shared.contracts.profile_blob import Profile, decode_profile
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
+from shared.runtime import farther
 from shared.testing.histories import alias_classes, encoded, histories, key_of, people_of, shared_calls
 from shared.testing.scene import Scene
+
+
+@pytest.fixture(scope="module", autouse=True, params=[farther.LONG, 0], ids=["", "blobs jump"])
+def _long(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Chains of these tests are short: blobs jump in them only if they need not have come a long way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(farther, "LONG", request.param)
+        yield
 
 
 def scene() -> Scene:

@@ -2,6 +2,7 @@
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -15,6 +16,7 @@ from shared.contracts.link_blob import decode_links
 from shared.contracts.profile_blob import decode_profile
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED
+from shared.runtime import farther
 from shared.testing.histories import alias_classes, encoded, event, key_of, shared_calls
 from shared.testing.scene import Scene
 
@@ -24,8 +26,11 @@ USERS = ("ann", "bob", "cyd", "dan")
 class Identities(RuleBasedStateMachine):
     """Invariants hold at every step; at the end, once all is read, nothing may be lost, double, or on somebody else."""
 
-    @initialize()
-    def start(self) -> None:
+    @initialize(long=st.sampled_from((0, farther.LONG)))
+    def start(self, long: int) -> None:
+        """`long`: how far blobs go before they jump; these chains are short."""
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(farther, "LONG", long)
         self.scene = Scene(ResolverStage(), FolderStage())
         self.sent: list[ReceivedEvent] = []
         self.copies = [self.scene.redis.snapshot()]
@@ -104,6 +109,13 @@ class Identities(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "scene"):
             return
+        try:
+            self.check_the_end()
+        finally:
+            self.patch.undo()
+
+    def check_the_end(self) -> None:
+        """Nothing is lost, double, or on somebody else."""
         for partition in range(partition_count()):
             self.scene.take_over(partition)  # an idle worker would not notice a restored copy
         self.scene.settle()

@@ -58,9 +58,9 @@ class CountedStore(FakeStore):
         self._counted.asked[self._stage, "sides"] += 1
         return await super().sides(keys)
 
-    async def index(self, name: str) -> list[str]:
-        self._counted.asked[self._stage, "index"] += 1
-        return await super().index(name)
+    async def indexes(self, names: Sequence[str]) -> list[list[str]]:
+        self._counted.asked[self._stage, "indexes"] += len(names)
+        return await super().indexes(names)
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         self._counted.asked[self._stage, "in_index"] += 1

@@ -4,6 +4,7 @@ nothing twice, and what had been decided stays decided.
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
@@ -139,17 +140,19 @@ class Told(NamedTuple):
 class Story:
     """Records, merges, clocks, working slots, deaths and restored copies, as `random` draws them."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, keys: Sequence[str] = KEYS, log: FakeLog | None = None) -> None:
         self.random = random
+        self.keys = keys
         self.scene = Scene(Ledger())
+        self.scene.log = log or self.scene.log
         self.scene.redis = Witness(self.scene.log)
         self.sent = 0
         self.now = 1_000
         self.winner: dict[str, str] = {}
         self.copies = [self.scene.redis.snapshot()]
 
-    def put(self) -> None:
-        key = self.random.choice(KEYS)
+    def put(self, key: str = "") -> None:
+        key = key or self.random.choice(self.keys)
         headers = []
         losers = [loser for loser, winner in self.winner.items() if winner == key]
         if losers and self.random.random() < 0.5:
@@ -159,11 +162,14 @@ class Story:
         self.sent += 1
 
     def merge(self) -> None:
-        loser = self.random.randrange(1, len(KEYS))
-        if KEYS[loser] not in self.winner:
-            self.winner[KEYS[loser]] = KEYS[self.random.randrange(loser)]
-            record = MergeRecord(KEYS[loser], self.winner[KEYS[loser]], 0)
-            self.scene.log.append(self.random.choice((IN, REPLAYED)), KEYS[loser], msgspec.json.encode(record), [("kind", b"merge")])
+        loser = self.random.randrange(1, len(self.keys))
+        self.merge_into(self.keys[loser], self.keys[self.random.randrange(loser)])
+
+    def merge_into(self, loser: str, winner: str) -> None:
+        if loser not in self.winner:
+            self.winner[loser] = winner
+            record = MergeRecord(loser, winner, 0)
+            self.scene.log.append(self.random.choice((IN, REPLAYED)), loser, msgspec.json.encode(record), [("kind", b"merge")])
 
     def tick(self) -> None:
         self.now += self.random.randint(1, 2000)

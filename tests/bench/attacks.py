@@ -25,7 +25,7 @@ SETTLED_S, SETTLE_SECONDS = 0.5, 300.0
 PROBES_A_SECOND: Final = 4.0
 """People of two bystanders, twice a second each."""
 TRAITS, IDENTIFIES, TRAIT_BYTES = 199, 2_000, 1_000
-ORDERS, MERGES, CHAIN, CROWD = 3_000, 5_000, 500, 5_000
+ORDERS, MERGES, CHAIN, CROWD = 3_000, 5_000, 2_500, 5_000
 CONNECTIONS, BODY_BYTES, ASKING = 400, 5_000_000, 12
 ABSURD: Final = 999_999_999_999
 
@@ -135,7 +135,7 @@ def _came_alone_then_as(user: str, browser: str) -> Iterator[dict[str, object]]:
 
 
 def _chain(client: Client) -> None:
-    client.batches(({"type": "alias", "previousId": f"{client.name}-{n}", "userId": f"{client.name}-{n + 1}"} for n in range(CHAIN)), 10)
+    client.batches(({"type": "alias", "previousId": f"{client.name}-{n}", "userId": f"{client.name}-{n + 1}"} for n in range(CHAIN)), CHAIN)
 
 
 def _hot(client: Client) -> None:
@@ -164,7 +164,7 @@ ATTACKS: Final[Mapping[str, Callable[[Client], None]]] = {
     "2,000 identifies of a fat profile in a request": _fat,
     "3,000 absurd orders": _absurd,
     "5,000 merges into one person": _kiosk,
-    "a chain of 500 aliases": _chain,
+    "a chain of 2,500 aliases in a request": _chain,
     "5,000 people of one slot": _hot,
     "bodies of 5 MB": _large,
     "bodies that nest": _deep,

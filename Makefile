@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 RAPPORT := $(VENV)/bin/rapport
 # Test processes side by side, each with servers of its own: most real tests wait. A module's tests stay together and in order.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: run up reset logs status install test lint lock fuzz bench bench-mail chaos soak compose-test generated

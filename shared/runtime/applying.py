@@ -369,7 +369,7 @@ class Applying(Generic[S, R]):
             return  # an idle system stays idle: the next commit covers the clocks
         if batch.earliest_timer is not None and (self._first_due is None or batch.earliest_timer < self._first_due):
             self._first_due = batch.earliest_timer
-        outputs = self._turns.take() + batch.outputs if topic != ARCHIVE else self.archived.unsaid(batch)
+        outputs = (self._turns.take() if topic != ARCHIVE else []) + self.archived.unsaid(batch)
         outbox = encode_outbox(Outbox(topic, outputs)) if outputs else b""
         failpoint(f"{self.stage.name}.before_commit")
         await self._commit(batch, outbox)

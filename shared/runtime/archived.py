@@ -15,7 +15,7 @@ import structlog
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.headers import CAUSE, KIND, ORIGIN, Position, header
 from shared.contracts.slots import partition_count
-from shared.contracts.topics import EVENT_RESOLVED, SEGMENT_CHANGED, SEGMENT_MS, TURN_RECORDED
+from shared.contracts.topics import EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED, SEGMENT_MS, TURN_RECORDED
 from shared.runtime.batch import Batch
 from shared.runtime.cut import ARCHIVE, KIND_ABSORBED, KIND_MARKER, Cut
 from shared.runtime.meta import CAUSE_BITS, Meta
@@ -130,6 +130,7 @@ class Archived:
         self._partition = partition
         own = [*(topic for topic in stage.inputs if topic in ARCHIVED), *([stage.moved] if stage.moved else [])]
         self._inputs = own if EVENT_RESOLVED in own else []
+        self._acked: dict[str, int] = {}
         self.asking = False
 
     @property
@@ -156,6 +157,7 @@ class Archived:
                 words = "the log has lost its beginning: what it lacks is folded from ClickHouse"
                 _log.warning(words, stage=self._stage.name, slot=self._partition, until=cut.until)
         meta.cut = cut
+        self._acked = {} if cut is None else {topic: offset for (topic, _), offset in committed.items()}
         if cut is None or cut.done:
             meta.fences.pop(ARCHIVE, None)
             return False
@@ -238,7 +240,13 @@ class Archived:
         return {topic: max(at, offsets[topic][self._partition]) if topic in offsets else at for topic, at in first.items()}
 
     def unsaid(self, batch: Batch[Any, Any]) -> list[Output]:
-        """What is published of a batch below the cut: nothing. Rows that cannot be folded are left out, and logged."""
+        """What is published of a batch. Below the cut nothing: rows that cannot be folded are left out, and logged. Above it what follows
+        from a record that had been acked has been said, if under another cause: the slot may wait for a blob no more that it waited for
+        then. Blobs, and letters of what fails only now, are published as ever."""
+        if batch.step.topic != ARCHIVE:
+            acked = self._acked.get(batch.step.topic, 0)
+            kept = (self._stage.moved, RECORD_FAILED)
+            return [one for one in batch.outputs if one.source_offset >= acked or one.topic in kept] if acked else batch.outputs
         if batch.failed:
             words = "rows of ClickHouse that cannot be folded are left out: their records were dead letters, if they failed then"
             of = next(iter(batch.failed.values()))

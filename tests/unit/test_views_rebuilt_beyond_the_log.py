@@ -8,21 +8,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.folder import FolderStage
+from services.segmentation.domain.compiler import compiled
+from services.segmentation.domain.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
 from shared.contracts.digest import lines
 from shared.contracts.events import ReceivedEvent
+from shared.contracts.headers import CAUSE, header
+from shared.contracts.membership_blob import Membership
 from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count, slot
-from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED, RECORD_FAILED, SEGMENT_CHANGED
 from shared.runtime import archived
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot
+from shared.runtime.stage import Step
 from shared.testing.archive import FakeArchive
 from shared.testing.fakes import Crash, FakeLog, FakeRedis
 from shared.testing.histories import encoded, event, histories, key_of
-from shared.testing.scene import Scene
+from shared.testing.scene import Input, Scene
 from tests.unit import test_views_rebuilt
-from tests.unit.test_views_rebuilt import HOUR, destroy, lived, scene, written
+from tests.unit.test_views_rebuilt import HOUR, SEGMENTS, destroy, lived, scene, written
 
 STAGES = ("folder", "segmentation", "journeys")
 
@@ -83,6 +88,94 @@ def test_a_view_rebuilt_from_log_and_archive_is_what_it_was_and_says_nothing_aga
     assert requested(told) == messages
     if stage != "journeys":  # a journey's clock may be late by what segmentation was; its ids are the same
         assert written(told) == records
+
+
+def waited() -> Scene:
+    """A device becomes u1's, whose slot waits for the blob when u1 orders: what the order decides is said when the blob is in.
+
+    The last hours alone are in the log. What came of the device lies below a cut, the order above it.
+    """
+    told = scene()
+    device = slot("a:d1")
+    assert device != slot("u:u1")
+
+    def said(one: ReceivedEvent, *, blob: bool = False) -> None:
+        told.log.append(EVENT_RECEIVED, key_of(one), encoded(one))
+        told.tick(told.log.now)
+        while pending := [where for where in told.pending() if blob or (where.stage, where.partition) != ("segmentation", device)]:
+            told.work(pending[0])
+        told.log.now += 2 * HOUR
+        told.tick(told.log.now)
+        told.log.now += HOUR
+
+    said(event("track", "m1", anonymous_id="d1"), blob=True)
+    said(event("identify", "m2", anonymous_id="d1", user_id="u1"))
+    until = told.log.now - HOUR
+    said(event("track", "m3", user_id="u1"))
+    said(event("track", "m4", user_id="u1", event="Order Completed", properties={"revenue": 5, "currency": "EUR"}))
+    assert not told.log.records(SEGMENT_CHANGED), "it waits"
+    told.settle()
+    for _ in range(2):
+        said(event("track", "m5", user_id="u1"), blob=True)
+    for where, records in told.log.partitions.items():
+        told.log.starts[where] = next((one.offset for one in records if one.timestamp >= until), len(records))
+    told.archive = FakeArchive(told.log)
+    return told
+
+
+def test_what_was_said_when_a_blob_was_in_is_not_said_again_by_a_rebuild_that_has_the_blob_from_the_archive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archived, "MARGIN_MS", 0)
+    told = waited()
+    before, records, messages = told.lines(), written(told), requested(told)
+    (entered,) = told.log.records(SEGMENT_CHANGED)
+    assert b"membership.moved" in (header(entered.headers, CAUSE) or b"")
+    assert messages
+    told.stop("segmentation")
+    told.rebuild("segmentation", 1)
+    told.settle()
+    assert "cut" in told.redis.slots["segmentation", slot("u:u1")].fields
+    assert written(told) == records
+    assert requested(told) == messages
+    assert told.lines() == before
+
+
+def test_what_had_not_been_acked_above_a_cut_is_said_by_the_heir_if_nobody_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archived, "MARGIN_MS", 0)
+    told = waited()
+    order = event("track", "m6", user_id="u2", event="Order Completed", properties={"revenue": 5, "currency": "EUR"})
+    partition = slot("u:u2")
+    told.log.append(EVENT_RECEIVED, key_of(order), encoded(order))
+    while pending := [where for where in told.pending() if where.stage == "resolver"]:
+        told.work(pending[0])
+    told.tick(told.log.now)
+    told.crash(Input("segmentation", EVENT_RESOLVED, partition), 100, 0)
+    assert not told.log.partitions[SEGMENT_CHANGED, partition]
+    del told.redis.slots["segmentation", partition]
+    told.stop("segmentation")
+    told.settle()
+    assert "cut" in told.redis.slots["segmentation", partition].fields
+    assert [one.key for one in told.log.partitions[SEGMENT_CHANGED, partition]] == [b"u:u2"]
+
+
+class Stricter(SegmentationStage):
+    """A release that cannot fold the order."""
+
+    def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
+        if item.message_id == "m4":
+            raise ValueError("no orders")
+        return super().fold(state, item, step)
+
+
+def test_a_record_above_a_cut_that_a_newer_release_cannot_fold_is_a_dead_letter_though_it_had_been_acked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(archived, "MARGIN_MS", 0)
+    told = waited()
+    told.redefine(Stricter(compiled(SEGMENTS, "UTC")))
+    told.rebuild("segmentation", 1, slot("u:u1"))
+    assert [one.key for one in told.log.records(RECORD_FAILED)] == [b"u:u1"]
 
 
 def grown() -> Scene:

@@ -218,7 +218,7 @@ PEOPLE: Final = (
     ),
     Bound("of those, in the state itself", str(INLINE), CONSTANT, "", "the others stand in an index of the slot"),
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
-    Bound("messages of one id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
+    Bound("event message ids of one typed id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),
     Bound(
         "days for which an anonymous person who does not come back is kept in Redis",

@@ -38,9 +38,10 @@ COMMANDS: Final = {
 }
 CONNECTIONS: Final[dict[str, type[BaseSettings]]] = {
     "Kafka: every process and command that has `RAPPORT_KAFKA_BOOTSTRAP`": KafkaSecurity,
-    "Redis": RedisSettings,
+    "Redis: profile, segmentation, messaging, query": RedisSettings,
     "Signed keys: ingest, query and `rapport keys`": KeySecretSettings,
-    "ClickHouse; without it profile, segmentation and messaging rebuild from the log alone": ClickHouseSettings,
+    "ClickHouse: must be set for warehouse, its migrations and query; without it profile, segmentation and messaging rebuild from "
+    "the log alone": ClickHouseSettings,
 }
 """Told once, not with each of the processes that read them."""
 PERSONAL: Final = """What each store holds of people at most; of topics the table above says it. `none`: nothing. `ids`: ids of people and

@@ -40,7 +40,7 @@ class TopicSettings(KafkaSettings):
         RETENTION_DAYS,
         ge=1,
         le=36_500,
-        description="age at which data leaves the log, in segments of a day: one day later they are gone; personal data must go",
+        description="age at which data leaves the log, in log files of a day each: one day later they are gone; personal data must go",
     )
     replication_factor: int = Field(-1, ge=-1, le=100, description="copies of each topic; -1 takes the broker's default")
 

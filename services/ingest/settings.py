@@ -30,7 +30,12 @@ class Settings(KafkaSettings, KeySettings):
     max_batch_events: int = Field(2_500, ge=1, le=100_000, description="most events in a batch")
     rate_per_key: float = Field(100_000, gt=0, le=10_000_000, description="events a second that one write key may send to one process")
     delivery_timeout_seconds: float = Field(5.0, gt=0.1, le=9, description="Kafka must acknowledge within; SDKs hang up after 10 s")
-    stall_seconds: float = Field(1.5, gt=0, le=60, description="without acknowledgement for so long, further callers get 503 at once")
+    stall_seconds: float = Field(
+        1.5,
+        gt=0,
+        le=60,
+        description="without acknowledgement for so long, further callers get 503 at once (`RAPPORT_STALL_S` is the workers', another)",
+    )
     body_timeout_seconds: float = Field(15.0, gt=0, le=600, description="a body must have arrived within")
     max_connections: int = Field(
         10_000, ge=1, le=1_000_000, description="connections of one process; beyond it the one that waits longest is closed"

@@ -38,7 +38,7 @@ class RuntimeSettings(MemberSettings, RedisSettings, ArchiveSettings):
         ge=1,
         le=3600,
         description="seconds without progress, though records wait and servers answer, after which the worker exits; "
-        "while other slots move it is only not ready, and exits after ten times as long",
+        "while other slots move it is only not ready, and exits after ten times as long (`RAPPORT_STALL_SECONDS` is ingest's, another)",
     )
     drain_seconds: float = Field(
         20.0,

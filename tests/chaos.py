@@ -27,8 +27,10 @@ from deploy.demo.replay import SLICE
 from deploy.demo.retail import read_invoices, read_rows
 from deploy.demo.sdk import Sender, batches
 from deploy.local import key_secret, keys
+from deploy.local.topics import NEW_PARTITIONS
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
+from shared.contracts.slots import settle
 from tests.e2e.installation import Installation
 from tests.integration.pipeline import Pipeline
 
@@ -121,6 +123,7 @@ def main() -> int:
         stack.callback(installation.stop)
         installation.start()
         parts, ports = installation.parts, installation.ports
+        settle(NEW_PARTITIONS)
         pipeline = Pipeline(parts["kafka"], parts["redis"], installation.home.logs)
         write_key = keys.create(KafkaConnection(pipeline.bootstrap), key_secret.of_home(installation.home), KeyKind.WRITE, "chaos").secret
         shop = Shop(f"http://127.0.0.1:{ports['ingest']}", write_key, options.rate)

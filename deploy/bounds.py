@@ -217,6 +217,7 @@ PEOPLE: Final = (
         "people merged into one", f"{MOST_ABSORBED:,} that move on", CONSTANT, "rapport_dead_letters_total", "not merged on: a dead letter"
     ),
     Bound("of those, in the state itself", str(INLINE), CONSTANT, "", "the others stand in an index of the slot"),
+    Bound("where the long chain of a merged id goes on", "1 word a merged id and stage", CONSTANT, "", "the last one told takes its place"),
     Bound("event names counted apart", str(MAX_NAMES), CONSTANT, "", "others are one count"),
     Bound("event message ids of one typed id remembered a day", f"{MAX_SEEN:,}", CONSTANT, "", "the last half at least is remembered"),
     Bound("requests of one id to other slots", str(MAX_ASKED), CONSTANT, "", "asked again, which does no harm"),

@@ -17,15 +17,10 @@ from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import Rendered
 from shared.contracts.changes import MessageStatus
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import World, person, request, write_templates
+from tests.unit.dispatcher_world import World, person, request
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 AWAY: list[Outcome] = [Deferred(Reason.PROVIDER_AWAY, "refused", away=True)]
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return write_templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture

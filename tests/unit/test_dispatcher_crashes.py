@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,18 +22,13 @@ from shared.contracts.changes import MessageStatus
 from shared.contracts.failed import FailedRecord
 from shared.contracts.ledger import OPEN, Checkpoint, LedgerEntry
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import HOUR, FakeLedger, World, person, request, write_templates
+from tests.unit.dispatcher_world import HOUR, FakeLedger, World, person, request
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 MESSAGES = 14
 CAPPED = range(8, 14)
 """Messages to one person, of whom two may go."""
 PLACES = 3
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return write_templates(tmp_path_factory.mktemp("templates"))
 
 
 class Life:

@@ -17,14 +17,9 @@ from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.definitions.durations import DAY_MS
 from shared.definitions.template import Templates
 from shared.testing.fakes import FakeRecord
-from tests.unit.dispatcher_world import NOW, World, request, write_templates
+from tests.unit.dispatcher_world import NOW, World, request
 
 DAY_S = DAY_MS / 1000
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return write_templates(tmp_path_factory.mktemp("templates"))
 
 
 class Counting(Observer):

@@ -8,7 +8,7 @@ from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred, Outcome
 from services.messaging.domain.reasons import Reason
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import NOW, World, request, write_templates
+from tests.unit.dispatcher_world import NOW, World, request
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 NEVER_BACK = 1_000_000
@@ -21,11 +21,6 @@ class Counting(Observer):
 
     def lost_to_retention(self, records: int) -> None:
         self.lost += records
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return write_templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture

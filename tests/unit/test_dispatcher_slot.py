@@ -12,12 +12,7 @@ from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import MessageStatus
 from shared.contracts.journey_blob import Consent, Person
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import HOUR, NOW, World, person, request, write_templates
-
-
-@pytest.fixture(scope="module")
-def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
-    return write_templates(tmp_path_factory.mktemp("templates"))
+from tests.unit.dispatcher_world import HOUR, NOW, World, person, request
 
 
 @pytest.fixture

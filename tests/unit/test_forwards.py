@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.adapters import forwards
 from shared.adapters.forwards import LONG, REMEMBERED_HOPS, REMEMBERED_SECONDS, Forwards, Way
 
 
@@ -106,6 +108,14 @@ async def test_memory_is_bounded() -> None:
     read = len(store.reads)
     await store.end("2-0")
     assert len(store.reads) == read + 1, "the newest stays"
+
+
+async def test_memory_of_ends_without_anything_is_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forwards, "REMEMBERED_HOPS", 30)
+    store = Store(**{f"{who}-{n}": f"to:{who}-{n + 1}" for who in range(40) for n in range(LONG + 1)})
+    for who in range(40):
+        await store.end(f"{who}-0")
+    assert len(store.forwards._bare) == 30
 
 
 async def test_a_ring_is_said_and_ends_nobody_else() -> None:

@@ -70,6 +70,7 @@ async def test_a_chain_read_before_any_blob_has_moved_costs_n_log_n_records(orde
     moved = world.log.records(MOVED)
     assert len(moved) < (LONG + 5 * log2(count)) * count
     assert jumps(moved, {f"u:{n + 1}": f"u:{n}" for n in range(count)}) > count
+    assert {len(told) for told in words(world).values()} == {1}, "a marker keeps the last word"
     assert (world.tally("u:0").count, world.tally("u:0").total) == (count + 1, count + 1)
 
 

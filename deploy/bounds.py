@@ -29,7 +29,6 @@ from services.query.adapters.pools import GLANCE_SECONDS
 from services.query.adapters.sealing import MAX_CURSOR
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.query.settings import Settings as Query
-from services.segmentation.domain.series import MAX_TOTAL
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
@@ -43,6 +42,7 @@ from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
+from shared.rules.series import MAX_TOTAL
 from shared.runtime.absorbed import INLINE, MOST_ABSORBED
 from shared.runtime.brake import LONGEST_PAUSE_S
 from shared.runtime.replayed import BLOCK, KNOWN_DAYS, MOST_BLOCKS

@@ -8,14 +8,14 @@ from zoneinfo import ZoneInfo
 import typer
 
 import deploy
-from services.segmentation.domain.compiler import compiled
-from services.segmentation.domain.rehearsal import Outcome, rehearse
+from services.segmentation.rehearsal import Outcome, rehearse
 from shared.definitions.files import Defined
 from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.kinds import KINDS
 from shared.definitions.schema import schema_files
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
+from shared.rules.compiler import compiled
 
 SHIPPED = Path(deploy.__file__).parent / "definitions"
 

@@ -4,14 +4,14 @@ import sys
 
 import structlog
 
-from services.segmentation.domain.compiler import compiled
-from services.segmentation.domain.plan import Plan
-from services.segmentation.domain.stage import SegmentationStage
 from services.segmentation.settings import Settings
+from services.segmentation.stage import SegmentationStage
 from shared.adapters.environment import cannot_start, read_environment
 from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
+from shared.rules.compiler import compiled
+from shared.rules.plan import Plan
 from shared.runtime.logs import configure_logs
 from shared.runtime.worker import run
 

@@ -72,7 +72,11 @@ def test_no_module_has_a_name_that_says_nothing() -> None:
 def test_a_domain_touches_nothing_but_values() -> None:
     found = [
         f"{relative(path)}:{line} {what}"
-        for root in (*(f"services/{one.name}/domain" for one in (PROJECT / "services").iterdir() if one.is_dir()), "shared/contracts")
+        for root in (
+            *(f"services/{one.name}/domain" for one in (PROJECT / "services").iterdir() if one.is_dir()),
+            "shared/contracts",
+            "shared/rules",
+        )
         for path, tree in python_files(root)
         for line, what in impurities(tree)
     ]

@@ -25,8 +25,7 @@ from services.messaging.domain.planning import plans
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.digest import Stored, lines
 from shared.contracts.events import EVENT_DECODER, EVENT_ENCODER, EventType, ReceivedEvent
 from shared.contracts.headers import CAUSE, KIND, header
@@ -37,6 +36,7 @@ from shared.definitions.folder import read_folder
 from shared.definitions.journey import Journey
 from shared.definitions.segment import Segment
 from shared.definitions.template import TemplateHead
+from shared.rules.compiler import compile_plan
 from shared.runtime.envelope import peek
 from shared.runtime.meta import Meta
 from shared.runtime.stage import Stage

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from deploy.local.process import Process
-from services.segmentation.domain.buckets import Calendar, Unit
+from shared.rules.buckets import Calendar, Unit
 
 pytestmark = pytest.mark.real
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.slots import settle
 from shared.contracts.topics import EVENT_RECEIVED, PROFILE_CHANGED
+from shared.rules.compiler import compile_plan
 from shared.runtime.stage import Output
 from shared.testing.fakes import FakeLog
 from shared.testing.histories import EPOCH, encoded, event

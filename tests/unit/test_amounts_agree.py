@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from services.profile.domain.money import Fault, Trade, trade
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.person import take_event
 from services.warehouse.domain.amounts import Fault as Unreadable
 from services.warehouse.domain.amounts import amount
 from shared.contracts.membership_blob import Membership
 from shared.contracts.profile_blob import Money
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.segment import Segment
+from shared.rules.compiler import compile_plan
+from shared.rules.features import take_event
 
 MOST = MAX_AMOUNT // SCALE
 RICH = {"did": "Order Completed", "sum": {"of": "revenue", "gte": 1}}

@@ -12,8 +12,7 @@ from services.messaging.domain.passages import Plan
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.changes import (
     CHANGE_ENCODER,
     PROFILE_CHANGED_DECODER,
@@ -35,6 +34,7 @@ from shared.contracts.profile_blob import Profile, decode_profile
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, FOLDER_REPLAYED, MESSAGE_REQUESTED, PROFILE_CHANGED, SEGMENT_CHANGED
 from shared.definitions.segment import Segment
+from shared.rules.compiler import compile_plan
 from shared.runtime.envelope import peek
 from shared.testing.histories import encoded, event, histories, key_of
 from shared.testing.scene import Scene

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from deploy.cli.definitions import SHIPPED
 from services.messaging.domain.planning import plans
-from services.segmentation.domain.compiler import compiled
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.folder import read_folder
 from shared.definitions.journey import Journey
 from shared.definitions.segment import Segment
 from shared.definitions.template import TemplateHead
 from shared.definitions.yaml_text import DefinitionError
+from shared.rules.compiler import compiled
 
 FILES = sorted(path for path in SHIPPED.rglob("*") if path.suffix in (".yaml", ".liquid"))
 PIECES = [

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.settings import PROJECT
-from services.segmentation.domain.rehearsal import rehearse
+from services.segmentation.rehearsal import rehearse
 from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.journey import Caps, Enter, SendWhat
 from shared.definitions.kinds import KINDS

@@ -9,7 +9,7 @@ from deploy.cli.acls import AclsError, _binding, commands, users
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from services.warehouse.domain.rows import TOPICS as WAREHOUSE_TOPICS
 from shared.contracts.rights import PROCESSES, READER_GROUP, Kind, Operation, Right, rights
 from shared.contracts.topics import KEY_CHANGED, MESSAGE_REQUESTED, TOPICS

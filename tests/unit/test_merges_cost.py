@@ -9,10 +9,10 @@ import pytest
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.topics import EVENT_RECEIVED
+from shared.rules.compiler import compile_plan
 from shared.runtime.ports import Commit
 from shared.testing.fakes import FakeRedis, FakeStore
 from shared.testing.histories import EPOCH, encoded, event, key_of

@@ -11,15 +11,15 @@ import msgspec
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.rehearsal import advance
-from services.segmentation.domain.series import MAX_TOTAL
-from services.segmentation.domain.stage import SeenEvent, SegmentationStage
-from services.segmentation.domain.sums import add_sum, unite_sums
+from services.segmentation.rehearsal import advance
+from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, SegmentChanged, Transition
 from shared.contracts.membership_blob import Membership, canonical_membership, decode_membership, encode_membership
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Segment
+from shared.rules.compiler import compile_plan
+from shared.rules.series import MAX_TOTAL
+from shared.rules.sums import add_sum, unite_sums
 from shared.runtime.stage import Step
 from shared.testing.segment_oracle import Happening, holds
 

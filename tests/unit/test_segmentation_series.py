@@ -5,8 +5,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.segmentation.domain.buckets import Calendar, Unit
-from services.segmentation.domain.series import COMBINE, Combine, Measure, SeriesKey, add, dropped_at, lowest_kept, prune, united
+from shared.rules.buckets import Calendar, Unit
+from shared.rules.series import COMBINE, Combine, Measure, SeriesKey, add, dropped_at, lowest_kept, prune, united
 
 UNITS = st.sampled_from([Unit.MINUTE, Unit.HOUR, Unit.DAY])
 ADDED = st.lists(st.tuples(st.integers(0, 20), st.integers(-5, 5)), max_size=15)

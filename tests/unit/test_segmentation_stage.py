@@ -7,8 +7,7 @@ import msgspec
 import pytest
 
 import deploy
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SeenEvent, SegmentationStage
+from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
@@ -17,6 +16,7 @@ from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED
 from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
+from shared.rules.compiler import compile_plan
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot

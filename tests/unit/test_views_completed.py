@@ -3,9 +3,9 @@
 import pytest
 
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compiled
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.topics import EVENT_RECEIVED
+from shared.rules.compiler import compiled
 from shared.testing.archive import FakeArchive
 from shared.testing.histories import encoded, event, key_of
 from shared.testing.scene import Scene

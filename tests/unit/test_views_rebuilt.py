@@ -13,8 +13,7 @@ from services.messaging.domain.passages import Plan
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
-from services.segmentation.domain.compiler import compiled
-from services.segmentation.domain.stage import SegmentationStage
+from services.segmentation.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.headers import KIND, KIND_EXPIRED, header
 from shared.contracts.identity import Expiry
@@ -23,6 +22,7 @@ from shared.contracts.rebuilds import STAGES, View
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED
 from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
+from shared.rules.compiler import compiled
 from shared.testing.histories import encoded, histories, key_of
 from shared.testing.scene import Scene
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.profile.domain.folder import FolderStage
-from services.segmentation.domain.compiler import compiled
-from services.segmentation.domain.stage import SeenEvent, SegmentationStage
+from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
 from shared.contracts.digest import lines
 from shared.contracts.events import ReceivedEvent
@@ -18,6 +17,7 @@ from shared.contracts.membership_blob import Membership
 from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED, RECORD_FAILED, SEGMENT_CHANGED
+from shared.rules.compiler import compiled
 from shared.runtime import archived
 from shared.runtime.observer import Observer
 from shared.runtime.slot import Slot

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NewType
 
-from services.segmentation.domain.buckets import Unit
+from shared.rules.buckets import Unit
 
 SeriesId = NewType("SeriesId", str)
 

@@ -5,8 +5,8 @@ A bucket whose sum is out of range is no longer in its series, so every window t
 they came.
 """
 
-from services.segmentation.domain.series import MAX_TOTAL, Combine, add
 from shared.contracts.membership_blob import Membership
+from shared.rules.series import MAX_TOTAL, Combine, add
 
 
 def add_sum(state: Membership, series: str, bucket: int, value: int) -> bool:

@@ -4,23 +4,13 @@ from typing import ClassVar
 
 import msgspec
 
-from services.segmentation.domain.person import (
-    PENDING,
-    Change,
-    adopt,
-    answers,
-    decide,
-    leave_all,
-    leave_undefined,
-    take_event,
-    take_traits,
-    unite,
-)
-from services.segmentation.domain.plan import Plan
+from services.segmentation.domain.person import PENDING, Change, decide, leave_all, leave_undefined, unite
 from shared.contracts.changes import CHANGE_ENCODER, LeftReason, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
+from shared.rules.features import adopt, answers, take_event, take_traits
+from shared.rules.plan import Plan
 from shared.runtime.stage import Record, Stage, Step
 
 PAGE_VIEWED = "Page Viewed"

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from services.segmentation.domain.buckets import Calendar, Unit
-from services.segmentation.domain.series import Combine, Measure, SeriesId, SeriesKey
-from services.segmentation.domain.values import Where
-from services.segmentation.domain.windows import Look
 from shared.contracts.membership_blob import Value
 from shared.definitions.conditions import Test
+from shared.rules.buckets import Calendar, Unit
+from shared.rules.series import Combine, Measure, SeriesId, SeriesKey
+from shared.rules.values import Where
+from shared.rules.windows import Look
 
 Holds = Callable[[Sequence[bool]], bool]
 """A segment's rule over the answers of all leaves."""

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import msgspec
 
-from services.segmentation.domain.compiler import compile_plan
-from services.segmentation.domain.stage import SeenEvent, SegmentationStage
+from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, SegmentChanged
 from shared.contracts.membership_blob import Membership
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Expected, Given, Segment, SegmentTest, epoch_ms
+from shared.rules.compiler import compile_plan
 from shared.runtime.stage import Step
 
 PERSON = "u:test"

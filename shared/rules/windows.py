@@ -8,8 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
-from services.segmentation.domain.buckets import Calendar, Unit
-from services.segmentation.domain.series import Combine
+from shared.rules.buckets import Calendar, Unit
+from shared.rules.series import Combine
 
 Look = Callable[[list[int], int], tuple[bool, int | None]]
 """(series, number of the current bucket) -> (holds, the bucket at whose beginning to look again).

@@ -4,8 +4,14 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import assert_never
 
-from services.segmentation.domain.buckets import Calendar, Unit, unit_for
-from services.segmentation.domain.plan import (
+from shared.definitions.conditions import Test, condition_test, interval, whole_interval
+from shared.definitions.files import Defined
+from shared.definitions.models import canonical
+from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms
+from shared.definitions.segment import Segment
+from shared.definitions.yaml_text import DefinitionError
+from shared.rules.buckets import Calendar, Unit, unit_for
+from shared.rules.plan import (
     EventLeaf,
     EventPlan,
     Feed,
@@ -17,15 +23,9 @@ from services.segmentation.domain.plan import (
     TraitPlan,
     plan_version,
 )
-from services.segmentation.domain.series import COMBINE, Combine, Measure, SeriesKey
-from services.segmentation.domain.values import Where, properties_reader, traits_reader, where_test
-from services.segmentation.domain.windows import Look, bounded, of_age, over_all, over_window, total_since
-from shared.definitions.conditions import Test, condition_test, interval, whole_interval
-from shared.definitions.files import Defined
-from shared.definitions.models import canonical
-from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms
-from shared.definitions.segment import Segment
-from shared.definitions.yaml_text import DefinitionError
+from shared.rules.series import COMBINE, Combine, Measure, SeriesKey
+from shared.rules.values import Where, properties_reader, traits_reader, where_test
+from shared.rules.windows import Look, bounded, of_age, over_all, over_window, total_since
 
 
 class SameId(ValueError):

@@ -17,16 +17,10 @@ from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
 from services.profile.domain.node import MAX_ASKED
 from services.profile.sweep import ASKED_A_SECOND
-from services.query.adapters.http.envelope import MAX_BODY
-from services.query.adapters.http.failures import MAX_REPLAYS
+from services.query.adapters.http.failures import MAX_FAILURES, MAX_REPLAYS
 from services.query.adapters.http.rebuilds import MOST_LISTED
-from services.query.adapters.http.shapes import MAX_FAILURES, MAX_LIMIT
-from services.query.adapters.idempotency import KEPT, KEPT_SECONDS
-from services.query.adapters.live import CALLS, WAITING
 from services.query.adapters.message_list import MOST_ROUNDS, PLACES
 from services.query.adapters.people import IDS_BYTES, MOST_IDS
-from services.query.adapters.pools import GLANCE_SECONDS
-from services.query.adapters.sealing import MAX_CURSOR
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
 from services.query.settings import Settings as Query
 from shared.adapters.forwards import REMEMBERED_HOPS
@@ -42,6 +36,12 @@ from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
+from shared.http.envelope import MAX_BODY
+from shared.http.idempotency import KEPT, KEPT_SECONDS
+from shared.http.sealing import MAX_CURSOR
+from shared.http.shapes import MAX_LIMIT
+from shared.reading.live import CALLS, WAITING
+from shared.reading.pools import GLANCE_SECONDS
 from shared.rules.series import MAX_TOTAL
 from shared.runtime.absorbed import INLINE, MOST_ABSORBED
 from shared.runtime.brake import LONGEST_PAUSE_S
@@ -320,31 +320,31 @@ QUERY: Final = (
         "pages asked of ClickHouse at a time",
         str(_set(Query, "query_page_threads")),
         "QUERY_PAGE_THREADS",
-        "rapport_query_busy_total",
+        "rapport_api_busy_total",
         "they wait",
     ),
     Bound(
         "time series asked of ClickHouse at a time",
         str(_set(Query, "query_series_threads")),
         "QUERY_SERIES_THREADS",
-        "rapport_query_busy_total",
+        "rapport_api_busy_total",
         "they wait",
     ),
     Bound(
         "what waits for ClickHouse or Kafka, of each kind",
         str(_set(Query, "query_waiting")),
         "QUERY_WAITING",
-        "rapport_query_busy_total",
+        "rapport_api_busy_total",
         "429 `too_busy`",
     ),
     Bound(
         "threads and places to wait of one query key, of each kind",
         "half, rounded up",
         CONSTANT,
-        "rapport_query_busy_total",
+        "rapport_api_busy_total",
         "429 `too_busy`",
     ),
-    Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_query_busy_total", "429 `too_busy`"),
+    Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_api_busy_total", "429 `too_busy`"),
     Bound("a look at a store for readiness and status", f"{GLANCE_SECONDS:g} s", CONSTANT, "", "named as not answering"),
     Bound("ids of a person in one question", f"{MOST_IDS:,}, {IDS_BYTES // 1024} KB", CONSTANT, "", "ClickHouse finds the others"),
     Bound("hops between merged ids that are remembered", f"{REMEMBERED_HOPS:,}", CONSTANT, "", "read again, a round trip each"),

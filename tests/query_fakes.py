@@ -7,17 +7,8 @@ from typing import Any
 
 import httpx
 
-from services.query.adapters.definitions import public_fields
-from services.query.adapters.idempotency import Answered
-from services.query.adapters.key_access import KeyAccess
-from services.query.adapters.log import LogRecord
 from services.query.adapters.people import People
-from services.query.adapters.sealing import Sealer
-from services.query.app import QueryApp, build
-from services.query.domain.access import Scope
-from services.query.domain.keeping import Standing
-from services.query.domain.questions import Question
-from services.query.domain.reasons import Code, HistoryAway, LiveAway, LogAway, Refused
+from services.query.app import build
 from services.query.domain.replaying import Append
 from services.query.domain.segments import KnownSegment
 from services.query.metrics import METRICS, Metrics
@@ -32,6 +23,17 @@ from shared.contracts.rebuilds import REBUILD_DECODER, RebuildChanged
 from shared.contracts.redis_keys import index_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import KEY_CHANGED, REBUILD_CHANGED
+from shared.http.access import Scope
+from shared.http.app import Api
+from shared.http.idempotency import Answered
+from shared.http.key_access import KeyAccess
+from shared.http.public_fields import public_fields
+from shared.http.reasons import Code, Refused
+from shared.http.sealing import Sealer
+from shared.reading.away import HistoryAway, LiveAway, LogAway
+from shared.reading.keeping import Standing
+from shared.reading.log import LogRecord
+from shared.reading.questions import Question
 from shared.runtime.envelope import Entry, close_entry
 from tests.key_secrets import SECRETS
 
@@ -268,7 +270,7 @@ class World:
             catalogue=public_fields(SHIPPED),
             orders=self.log,
         )
-        self.app: QueryApp = build(self.parts)
+        self.app: Api = build(self.parts)
 
     def client(self, key: str | None = FULL) -> httpx.AsyncClient:
         headers = {} if key is None else {"authorization": f"Bearer {key}"}

@@ -127,14 +127,14 @@ QUERY: Final = Row(
             "Requests by status",
             "reqps",
             "Questions answered a second.",
-            (per_second("rapport_query_requests_total", "code"),),
+            (per_second("rapport_api_requests_total", "code"),),
             stacked=True,
         ),
         Chart(
             "Time to answer",
             "s",
             "By operation.",
-            quantiles("rapport_query_request_seconds", "operation"),
+            quantiles("rapport_api_request_seconds", "operation"),
         ),
         Chart(
             "Replayed",

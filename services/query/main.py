@@ -6,17 +6,11 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from services.query.adapters.definitions import known_segments, public_fields
-from services.query.adapters.idempotency import Answered
-from services.query.adapters.kept_history import KeptHistory, asked_history
-from services.query.adapters.key_access import KeyAccess
-from services.query.adapters.live import RedisSpace
-from services.query.adapters.log import KafkaAppends, KafkaReads
+from services.query.adapters.appends import KafkaAppends
+from services.query.adapters.definitions import known_segments
 from services.query.adapters.people import People
 from services.query.adapters.rejected import IngestReplays
-from services.query.adapters.sealing import Sealer
-from services.query.adapters.server import serve
-from services.query.app import QueryApp, build
+from services.query.app import build
 from services.query.metrics import METRICS, Metrics
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
@@ -28,19 +22,28 @@ from shared.adapters.rebuild_topic import RebuildTopic
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
 from shared.definitions.yaml_text import DefinitionError
+from shared.http.app import Api
+from shared.http.idempotency import Answered
+from shared.http.key_access import KeyAccess
+from shared.http.public_fields import public_fields
+from shared.http.sealing import Sealer
+from shared.http.server import serve
+from shared.reading.kept_history import KeptHistory, asked_history
+from shared.reading.live import RedisSpace
+from shared.reading.log import KafkaReads
 from shared.runtime.logs import configure_logs
 
 _log = structlog.get_logger("query")
 
 
-def create(settings: Settings) -> QueryApp:
+def create(settings: Settings) -> Api:
     """One process's application. Raises DefinitionError if a segment file cannot be read."""
     segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
     metrics = Metrics(Registry("query", METRICS))
     secrets, refused = settings.key_secrets, metrics.key_refused
     stores = {kind: KeyTopic(settings.kafka, f"rapport-query-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space = RedisSpace(settings.redis, settings.redis_seconds)
-    asked = asked_history(settings)
+    asked = asked_history(settings, settings.query_series_threads)
     reads, appends = KafkaReads(settings.kafka, settings.query_waiting), KafkaAppends(settings.kafka, settings.query_waiting)
     history, orders = KeptHistory(asked, reads, settings.group_prefix), RebuildTopic(settings.kafka, "rapport-query-rebuilds")
     replays = IngestReplays(settings.ingest_url, settings.internal_token)

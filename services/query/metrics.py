@@ -3,38 +3,18 @@
 from typing import Final
 
 from shared.adapters.prometheus import Registry
-from shared.contracts.key_signature import KeyRefusal
-from shared.contracts.metrics import SECONDS, Metric, MetricKind
-
-C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
+from shared.contracts.metrics import Metric, MetricKind
+from shared.http.metrics import HTTP_METRICS, HttpMetrics
 
 METRICS: Final = (
-    Metric("rapport_query_requests_total", C, ("operation", "code"), "requests answered, by operation and HTTP status"),
-    Metric("rapport_query_request_seconds", H, ("operation",), "request read to answer sent", SECONDS),
-    Metric(
-        "rapport_query_busy_total",
-        C,
-        ("pool",),
-        "requests answered 429: the threads of a pool were taken, and the places to wait, or a key's half",
-    ),
-    Metric("rapport_query_replayed_total", C, ("kind",), "dead letters and rejected events sent in again"),
-    Metric("rapport_query_keys", G, (), "query keys known, revoked ones included"),
+    *HTTP_METRICS,
+    Metric("rapport_query_replayed_total", MetricKind.COUNTER, ("kind",), "dead letters and rejected events sent in again"),
 )
 
 
-class Metrics:
+class Metrics(HttpMetrics):
     """The metrics of one process."""
 
     def __init__(self, registry: Registry) -> None:
-        self.registry = registry
-        self.requests = registry.counter("rapport_query_requests_total")
-        self.seconds = registry.histogram("rapport_query_request_seconds")
-        self.busy = registry.counter("rapport_query_busy_total")
+        super().__init__(registry)
         self.replayed = registry.counter("rapport_query_replayed_total")
-        self.keys = registry.gauge("rapport_query_keys")
-        refused = registry.counter("rapport_key_records_refused_total")
-        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
-
-    def key_refused(self, reason: KeyRefusal) -> None:
-        """Count a record of the key topic that counts for nothing."""
-        self._keys_refused[reason].inc()

@@ -4,16 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from services.query.adapters.idempotency import Answered
-from services.query.adapters.key_access import KeyAccess, KeyStore
-from services.query.adapters.live import KeySpace
-from services.query.adapters.log import LogRecord
 from services.query.adapters.people import People
-from services.query.adapters.sealing import Sealer
-from services.query.domain.access import Access, Scope
-from services.query.domain.keeping import Standing
-from services.query.domain.personal import View
-from services.query.domain.questions import Question
 from services.query.domain.replaying import Append
 from services.query.domain.segments import KnownSegment
 from services.query.metrics import Metrics
@@ -22,6 +13,15 @@ from shared.contracts.control import KeyKind
 from shared.contracts.key_signature import KeySecrets
 from shared.contracts.rebuilds import RebuildChanged
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
+from shared.http.access import Access, Scope
+from shared.http.idempotency import Answered
+from shared.http.key_access import KeyAccess, KeyStore
+from shared.http.personal import View
+from shared.http.sealing import Sealer
+from shared.reading.keeping import Standing
+from shared.reading.live import KeySpace
+from shared.reading.log import LogRecord
+from shared.reading.questions import Question
 
 
 class History(Protocol):

@@ -4,10 +4,10 @@ import asyncio
 import sys
 import threading
 
-from services.query.adapters.log import KafkaReads
-from services.query.domain import reasons
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.reading import away
+from shared.reading.log import KafkaReads
 from shared.runtime import ports
 
 ASKERS = 3
@@ -37,7 +37,7 @@ async def keep_asking(bootstrap: str, topic: str, partitions: int) -> None:
             try:
                 await questions[number % len(questions)]()
                 said = "told"
-            except (ports.LogAway, reasons.LogAway):
+            except (ports.LogAway, away.LogAway):
                 said = "away"
             sys.stdout.write(f"{said} {number % len(questions)}\n")
             sys.stdout.flush()

@@ -8,10 +8,10 @@ import yaml
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.clickhouse_server.users import READER_SETTINGS
 from deploy.local.settings import PROJECT
-from services.query.adapters.history import ClickHouseHistory
-from services.query.domain.questions import Question
 from services.query.settings import Settings
 from shared.adapters.store_settings import Address
+from shared.reading.history import ClickHouseHistory
+from shared.reading.questions import Question
 
 MEGABYTE = 1024 * 1024
 QUERY = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]["query"]["environment"]

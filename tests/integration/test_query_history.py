@@ -16,14 +16,14 @@ import pytest
 
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
-from services.query.adapters.history import ClickHouseHistory
-from services.query.domain.questions import Question
-from services.query.domain.reasons import HistoryAway, HistoryTooMuch
 from shared.adapters.store_settings import Address
 from shared.contracts.changes import MessageChanged, MessageStatus, SegmentChanged, Transition
 from shared.contracts.events import EventType, ReceivedEvent
 from shared.contracts.identity import ConflictRecord, MergeRecord
 from shared.contracts.slots import slot
+from shared.reading.away import HistoryAway, HistoryTooMuch
+from shared.reading.history import ClickHouseHistory
+from shared.reading.questions import Question
 from tests.integration import query_service
 from tests.integration.query_service import Query
 from tests.waiting import wait_until

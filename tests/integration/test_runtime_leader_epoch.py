@@ -7,9 +7,9 @@ from time import monotonic
 import pytest
 
 from deploy.local.kafka import Kafka
-from services.query.adapters.log import KafkaReads
-from services.query.domain import reasons
 from shared.adapters.kafka_log import KafkaLog, Publisher
+from shared.reading import away
+from shared.reading.log import KafkaReads
 from shared.runtime import ports
 from tests.integration.topic import make_topic
 
@@ -34,7 +34,7 @@ async def answered(ask: Callable[[], Awaitable[object]]) -> object:
     while True:
         try:
             return await ask()
-        except (ports.LogAway, reasons.LogAway):
+        except (ports.LogAway, away.LogAway):
             if monotonic() > end:
                 raise
             await asyncio.sleep(0.5)

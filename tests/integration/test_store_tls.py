@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from services.query.adapters.history import ClickHouseHistory
-from services.query.adapters.live import RedisSpace
-from services.query.domain.questions import Question
-from services.query.domain.reasons import HistoryAway
 from shared.adapters.clickhouse import ClickHouse, StoreAway
 from shared.adapters.redis_store import answering, connect
 from shared.adapters.store_settings import Address, ClickHouseSettings, RedisSettings
 from shared.adapters.tls import Tls
+from shared.reading.away import HistoryAway
+from shared.reading.history import ClickHouseHistory
+from shared.reading.live import RedisSpace
+from shared.reading.questions import Question
 from shared.runtime.ports import StoreAway as RedisAway
 from tests.certificates import Authority, Pair
 from tests.integration.tls_front import tls_in_front_of

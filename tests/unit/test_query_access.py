@@ -94,8 +94,8 @@ async def test_requests_are_counted_by_operation_and_never_by_path() -> None:
     await world.get("profiles/u:nobody")
     async with world.client() as client:
         text = (await client.get("/metrics")).text
-    assert 'rapport_query_requests_total{code="200",operation="getProfile"} 1.0' in text
-    assert 'rapport_query_requests_total{code="404",operation="getProfile"} 1.0' in text
+    assert 'rapport_api_requests_total{code="200",operation="getProfile"} 1.0' in text
+    assert 'rapport_api_requests_total{code="404",operation="getProfile"} 1.0' in text
     assert "ada" not in text
 
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from services.query.adapters.idempotency import KEPT_SECONDS, Answered
-from services.query.domain.reasons import LogAway
 from shared.contracts.control import KeyKind, key_hash
+from shared.http.idempotency import KEPT_SECONDS, Answered
+from shared.reading.away import LogAway
 from tests.query_fakes import ADMIN, FULL, READ, World
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingest.domain.limits import Limits
-from services.query.adapters.sealing import MAX_CURSOR, Sealer
-from services.query.domain.cursors import LogCursor, MemberCursor, RowCursor
-from services.query.domain.instants import epoch_ms, instant, rfc3339
-from services.query.domain.personal import View, masked_profile_id, masked_text
-from services.query.domain.reasons import Refused
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.definitions.catalogue import Catalogue
+from shared.http.cursors import LogCursor, MemberCursor, RowCursor
+from shared.http.instants import epoch_ms, instant, rfc3339
+from shared.http.personal import View, masked_profile_id, masked_text
+from shared.http.reasons import Refused
+from shared.http.sealing import MAX_CURSOR, Sealer
 from tests.query_fakes import ADMIN, World
 
 CATALOGUE = Catalogue(

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from services.query.adapters import message_list
 from services.query.adapters.message_list import MOST_ROUNDS, PLACES
-from services.query.domain.keeping import Standing
-from services.query.domain.questions import Key, Question
+from services.query.domain.questions import Key
+from shared.reading.keeping import Standing
+from shared.reading.questions import Question
 
 State = tuple[int, str, int]
 """(at ms, dispatch id, turn)"""

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import pytest
 
-from services.query.adapters.pools import Glance, Pool, asker
 from services.query.app import build
-from services.query.domain.questions import Question
-from services.query.domain.reasons import Busy, HistoryAway
+from shared.reading.away import Busy, HistoryAway
+from shared.reading.pools import Glance, Pool, asker
+from shared.reading.questions import Question
 from tests.query_fakes import World
 from tests.waiting import wait_for
 
@@ -172,7 +172,7 @@ async def test_too_many_questions_to_a_store_are_answered_429_with_its_name() ->
     assert "ClickHouse" in answer.json()["message"]
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["content-type"] == "application/problem+json"
-    told = [one for one in world.parts.metrics.registry.collectors.collect() if one.name == "rapport_query_busy"]
+    told = [one for one in world.parts.metrics.registry.collectors.collect() if one.name == "rapport_api_busy"]
     assert [(one.labels["pool"], one.value) for one in told[0].samples if one.name.endswith("_total")] == [("clickhouse_series", 1.0)]
 
 

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from services.query.adapters.kept_history import KeptHistory
-from services.query.domain.keeping import Standing
 from services.query.domain.questions import flushed
-from services.query.domain.reasons import HistoryLost
 from services.query.domain.rebuilding import Progress, State, state
 from shared.contracts.kept_rows import TABLES
 from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, STAGES, RebuildChanged, View, holding
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED, REBUILD_CHANGED
+from shared.reading.away import HistoryLost
+from shared.reading.keeping import Standing
+from shared.reading.kept_history import KeptHistory
 from shared.runtime.cut import Cut, encode_cut
 from tests.query_fakes import ADMIN, READ, World
 

@@ -1,10 +1,9 @@
-"""The applied segments, from the folder that the segmentation stage reads too, and what is public of a person."""
+"""The applied segments, from the folder that the segmentation stage reads too."""
 
 from pathlib import Path
 
 from services.query.domain.segments import KnownSegment
-from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
-from shared.definitions.folder import Definitions, read_folder
+from shared.definitions.folder import read_folder
 from shared.definitions.models import plain_mapping
 from shared.definitions.segment import Segment
 
@@ -21,14 +20,5 @@ def known_segments(folder: Path) -> tuple[KnownSegment, ...]:
             plain_mapping(one.document.data)["when"],
             one.text,
         )
-        for one in _read(folder).of(Segment)
+        for one in read_folder(folder).needed(Segment).of(Segment)
     )
-
-
-def public_fields(folder: Path) -> Catalogue:
-    """What the catalogue file below `folder` says; nothing is public without a file. Raises DefinitionError, also for two files."""
-    return _read(folder).single(Catalogue) or NOTHING_PUBLIC
-
-
-def _read(folder: Path) -> Definitions:
-    return read_folder(folder).needed(Segment, Catalogue)

@@ -8,10 +8,10 @@ import heapq
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from services.query.adapters.live import KeySpace
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key
 from shared.contracts.slots import partition_count
+from shared.reading.live import KeySpace
 
 STAGE = "segmentation"
 

@@ -10,13 +10,13 @@ from functools import partial
 from itertools import accumulate, islice
 from typing import Final
 
-from services.query.adapters.live import KeySpace
 from shared.adapters.forwards import Forwards, Way
 from shared.contracts.link_blob import decode_links
 from shared.contracts.membership_blob import Membership, decode_membership
 from shared.contracts.profile_blob import Profile, RecentEvent, decode_profile, decode_recent
 from shared.contracts.redis_keys import REBUILDING, index_key, meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
+from shared.reading.live import KeySpace
 from shared.runtime.absorbed import index_of
 from shared.runtime.envelope import GONE, OTHERS, Entry, open_entry, peek
 

@@ -3,7 +3,7 @@
 import httpx
 from pydantic import SecretStr
 
-from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
 
 SECONDS = 10.0
 PATH = "/internal/v1/replay"

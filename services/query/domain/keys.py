@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from services.query.domain.access import Access, Scope, granted
-from services.query.domain.reasons import Code, Refused
 from services.query.domain.replaying import Append
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.key_signature import KeySecrets, signed
 from shared.contracts.topics import KEY_CHANGED
+from shared.http.access import Access, Scope, granted
+from shared.http.reasons import Code, Refused
 
 PREFIXES: Final = {KeyKind.WRITE: "wk_", KeyKind.QUERY: "qk_"}
 

@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from services.query.domain.reasons import Code, Refused
 from shared.contracts import ids
 from shared.contracts.ids import TypedId
+from shared.http.reasons import Code, Refused
 
 LOOKUP_PARAMETERS: Final = ("user_id", "anonymous_id", "email", "phone", "external_id")
 

@@ -2,37 +2,18 @@
 """Every question to ClickHouse. Values are bound; names come from this file and the catalogue only."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Final
 
 from services.query.domain.catalogue import COLUMNS, CONTEXT_PATHS, Grouping, Interval, Measure, NumericProperty
-from services.query.domain.instants import epoch_ms
 from services.query.domain.timeseries import SeriesAsked
 from shared.contracts.ledger import OPEN
+from shared.http.instants import epoch_ms
+from shared.reading.questions import Load, Question
 
 Key = tuple[int | str, ...]
 
 MOST_STEPS: Final = 999
 """So many merges in a row a question goes along: ClickHouse takes a thousand steps of one recursion at most."""
-
-
-class Load(StrEnum):
-    """How much a question asks of ClickHouse. Each has threads of its own: none waits for another."""
-
-    PAGE = "page"
-    SERIES = "series"
-    STATUS = "status"
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question. `name` tells it in logs; `sql` binds every value as `{name:Type}`; no value stands in the text."""
-
-    name: str
-    sql: str
-    parameters: Mapping[str, Any]
-    load: Load = Load.PAGE
 
 
 _MS: Final = "toUnixTimestamp64Milli"
@@ -199,11 +180,6 @@ def flushed() -> Question:
         {},
         Load.STATUS,
     )
-
-
-def ping() -> Question:
-    """Whether ClickHouse answers."""
-    return Question("ping", "SELECT 1 AS one", {}, Load.STATUS)
 
 
 _BUCKET: Final = {

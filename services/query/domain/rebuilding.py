@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from services.query.domain.standing import Where, inputs, partitions
 from shared.contracts.kept_rows import ADOPTED, Noted, latest
 from shared.contracts.rebuilds import STAGES, RebuildChanged, View, holding, newest
+from shared.reading.inputs import Where, inputs, partitions
 from shared.runtime.archived import ARCHIVED
 from shared.runtime.meta import Meta
 

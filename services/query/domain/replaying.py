@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Final
 
-from services.query.domain.reasons import Code, Refused
 from shared.contracts.failed import FailedRecord, FailureReason
 from shared.contracts.headers import CAUSE, KIND, ORIGIN, ORIGIN_KIND, REPLAY_OF, Position, header
 from shared.contracts.slots import slot
 from shared.contracts.topics import REPLAYED_BY_STAGE
+from shared.http.reasons import Code, Refused
 
 
 @dataclass(frozen=True)

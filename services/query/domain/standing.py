@@ -6,10 +6,9 @@ from typing import Final
 
 from shared.contracts.redis_keys import TAGS
 from shared.contracts.slots import partition_count
-from shared.contracts.topics import TOPICS
+from shared.reading.inputs import Where, inputs, partitions
 from shared.runtime.meta import Meta
 
-Where = tuple[str, int]
 STAGES: Final = tuple(TAGS)
 
 
@@ -44,15 +43,6 @@ class StageStanding:
     lag: int
     inputs: Sequence[InputStanding]
     slots: Sequence[SlotStanding]
-
-
-def inputs(reader: str) -> tuple[str, ...]:
-    """The data topics that a stage reads, by the table of topics."""
-    return tuple(topic.name for topic in TOPICS if reader in topic.readers and not topic.compacted and topic.partitions is None)
-
-
-def partitions(topics: Sequence[str]) -> list[Where]:
-    return [(topic, partition) for topic in topics for partition in range(partition_count())]
 
 
 def standing(

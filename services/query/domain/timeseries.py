@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from services.query.domain.calendar import begins, count, labels
 from services.query.domain.catalogue import Grouping, Interval, Measure, NumericProperty
-from services.query.domain.reasons import Code, Refused
+from shared.http.reasons import Code, Refused
 
 MOST_BUCKETS: Final = 5_000
 MOST_POINTS: Final = 50_000

@@ -8,28 +8,31 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.query.adapters.http.bearer import Admin
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import CursorText, FailureLimit, Instant, Page
-from services.query.adapters.log import LogRecord, TooMuch
-from services.query.adapters.sealing import bad_cursor
-from services.query.domain.cursors import LogCursor
-from services.query.domain.instants import instant
 from services.query.domain.newest import newest, windows
-from services.query.domain.personal import HIDDEN, View
-from services.query.domain.reasons import Code, LogAway, Refused
 from services.query.domain.replaying import PLACE_PATTERN, Place, place, replayed
 from services.query.parts import Parts
 from shared.contracts.events import REJECTED_DECODER, RejectedEvent
 from shared.contracts.failed import FAILED_DECODER, FailedRecord, FailureReason
 from shared.contracts.redis_keys import TAGS
 from shared.contracts.topics import EVENT_REJECTED, RECORD_FAILED
+from shared.http.bearer import Admin
+from shared.http.cursors import LogCursor
+from shared.http.instants import instant
+from shared.http.personal import HIDDEN, View
+from shared.http.problems import documented
+from shared.http.reasons import Code, Refused
+from shared.http.sealing import bad_cursor
+from shared.http.shapes import CursorText, Instant, Page
+from shared.reading.away import LogAway
+from shared.reading.log import LogRecord, TooMuch
 
 S = TypeVar("S", bound=BaseModel)
 LISTED_BYTES: Final = 4096
 """What a list shows of a payload; asked for by itself, a record is shown whole."""
 MAX_REPLAYS: Final = 100
+MAX_FAILURES: Final = 100
 
+FailureLimit = Annotated[int, Query(ge=1, le=MAX_FAILURES, description="records of a page at most")]
 PlaceId = Annotated[str, Path(pattern=PLACE_PATTERN, description="partition:offset")]
 
 

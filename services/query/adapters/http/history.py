@@ -7,19 +7,19 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from services.query.adapters import message_list
-from services.query.adapters.http.bearer import Admin, Reader
-from services.query.adapters.http.envelope import ProfileId
-from services.query.adapters.http.problems import documented
 from services.query.adapters.http.segments import SegmentKey, find
-from services.query.adapters.http.shapes import CursorText, Instant, Limit, Page
-from services.query.adapters.sealing import bad_cursor
 from services.query.domain import questions
-from services.query.domain.cursors import RowCursor
-from services.query.domain.instants import instant, instant_or_none
-from services.query.domain.personal import View, contents
-from services.query.domain.questions import Question
 from services.query.parts import Parts
 from shared.contracts.changes import MessageStatus, Transition
+from shared.http.bearer import Admin, Reader
+from shared.http.cursors import RowCursor
+from shared.http.envelope import ProfileId
+from shared.http.instants import instant, instant_or_none
+from shared.http.personal import View, contents
+from shared.http.problems import documented
+from shared.http.sealing import bad_cursor
+from shared.http.shapes import CursorText, Instant, Limit, Page
+from shared.reading.questions import Question
 
 R = TypeVar("R", bound=BaseModel)
 Row = dict[str, Any]

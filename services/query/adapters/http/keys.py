@@ -8,17 +8,17 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.query.adapters.http.bearer import Admin
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import CursorText, Instant, Limit, Page
-from services.query.adapters.sealing import bad_cursor
-from services.query.domain.access import Scope, granted, key_id
-from services.query.domain.cursors import NameCursor
-from services.query.domain.instants import epoch_ms, instant, instant_or_none
 from services.query.domain.keys import KeyWanted, appended, check_may_revoke, made, revoked
-from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
 from services.query.parts import Parts
 from shared.contracts.control import KeyChanged, KeyKind
+from shared.http.access import Scope, granted, key_id
+from shared.http.bearer import Admin
+from shared.http.cursors import NameCursor
+from shared.http.instants import epoch_ms, instant, instant_or_none
+from shared.http.problems import documented
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
+from shared.http.sealing import bad_cursor
+from shared.http.shapes import CursorText, Instant, Limit, Page
 
 SECRET_BYTES: Final = 32
 FOLLOW_SECONDS: Final = 2.0

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel, Field
 
-from services.query.adapters.http.shapes import Instant, ProfileMeta
 from services.query.adapters.people import Held
-from services.query.domain.instants import instant, instant_or_none
-from services.query.domain.personal import View
 from shared.contracts.profile_blob import CONSENT, CONTACT, TRAIT, Device, Money, Profile, RecentEvent, Touch
+from shared.http.instants import instant, instant_or_none
+from shared.http.personal import View
+from shared.http.shapes import Instant, ProfileMeta
 
 
 class TraitShape(BaseModel):

@@ -6,18 +6,18 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel
 
 from services.query.adapters import people
-from services.query.adapters.http.bearer import Reader
-from services.query.adapters.http.envelope import ProfileId
-from services.query.adapters.http.problems import documented
 from services.query.adapters.http.profile_shapes import ProfileShape, RecentShape, profile_shape, recent_shape
-from services.query.adapters.http.shapes import Instant, ProfileMeta
 from services.query.adapters.people import Held
-from services.query.domain.access import Access
-from services.query.domain.instants import instant
 from services.query.domain.lookups import typed_id
-from services.query.domain.reasons import Code, Refused
 from services.query.parts import Parts
 from shared.contracts.profile_blob import Profile
+from shared.http.access import Access
+from shared.http.bearer import Reader
+from shared.http.envelope import ProfileId
+from shared.http.instants import instant
+from shared.http.problems import documented
+from shared.http.reasons import Code, Refused
+from shared.http.shapes import Instant, ProfileMeta
 
 _Id = Annotated[str | None, Query(min_length=1, max_length=1024)]
 

@@ -7,15 +7,15 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fastapi import APIRouter
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.query.adapters.http.bearer import Reader
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import Instant
 from services.query.domain import questions
 from services.query.domain.catalogue import COLUMNS, CONTEXT_PATHS, Grouping, Interval, Measure, NumericProperty
-from services.query.domain.instants import instant
-from services.query.domain.personal import View
 from services.query.domain.timeseries import SeriesAsked, check, series
 from services.query.parts import Parts
+from shared.http.bearer import Reader
+from shared.http.instants import instant
+from shared.http.personal import View
+from shared.http.problems import documented
+from shared.http.shapes import Instant
 
 _EARLIEST = instant(0)
 

@@ -10,13 +10,7 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.query.adapters.http.bearer import Admin
 from services.query.adapters.http.keys import IdempotencyKey
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import Instant, Page
-from services.query.domain.instants import epoch_ms, instant, instant_or_none, rfc3339
-from services.query.domain.questions import Load, Question
-from services.query.domain.reasons import RETRY_SECONDS, Code, HistoryAway, HistoryTooMuch, Refused
 from services.query.domain.rebuilding import (
     Progress,
     State,
@@ -32,13 +26,20 @@ from services.query.domain.rebuilding import (
     words,
 )
 from services.query.domain.replaying import Append
-from services.query.domain.standing import inputs, partitions
 from services.query.parts import Parts, RebuildOrders
 from shared.contracts.kept_rows import PROGRESS, Noted, latest
 from shared.contracts.rebuilds import STAGES, RebuildChanged, View
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, REBUILD_CHANGED
+from shared.http.bearer import Admin
+from shared.http.instants import epoch_ms, instant, instant_or_none, rfc3339
+from shared.http.problems import documented
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
+from shared.http.shapes import Instant, Page
+from shared.reading.away import HistoryAway, HistoryTooMuch
+from shared.reading.inputs import inputs, partitions
+from shared.reading.questions import Load, Question
 from shared.runtime.meta import Meta
 
 FOLLOW_SECONDS: Final = 2.0

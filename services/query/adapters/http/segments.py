@@ -7,17 +7,17 @@ from fastapi import APIRouter, Path
 from pydantic import BaseModel, Field
 
 from services.query.adapters import members, people
-from services.query.adapters.http.bearer import Reader
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import CursorText, Instant, Limit, Meta, Page
 from services.query.adapters.members import Member
 from services.query.adapters.people import SEGMENTATION
-from services.query.adapters.sealing import bad_cursor
-from services.query.domain.cursors import MemberCursor, NameCursor
-from services.query.domain.instants import instant
-from services.query.domain.reasons import Code, Refused
 from services.query.domain.segments import KnownSegment
 from services.query.parts import Parts
+from shared.http.bearer import Reader
+from shared.http.cursors import MemberCursor, NameCursor
+from shared.http.instants import instant
+from shared.http.problems import documented
+from shared.http.reasons import Code, Refused
+from shared.http.sealing import bad_cursor
+from shared.http.shapes import CursorText, Instant, Limit, Meta, Page
 
 _LIST = "segments"
 

@@ -1,26 +1,27 @@
 """system: where every stage stands, from Redis and Kafka; when the warehouse last wrote, from ClickHouse. What does not answer is said."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
-from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from services.query.adapters.http.bearer import Reader
-from services.query.adapters.http.problems import documented
-from services.query.adapters.http.shapes import Instant
-from services.query.adapters.pools import Glance
 from services.query.domain import questions
-from services.query.domain.instants import instant_or_none
-from services.query.domain.keeping import Standing
-from services.query.domain.standing import STAGES, StageStanding, Where, inputs, partitions, standing
+from services.query.domain.standing import STAGES, StageStanding, standing
 from services.query.parts import History, Parts
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import NotSettled, partition_count
 from shared.contracts.topics import KEY_CHANGED
+from shared.http.bearer import Reader
+from shared.http.health import Troubles
+from shared.http.instants import instant_or_none
+from shared.http.problems import documented
+from shared.http.shapes import Instant
+from shared.reading.inputs import Where, inputs, partitions
+from shared.reading.keeping import Standing
+from shared.reading.pools import Glance
 from shared.runtime.meta import Meta
 
 WAREHOUSE: Final = "warehouse"
@@ -141,41 +142,25 @@ async def standing_now(history: History) -> Standing | None:
     return await history.standing() if await history.answers() else None
 
 
-def health(parts: Parts) -> APIRouter:
-    """/healthz, /readyz, /metrics."""
-    routes = APIRouter(tags=["health"])
-
+def readiness(parts: Parts) -> Callable[[], Awaitable[tuple[Troubles, Troubles]]]:
+    """Redis, the number of partitions and the keys are needed; ClickHouse and Kafka are named."""
     redis_now, clickhouse_now = Glance(parts.space.answers), Glance(lambda: standing_now(parts.history))
     kafka_now = Glance(lambda: parts.reads.ends([(KEY_CHANGED, 0)]))
 
-    @routes.get("/healthz", operation_id="healthz", summary="The process runs")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @routes.get(
-        "/readyz", operation_id="readyz", summary="Requests can be answered", responses={503: {"description": "not ready, and why"}}
-    )
-    async def readyz() -> JSONResponse:
-        """Within a second. ClickHouse and Kafka are named but not needed: without them only what asks them answers 503."""
+    async def look() -> tuple[Troubles, Troubles]:
         redis, kafka, clickhouse = await asyncio.gather(redis_now(), kafka_now(), clickhouse_now())
         needed = {
             "redis": None if redis else "does not answer",
             "partitions": parts.partitions.trouble if parts.partitions is not None else None,
             "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
         }
-        ready = all(reason is None for reason in needed.values())
         named = {
             "kafka": None if kafka is not None else "does not answer",
             "clickhouse": clickhouse.hole if clickhouse is not None else "does not answer",
         }
-        told = {name: reason or "ok" for name, reason in (needed | named).items()}
-        return JSONResponse({"status": "ready" if ready else "not ready", "parts": told}, 200 if ready else 503)
+        return needed, named
 
-    @routes.get("/metrics", operation_id="metrics", summary="Prometheus metrics", response_class=Response)
-    async def prometheus() -> Response:
-        return Response(generate_latest(parts.metrics.registry.collectors), media_type=CONTENT_TYPE_LATEST)
-
-    return routes
+    return look
 
 
 def _state(kept: Standing | None) -> WarehouseState:

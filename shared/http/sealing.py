@@ -9,8 +9,8 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-from services.query.domain.cursors import Cursor, decode_cursor, encode_cursor
-from services.query.domain.reasons import Code, Refused
+from shared.http.cursors import Cursor, decode_cursor, encode_cursor
+from shared.http.reasons import Code, Refused
 
 C = TypeVar("C", bound=Cursor)
 _PURPOSE: Final = [b"rapport cursor v1"]

@@ -6,8 +6,8 @@ from typing import Annotated, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel, Field, PlainSerializer, WithJsonSchema
 
-from services.query.adapters.sealing import MAX_CURSOR
-from services.query.domain.instants import rfc3339
+from shared.http.instants import rfc3339
+from shared.http.sealing import MAX_CURSOR
 
 T = TypeVar("T")
 
@@ -19,10 +19,8 @@ Instant = Annotated[
 """An instant: RFC 3339, UTC, milliseconds."""
 
 MAX_LIMIT = 1000
-MAX_FAILURES = 100
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="rows of a page at most")]
-FailureLimit = Annotated[int, Query(ge=1, le=MAX_FAILURES, description="records of a page at most")]
 CursorText = Annotated[
     str | None,
     Query(

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
-from services.query.domain.reasons import Busy, HistoryAway, HistoryTooMuch, LiveAway, LogAway
+from shared.reading.away import Busy, HistoryAway, HistoryTooMuch, LiveAway, LogAway
 
 P = ParamSpec("P")
 T = TypeVar("T")

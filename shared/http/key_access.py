@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
-from services.query.adapters.pools import WAITING, Pool
-from services.query.domain.access import Access, access
-from services.query.domain.reasons import RETRY_SECONDS, Code, Refused
 from shared.contracts.control import KeyChanged, key_hash
+from shared.http.access import Access, access
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
+from shared.reading.pools import WAITING, Pool
 
 CONFIRM_SECONDS: Final = 0.8
 THREADS: Final = 2

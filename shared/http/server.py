@@ -1,14 +1,14 @@
-"""uvicorn, as this service wants it."""
+"""uvicorn, as a process of the API wants it."""
 
 import signal
 
 import uvicorn
 from fastapi import FastAPI
 
-from services.query.settings import Settings
+from shared.http.settings import HttpSettings
 
 
-def serve(app: FastAPI, settings: Settings) -> None:
+def serve(app: FastAPI, settings: HttpSettings) -> None:
     """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
     uvicorn.run(

@@ -7,13 +7,6 @@ from typing import Any, Final, Protocol
 
 import structlog
 
-from services.query.adapters.history import THREADS, ClickHouseHistory
-from services.query.adapters.pools import asker
-from services.query.domain.keeping import Standing
-from services.query.domain.questions import Load, Question
-from services.query.domain.reasons import Busy, HistoryAway, HistoryLost, HistoryTooMuch, LogAway
-from services.query.domain.standing import inputs, partitions
-from services.query.settings import Settings
 from shared.contracts.kept_rows import (
     ADVICE,
     DELETED,
@@ -32,6 +25,13 @@ from shared.contracts.kept_rows import (
     said,
 )
 from shared.contracts.slots import NotSettled
+from shared.reading.away import Busy, HistoryAway, HistoryLost, HistoryTooMuch, LogAway
+from shared.reading.history import THREADS, ClickHouseHistory
+from shared.reading.inputs import inputs, partitions
+from shared.reading.keeping import Standing
+from shared.reading.pools import asker
+from shared.reading.questions import Load, Question
+from shared.reading.settings import ReadingSettings
 
 FRESH_SECONDS: Final = 2.0
 STALE_SECONDS: Final = 6.0
@@ -128,8 +128,8 @@ class KeptHistory:
             raise HistoryAway(str(slow)) from slow
 
 
-def asked_history(settings: Settings) -> ClickHouseHistory:
+def asked_history(settings: ReadingSettings, series_threads: int = THREADS[Load.SERIES]) -> ClickHouseHistory:
     """ClickHouse, as the settings say."""
-    threads = {**THREADS, Load.PAGE: settings.query_page_threads, Load.SERIES: settings.query_series_threads}
+    threads = {**THREADS, Load.PAGE: settings.query_page_threads, Load.SERIES: series_threads}
     most = settings.query_seconds, settings.query_rows, settings.query_memory_mb
     return ClickHouseHistory(settings.clickhouse, *most, threads, settings.query_waiting)

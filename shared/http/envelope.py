@@ -13,9 +13,9 @@ from fastapi import Path
 from pydantic import AfterValidator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.query.adapters.http.problems import internal, respond
-from services.query.domain.reasons import Code, Refused
-from services.query.metrics import Metrics
+from shared.http.metrics import HttpMetrics
+from shared.http.problems import internal, respond
+from shared.http.reasons import Code, Refused
 
 MAX_BODY: Final = 1024 * 1024
 _KEPT: Final = re.compile(rb"%(2[fF]|25)")
@@ -44,7 +44,7 @@ def quoted(part: str) -> str:
 class Envelope:
     """ASGI middleware."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
         self._metrics = metrics
 

@@ -1,34 +1,28 @@
-"""Kafka, as the query service needs it: records by place, offsets, and a few appends that wait for their acknowledgement."""
+"""Kafka, read without a group: records by place, offsets, what groups have committed."""
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, ParamSpec, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from services.query.adapters.pools import WAITING, Pool
-from services.query.domain.reasons import LogAway
-from services.query.domain.replaying import Append
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.kafka_offsets import Offsets
-from shared.contracts.topics import LARGE_RECORD_BYTES
+from shared.reading.away import LogAway
+from shared.reading.inputs import Where
+from shared.reading.pools import WAITING, Pool
 from shared.runtime import ports
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 CALL_SECONDS: Final = 5.0
-ACKNOWLEDGED_SECONDS: Final = 5.0
 POLL_SECONDS: Final = 0.1
 OFFSET_THREADS: Final = 4
-APPEND_THREADS: Final = 2
 PAGE_BYTES: Final = 64 * 1024 * 1024
 """More than this is not held for one page."""
-
-Where = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,57 +138,8 @@ class KafkaReads:
 
 
 def _told(ask: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What Kafka answers, or why it does not, as this service says it. Raises LogAway."""
+    """What Kafka answers, or why it does not, as the others say it. Raises LogAway."""
     try:
         return ask(*args, **named)
     except ports.LogAway as away:
         raise LogAway(str(away)) from away
-
-
-class KafkaAppends:
-    """An idempotent producer for records that are few and must be in the log when the call returns."""
-
-    def __init__(self, kafka: KafkaConnection, waiting: int = WAITING) -> None:
-        self._pool = Pool("kafka_appends", "Kafka", APPEND_THREADS, waiting)
-        self._producer = kafka.producer(
-            {
-                "client.id": "rapport-query",
-                "acks": "all",
-                "enable.idempotence": True,
-                "message.timeout.ms": int(ACKNOWLEDGED_SECONDS * 1000),
-                "message.max.bytes": LARGE_RECORD_BYTES,
-                "linger.ms": 1,
-                "reconnect.backoff.max.ms": 500,
-                "log_level": 0,
-            }
-        )
-
-    async def append(self, records: Sequence[Append]) -> None:
-        """Return when every record is in the log. Raises LogAway: some of them may be there, and it is safe to append all again."""
-        await self._pool.run(self._append, records)
-
-    def _append(self, records: Sequence[Append]) -> None:
-        reports: list[KafkaError | None] = []
-        try:
-            for one in records:
-                self._producer.produce(
-                    one.topic,
-                    one.value,
-                    one.key,
-                    partition=one.partition,
-                    headers=list(one.headers),
-                    on_delivery=lambda error, _message: reports.append(error),
-                )
-        except (BufferError, KafkaException) as error:
-            raise LogAway(f"Kafka does not take records: {error}") from error
-        deadline = time.monotonic() + ACKNOWLEDGED_SECONDS + 1
-        while len(reports) < len(records) and time.monotonic() < deadline:
-            self._producer.poll(POLL_SECONDS)
-        failed = next((report for report in reports if report is not None), None)
-        if failed is not None or len(reports) < len(records):
-            raise LogAway(f"Kafka did not acknowledge: {failed.str() if failed else 'no answer'}")
-
-    def close(self) -> None:
-        self._pool.close()
-        with contextlib.suppress(KafkaException):
-            self._producer.flush(ACKNOWLEDGED_SECONDS)

@@ -12,9 +12,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
 
-from services.query.domain.reasons import Busy, LiveAway
 from shared.adapters.redis_client import redis_client
 from shared.adapters.store_settings import Address
+from shared.reading.away import Busy, LiveAway
 
 CALLS: Final = 64
 """Calls to Redis under way at a time, each on a connection."""

@@ -8,10 +8,10 @@ import clickhouse_connect
 import msgspec
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
-from services.query.adapters.pools import WAITING, Pool
-from services.query.domain.questions import Load, Question, ping
-from services.query.domain.reasons import Busy, HistoryAway, HistoryTooMuch
 from shared.adapters.store_settings import Address
+from shared.reading.away import Busy, HistoryAway, HistoryTooMuch
+from shared.reading.pools import WAITING, Pool
+from shared.reading.questions import Load, Question, ping
 
 TOO_MUCH: Final = frozenset({158, 159, 160, 241, 306, 307, 396})
 """ClickHouse's codes: too many rows, timeout, too slow, memory, too many steps, too many bytes, too many rows or bytes in the result."""

@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from services.query.adapters.key_access import KeyAccess
-from services.query.adapters.pools import asker
-from services.query.domain.access import Access, Scope
-from services.query.domain.reasons import Code, Refused
+from shared.http.access import Access, Scope
+from shared.http.key_access import KeyAccess
+from shared.http.reasons import Code, Refused
+from shared.reading.pools import asker
 
 _bearer = HTTPBearer(auto_error=False, scheme_name="queryKey", description="a query key; `rapport keys create --kind query` makes one")
 

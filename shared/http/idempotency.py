@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
-from services.query.domain.reasons import Code, Refused
+from shared.http.reasons import Code, Refused
 
 KEPT_SECONDS: Final = 600.0
 KEPT: Final = 1000

@@ -10,13 +10,14 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from services.query.domain.reasons import RETRY_SECONDS, Busy, Code, HistoryAway, HistoryLost, HistoryTooMuch, LiveAway, LogAway, Refused
-from services.query.metrics import Metrics
 from shared.contracts.slots import NotSettled
 from shared.contracts.versions import NewerVersion
+from shared.http.metrics import HttpMetrics
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
+from shared.reading.away import Busy, HistoryAway, HistoryLost, HistoryTooMuch, LiveAway, LogAway
 
 MEDIA_TYPE: Final = "application/problem+json"
-_log = structlog.get_logger("query")
+_log = structlog.get_logger("http")
 
 
 class Problem(BaseModel):
@@ -74,7 +75,7 @@ def internal(method: str, error: Exception) -> Response:
     return respond(Refused(500, Code.INTERNAL_ERROR, "internal error"))
 
 
-def install(app: FastAPI, metrics: Metrics) -> None:
+def install(app: FastAPI, metrics: HttpMetrics) -> None:
     """Answer every exception that means something with a problem document; envelope.py answers the others."""
 
     async def refused(_: Request, error: Exception) -> Response:

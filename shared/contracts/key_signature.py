@@ -56,20 +56,20 @@ class KeySecrets:
             raise ValueError(f"must be of {SHORTEST} characters or more: `openssl rand -hex 32` makes one")
         return cls(found)
 
-    def sign(self, key: bytes, value: bytes) -> bytes:
-        """The signature of a record, by the newest secret."""
-        return _signature(self.newest_first[0], key, value)
+    def sign(self, key: bytes, value: bytes, topic: str = KEY_CHANGED) -> bytes:
+        """The signature of a record of `topic`, by the newest secret."""
+        return _signature(self.newest_first[0], topic, key, value)
 
-    def place(self, key: bytes, value: bytes, signature: bytes) -> int | None:
-        """Which secret signed this, 0 for the newest; None if none did."""
+    def place(self, key: bytes, value: bytes, signature: bytes, topic: str = KEY_CHANGED) -> int | None:
+        """Which secret signed this for `topic`, 0 for the newest; None if none did."""
         for place, secret in enumerate(self.newest_first):
-            if hmac.compare_digest(_signature(secret, key, value), signature):
+            if hmac.compare_digest(_signature(secret, topic, key, value), signature):
                 return place
         return None
 
 
-def _signature(secret: bytes, key: bytes, value: bytes) -> bytes:
-    told = b"%s\n%d\n%s%s" % (KEY_CHANGED.encode(), len(key), key, value)
+def _signature(secret: bytes, topic: str, key: bytes, value: bytes) -> bytes:
+    told = b"%s\n%d\n%s%s" % (topic.encode(), len(key), key, value)
     return hmac.new(secret, told, hashlib.sha256).hexdigest().encode()
 
 

@@ -69,6 +69,8 @@ SEGMENTATION_REPLAYED: Final = "rapport.segmentation.replayed.v1"
 JOURNEYS_REPLAYED: Final = "rapport.journeys.replayed.v1"
 KEY_CHANGED: Final = "rapport.key.changed.v1"
 REBUILD_CHANGED: Final = "rapport.rebuild.changed.v1"
+DEFINITION_CHANGED: Final = "rapport.definition.changed.v1"
+DEFINITION_ACTIVATED: Final = "rapport.definition.activated.v1"
 
 TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
@@ -261,6 +263,25 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "RebuildChanged JSON (rebuilds.py): an order to rebuild a view, or its cancellation",
         compacted=True,
         partitions=1,
+        personal=Personal.NONE,
+    ),
+    Topic(
+        DEFINITION_CHANGED,
+        ("query",),
+        ("query",),
+        "`text:sha256` of a file, `set:number` of a set",
+        "the text of a file; DefinitionSet JSON, signed (definitions.py): which files stood together, since when, by whom and why",
+        compacted=True,
+        partitions=1,
+        config=_LARGE,
+        personal=Personal.NONE,
+    ),
+    Topic(
+        DEFINITION_ACTIVATED,
+        ("query",),
+        ("query",),
+        "`set`",
+        "DefinitionActivated JSON (definitions.py): from here on a set holds in this partition; written to every partition",
         personal=Personal.NONE,
     ),
 )

@@ -41,14 +41,24 @@ class Defined(Generic[D_co]):
 
 @dataclass(frozen=True)
 class File:
-    """A regular file of at most `most_bytes` when it was listed. `name`: its path below the folder, as problems name it."""
+    """A definition file. `name`: its path below the folder, with slashes, as problems name it. `content`: itself, or where it stands."""
 
-    path: Path
+    content: Path | bytes
     name: str
 
     @property
+    def own_name(self) -> str:
+        """The last part of its path."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def content_bytes(self) -> bytes:
+        """Its content as it is, at most a byte more than may be. Raises DefinitionError if it cannot be read."""
+        return self.content if isinstance(self.content, bytes) else self._read(self.content)
+
+    @property
     def is_template(self) -> bool:
-        return self.path.suffix == TEMPLATE_SUFFIX
+        return self.name.endswith(TEMPLATE_SUFFIX)
 
     @property
     def most_bytes(self) -> int:
@@ -59,11 +69,7 @@ class File:
 
     def text(self) -> str:
         """Its content. Raises DefinitionError if it cannot be read, is too large, or is no UTF-8."""
-        try:
-            with self.path.open("rb") as file:
-                raw = file.read(self.most_bytes + 1)
-        except OSError as error:
-            raise DefinitionError([Problem(self.name, 1, "", f"cannot be read: {error.strerror}")]) from None
+        raw = self.content_bytes
         if len(raw) > self.most_bytes:
             raise DefinitionError([self.too_large()])
         try:
@@ -71,6 +77,13 @@ class File:
         except UnicodeDecodeError as error:
             line = raw[: error.start].count(b"\n") + 1
             raise DefinitionError([Problem(self.name, line, "", "is not UTF-8")]) from None
+
+    def _read(self, path: Path) -> bytes:
+        try:
+            with path.open("rb") as file:
+                return file.read(self.most_bytes + 1)
+        except OSError as error:
+            raise DefinitionError([Problem(self.name, 1, "", f"cannot be read: {error.strerror}")]) from None
 
 
 @dataclass

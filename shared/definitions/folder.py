@@ -1,4 +1,4 @@
-"""A definitions folder read whole. Services and `rapport check` read it by this one function, so they find the same mistakes."""
+"""Definitions read whole, of a folder or of texts, by one function: whoever reads them finds the same mistakes."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,6 +12,7 @@ from shared.definitions.journey import Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
 from shared.definitions.template import TemplateHead, Templates, read_templates
+from shared.definitions.texts import listed
 from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
 
 D = TypeVar("D", bound=Definition)
@@ -66,14 +67,31 @@ class Definitions:
 def read_folder(folder: Folder, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
     """Read every definition and template below `folder`. Never raises for what stands there: mistakes are part of the answer."""
     listing = Listing(folder)
+    return _read(listing.files, listing.problems, listing.hidden, default_locale, kinds)
+
+
+def read_texts(texts: Mapping[str, str], default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
+    """Read definitions and templates that are given as path -> text, with the checks of `read_folder`. Never raises for what they are."""
+    files, problems = listed(texts)
+    return _read(files, problems, (), default_locale, kinds)
+
+
+def _read(
+    files: Sequence[File],
+    listing: Iterable[Problem],
+    hidden: Iterable[Problem],
+    default_locale: str,
+    kinds: Mapping[str, type[Definition]],
+) -> Definitions:
+    """`listing`, `hidden`: what was wrong with names, before any file was read."""
     reading = _Reading(kinds)
-    for problem in listing.problems:
+    for problem in listing:
         reading.wrong([problem], frozenset({TemplateHead.kind}) if problem.file.lower().endswith(TEMPLATE_SUFFIX) else EVERYBODY)
-    reading.wrong(listing.hidden, NOBODY)
-    for file in listing.files:
+    reading.wrong(hidden, NOBODY)
+    for file in files:
         if not file.is_template:
             reading.take(file)
-    templates, heads, problems = read_templates([file for file in listing.files if file.is_template])
+    templates, heads, problems = read_templates([file for file in files if file.is_template])
     reading.wrong(problems, frozenset({TemplateHead.kind}))
     reading.names[TemplateHead.kind] = heads
     found = sorted(reading.found, key=lambda one: (one.definition.kind, one.definition.name))

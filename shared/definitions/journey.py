@@ -1,13 +1,12 @@
 """A journey file: what a person enters on, how often, and the steps that follow."""
 
-import hashlib
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
 
 from shared.definitions.durations import DAY_MS, Duration, at_most
-from shared.definitions.models import Definition, Part, Reference, canonical, wrong
+from shared.definitions.models import Definition, Part, Reference, canonical, short_hash, wrong
 from shared.definitions.segment import Name, Titles
 
 MAX_STEPS: Final = 50
@@ -126,4 +125,4 @@ class Journey(Definition):
         """32 bits of the hash of what the journey does: titles and comments do not make a new version."""
         says = [canonical(part) for part in (self.enter, *self.steps, *([self.caps] if self.caps else []))]
         text = "|".join([*says, str(self.once_per)])
-        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        return short_hash(text)

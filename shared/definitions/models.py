@@ -1,6 +1,7 @@
 """What the models of all kinds stand on: frozen, no unknown keys, and pydantic's errors turned into problems with file and line."""
 
 import difflib
+import hashlib
 import json
 from collections.abc import Sequence
 from decimal import Decimal
@@ -60,9 +61,19 @@ class Definition(Part):
         """The definition's name, unique within its kind."""
         return str(getattr(self, self.kind))
 
+    @property
+    def version(self) -> int:
+        """32 bits of the hash of what the definition does: however it is written, the same has the same version."""
+        return short_hash(canonical(self))
+
     def references(self) -> Sequence[Reference]:
         """Where this definition names others."""
         return ()
+
+
+def short_hash(text: str) -> int:
+    """32 bits of the hash of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def wrong(message: str) -> PydanticCustomError:

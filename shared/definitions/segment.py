@@ -1,13 +1,12 @@
 """A segment file: a name, titles, the rule of who is in it, and tests of that rule."""
 
-import hashlib
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AwareDatetime, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from shared.definitions.models import Definition, Part, canonical, wrong
+from shared.definitions.models import Definition, Part, canonical, short_hash, wrong
 from shared.definitions.rules import EventName, Rule, few_leaves
 from shared.definitions.yaml_text import Plain
 
@@ -112,7 +111,7 @@ class Segment(Definition):
     @property
     def version(self) -> int:
         """32 bits of the rule's hash: the same rule has the same version, whatever its titles, tests and comments say."""
-        return int.from_bytes(hashlib.sha256(canonical(self.when).encode()).digest()[:4], "big")
+        return short_hash(canonical(self.when))
 
     def history(self, test: SegmentTest) -> tuple[Given, ...]:
         """What is given in `test`, looked up through `same_as`. Raises PydanticCustomError if that names no test with a history."""

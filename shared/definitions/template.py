@@ -61,6 +61,11 @@ class Templates:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
+    @property
+    def names(self) -> list[str]:
+        """Every name, sorted."""
+        return sorted(self._by_name)
+
     def of(self, name: str) -> Mapping[str, Template]:
         """Locale -> template; empty if there is none of that name."""
         return self._by_name.get(name, {})
@@ -86,15 +91,15 @@ def read_templates(files: Sequence[File]) -> tuple[list[Template], set[str], lis
     found: list[Template] = []
     names: set[str] = set()
     problems: list[Problem] = []
-    by_path = {file.path: file for file in files}
+    by_name = {file.name: file for file in files}
     for file in files:
         try:
-            if file.path.name.endswith(HTML_SUFFIX):
-                if file.path.with_name(file.path.name.removesuffix(HTML_SUFFIX) + TEMPLATE_SUFFIX) not in by_path:
+            if file.name.endswith(HTML_SUFFIX):
+                if file.name.removesuffix(HTML_SUFFIX) + TEMPLATE_SUFFIX not in by_name:
                     raise DefinitionError([Problem(file.name, 1, "", "has no text part beside it")])
             else:
-                names.add(file.path.name.partition(".")[0])
-                html = by_path.get(file.path.with_name(file.path.name.removesuffix(TEMPLATE_SUFFIX) + HTML_SUFFIX))
+                names.add(file.own_name.partition(".")[0])
+                html = by_name.get(file.name.removesuffix(TEMPLATE_SUFFIX) + HTML_SUFFIX)
                 found.append(_read_template(file, html))
         except DefinitionError as error:
             problems += error.problems
@@ -109,7 +114,7 @@ def _read_template(file: File, html_file: File | None) -> Template:
     document = parse(front, file.name, first_line=2)
     head = read(document, TemplateHead)
     expected = f"{head.template}.{head.locale}{TEMPLATE_SUFFIX}"
-    if file.path.name != expected:
+    if file.own_name != expected:
         raise DefinitionError([document.problem(("template",), f"the file must be called {expected}")])
     problems: list[Problem] = []
 

@@ -1,0 +1,179 @@
+"""The topic of definitions as a view in memory, followed live by a thread of its own: every set in order, and the texts of their files.
+
+Sets share most of their parts, which are kept once; texts are kept compressed. What is not as its key says counts for nothing.
+"""
+
+import threading
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+import structlog
+from confluent_kafka import Message
+
+from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.topic_follower import TopicFollower
+from shared.contracts.definitions import SET_DECODER, DefinitionSet, is_signed, number_of, same_text, text_of
+from shared.contracts.key_signature import KeySecrets
+from shared.contracts.topics import DEFINITION_CHANGED
+
+_log = structlog.get_logger("definitions")
+
+
+class DefinitionRefusal(StrEnum):
+    """Why a record of definition.changed counts for nothing."""
+
+    UNSIGNED = "unsigned"
+    """By none of the secrets, where the follower was given them."""
+    UNDECODABLE = "undecodable"
+    """Perhaps of a newer release."""
+    MISNAMED = "misnamed"
+    """Its content is not what its key says."""
+    REPEATED = "repeated"
+    """A set of this number is known, and says something else; or it would come before a set that is there."""
+    HEAD_DELETED = "head_deleted"
+    """The newest set is never deleted."""
+
+
+class MissingText(LookupError):
+    """A set names a text that the topic does not have."""
+
+
+class DefinitionTopic(TopicFollower):
+    """Read by any thread; written by the follower only. With `secrets`, sets that none of them signed count for nothing."""
+
+    def __init__(
+        self,
+        kafka: KafkaConnection,
+        client_id: str,
+        secrets: KeySecrets | None = None,
+        on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None,
+    ) -> None:
+        """`on_refused` is called by the follower's thread for each record that counts for nothing."""
+        super().__init__(kafka, client_id, DEFINITION_CHANGED)
+        self._secrets = secrets
+        self._on_refused = on_refused
+        self._on_change: Callable[[], None] = lambda: None
+        self._lock = threading.Lock()
+        self._sets: list[DefinitionSet] = []
+        self._texts: dict[str, bytes] = {}
+        self._parts: dict[Any, Any] = {}
+
+    def start(self, on_change: Callable[[], None] = lambda: None) -> None:
+        """Begin to follow. `on_change` is called by the follower's thread after a set came or went."""
+        self._on_change = on_change
+        self.follow()
+
+    @property
+    def sets(self) -> list[DefinitionSet]:
+        """Every set that is kept, oldest first."""
+        with self._lock:
+            return list(self._sets)
+
+    @property
+    def head(self) -> DefinitionSet | None:
+        """The newest set; None: nothing was ever applied."""
+        with self._lock:
+            return self._sets[-1] if self._sets else None
+
+    def get(self, number: int) -> DefinitionSet | None:
+        """The set of that number, if it is kept."""
+        with self._lock:
+            place = bisect_left(self._sets, number, key=lambda one: one.number)
+            return self._sets[place] if place < len(self._sets) and self._sets[place].number == number else None
+
+    def at(self, activated_at: int) -> DefinitionSet | None:
+        """The set of exactly that instant, else the first later one that is kept; None if there is none."""
+        with self._lock:
+            place = bisect_left(self._sets, activated_at, key=lambda one: one.activated_at)
+            return self._sets[place] if place < len(self._sets) else None
+
+    def text(self, sha256: str) -> str | None:
+        """The text of that hash, if it is kept."""
+        packed = self._texts.get(sha256)
+        return None if packed is None else zlib.decompress(packed).decode()
+
+    def texts(self, of: DefinitionSet) -> dict[str, str]:
+        """Path -> text of every file of a set. Raises MissingText."""
+        found: dict[str, str] = {}
+        for file in of.files:
+            text = self.text(file.sha256)
+            if text is None:
+                raise MissingText(f"set {of.number}: the text of {file.path} is not in {DEFINITION_CHANGED}")
+            found[file.path] = text
+        return found
+
+    @property
+    def known_texts(self) -> Mapping[str, int]:
+        """Hash -> bytes that each kept text takes in memory."""
+        return {sha256: len(packed) for sha256, packed in list(self._texts.items())}
+
+    def _take(self, message: Message) -> None:
+        key, value = message.key() or b"", message.value()
+        number, sha256 = number_of(key), text_of(key)
+        if number is not None:
+            refusal = self._forget(number) if value is None else self._take_set(number, key, value, message)
+        elif sha256 is not None:
+            refusal = self._take_text(sha256, value)
+        else:
+            refusal = DefinitionRefusal.UNDECODABLE
+        if refusal is not None:
+            _log.error("a record of the definitions' topic counts for nothing", reason=refusal.value, offset=message.offset())
+            self._on_refused(refusal)
+
+    def _take_text(self, sha256: str, value: bytes | None) -> DefinitionRefusal | None:
+        if value is None:
+            self._texts.pop(sha256, None)
+            return None
+        if not same_text(sha256, value):
+            return DefinitionRefusal.MISNAMED
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return DefinitionRefusal.UNDECODABLE
+        self._texts[sha256] = zlib.compress(value, 1)
+        return None
+
+    def _take_set(self, number: int, key: bytes, value: bytes, message: Message) -> DefinitionRefusal | None:
+        if self._secrets is not None and not is_signed(key, value, message.headers() or (), self._secrets):
+            return DefinitionRefusal.UNSIGNED
+        try:
+            one = SET_DECODER.decode(value)
+        except msgspec.DecodeError:
+            return DefinitionRefusal.UNDECODABLE
+        if one.number != number:
+            return DefinitionRefusal.MISNAMED
+        known, last = self.get(number), self.head
+        if known is not None:
+            return None if known == one else DefinitionRefusal.REPEATED
+        if last is not None and (one.number <= last.number or one.activated_at <= last.activated_at):
+            return DefinitionRefusal.REPEATED
+        with self._lock:
+            self._sets.append(self._shared(one))
+        self._on_change()
+        return None
+
+    def _shared(self, one: DefinitionSet) -> DefinitionSet:
+        """The same set of parts that other sets have too."""
+        parts = self._parts
+        return msgspec.structs.replace(
+            one,
+            files=tuple(parts.setdefault(file, file) for file in one.files),
+            definitions=tuple(parts.setdefault(definition, definition) for definition in one.definitions),
+        )
+
+    def _forget(self, number: int) -> DefinitionRefusal | None:
+        known, last = self.get(number), self.head
+        if known is None:
+            return None
+        if last is known:
+            return DefinitionRefusal.HEAD_DELETED
+        with self._lock:
+            self._sets.remove(known)
+            self._parts.clear()
+            self._sets = [self._shared(one) for one in self._sets]
+        self._on_change()
+        return None

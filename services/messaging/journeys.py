@@ -8,7 +8,7 @@ import msgspec
 from services.messaging.domain import facts, passages
 from services.messaging.domain.passages import Asked, Plan
 from shared.contracts import topics
-from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, LeftReason, MessageRequested, SegmentChanged, Transition
+from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
 from shared.contracts.journey_blob import Entry, Person, decode_person, encode_person
 from shared.runtime.stage import Record, Stage, Step
@@ -59,7 +59,7 @@ class Journeys(Stage[Person, Item]):
                 facts.learn(state, item)
             case SegmentChanged(transition=Transition.ENTERED):
                 self._enter(state, item, step)
-            case SegmentChanged(reason=LeftReason.EXPIRED):
+            case SegmentChanged(reason=ChangeReason.EXPIRED):
                 _end(state, item, step)
             case _:
                 step.unchanged = True
@@ -67,6 +67,8 @@ class Journeys(Stage[Person, Item]):
 
     def _enter(self, state: Person, change: SegmentChanged, step: Step) -> None:
         for plan in self._plans.get(change.segment, ()):
+            if change.reason is ChangeReason.DEFINITION and not plan.existing:
+                continue
             entry = passages.enter(plan, change.profile_id, change.at, change.decided_at + 1)
             _take_in(state, (entry,), step)
 

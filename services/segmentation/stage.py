@@ -1,11 +1,12 @@
 """The stage `segmentation`: resolved events in, entered and left segments out. The runtime does everything else."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import msgspec
 
 from services.segmentation.domain.person import PENDING, Change, decide, leave_all, leave_undefined, unite
-from shared.contracts.changes import CHANGE_ENCODER, LeftReason, SegmentChanged, Transition
+from shared.contracts.changes import CHANGE_ENCODER, ChangeReason, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
@@ -64,25 +65,31 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         plan = self.plan
         event = plan.events.get(_event_name(item))
         traits = plan.read_traits(item.traits) if item.type == "identify" and plan.traits else ()
-        if event is None and not traits and self._is_decided(state):
+        if event is None and not traits and _is_decided(plan, state):
             step.unchanged = True
             return state  # most events: no rule asks for them
-        self._catch_up(state, step)
+        _catch_up(plan, state, step)
         at = min(max(item.timestamp, 0), item.received_at)
         touched = plan.all_segments if state.blank else ()
+        before = _held_before(plan, state, step)
         if event is not None:
             step.ignored += take_event(plan, event, state, item.properties, at)
             touched = touched or event.segments
         if traits:
             asking = take_traits(plan, state, traits, (at, item.message_id, item.source_id))
             touched = touched or asking
-        self._decide(state, step, touched, at, item.message_id)
+        _decide(plan, state, step, ChangeReason.EVENT, [place for place in touched if place not in before], at, item.message_id)
         return state
 
     def wake(self, state: Membership, step: Step) -> Membership:
-        if step.now and state.version != self.plan.version:
-            self._decide(state, step, (), step.now, None)
-        self._catch_up(state, step)
+        plan = self.plan
+        if state.blank and _is_decided(plan, state):
+            step.unchanged = True
+            return state
+        _catch_up(plan, state, step)
+        if step.now and state.version != plan.number:
+            reason = ChangeReason.EVENT if not state.version else ChangeReason.TIME
+            _decide(plan, state, step, ChangeReason.DEFINITION if plan.applied and state.blank else reason)
         return state
 
     def merge(self, winner: Membership, loser: Membership, step: Step) -> Membership:
@@ -98,64 +105,97 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
 
     def expire(self, state: Membership, expiry: Expiry, step: Step) -> Membership:
         at = step.now or expiry.at
-        self._publish(leave_all(self.plan, state, at), step, None, LeftReason.EXPIRED)
+        _publish(leave_all(self.plan, state, at), step, ChangeReason.EXPIRED)
         step.gone = True
         return state
 
     def settled(self, state: Membership, step: Step) -> Membership:
-        if not self._is_decided(state):
-            self._decide(state, step, (), step.now, None)
+        plan = self.plan
+        if not _is_decided(plan, state):
+            _catch_up(plan, state, step)
+            _decide(plan, state, step, ChangeReason.MERGE)
         return state
 
-    def _is_decided(self, state: Membership) -> bool:
-        """Whether nothing is left to decide of somebody whom nothing new has touched."""
-        return state.version == self.plan.version or (state.blank and not self.plan.some_hold_of_nothing)
 
-    def _catch_up(self, state: Membership, step: Step) -> None:
-        """Decide at every border that has passed, one after the other, so that a late clock decides what a punctual one would have."""
-        plan = self.plan
-        if step.held or state.version != plan.version:
-            return
-        while 0 < state.due <= step.now:
-            border = state.due
-            changes = decide(plan, state, answers(plan, state, border), plan.all_segments, border)
-            self._publish(changes, step, None)
-            if 0 < state.due <= border:
-                raise RuntimeError(f"timer at {border} sets itself to {state.due}: it would never end")
+def _is_decided(plan: Plan, state: Membership) -> bool:
+    """Whether nothing is left to decide of somebody whom nothing new has touched."""
+    return state.version == plan.number or (state.blank and not plan.some_hold_of_nothing)
 
-    def _decide(self, state: Membership, step: Step, touched: tuple[int, ...], at: int, message_id: str | None) -> None:
-        """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, everything else as of `now`."""
-        plan = self.plan
-        if step.held or not step.now:
-            state.version = 0
-            state.due = PENDING
-            return
-        if state.version != plan.version:
-            adopt(plan, state)
-        found = answers(plan, state, step.now)
-        self._publish(decide(plan, state, found, touched, at), step, message_id)
-        if state.version != plan.version:
-            state.version = plan.version
-            changes = leave_undefined(plan, state, step.now) + decide(plan, state, found, plan.all_segments, step.now)
-            self._publish(changes, step, None)
 
-    def _publish(self, changes: list[Change], step: Step, message_id: str | None, reason: LeftReason | None = None) -> None:
-        for change in changes:
-            if change.transition is Transition.ENTERED:
-                step.index_add(members_index(change.segment), step.key, change.since)
-            else:
-                step.index_remove(members_index(change.segment), step.key)
-            record = SegmentChanged(
-                profile_id=step.key,
-                segment=change.segment,
-                transition=change.transition,
-                at=change.since,
-                decided_at=step.now,
-                version=change.version,
-                by_event=message_id,
-                reason=reason,
-            )
-            step.emit(SEGMENT_CHANGED, step.key, CHANGE_ENCODER.encode(record))
+def _catch_up(plan: Plan, state: Membership, step: Step) -> None:
+    """Decide at every border that has passed, one after the other, so that a late clock decides what a punctual one would have.
+
+    What has a new definition is left out: it is decided as of now.
+    """
+    if step.held or not state.version or not 0 < state.due <= step.now:
+        return
+    standing = plan.unchanged_since(state.version)
+    if not standing:
+        return
+    if state.version != plan.number:
+        adopt(plan, state)
+    while 0 < state.due <= step.now:
+        border = state.due
+        changes = decide(plan, state, answers(plan, state, border), standing, border)
+        _publish(changes, step, ChangeReason.TIME)
+        if 0 < state.due <= border:
+            raise RuntimeError(f"timer at {border} sets itself to {state.due}: it would never end")
+
+
+def _held_before(plan: Plan, state: Membership, step: Step) -> frozenset[int]:
+    """The segments (by place) that have a new definition and hold without the event that is about to be taken in."""
+    changed = plan.changed_since(state.version)
+    if not (plan.applied and state.version and changed and step.now) or step.held:
+        return frozenset()
+    adopt(plan, state)
+    found = answers(plan, state, step.now)
+    return frozenset(place for place in changed if plan.segments[place].holds(found))
+
+
+def _decide(
+    plan: Plan,
+    state: Membership,
+    step: Step,
+    reason: ChangeReason,
+    touched: Sequence[int] = (),
+    at: int = 0,
+    message_id: str | None = None,
+) -> None:
+    """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, what it has changed as of `now`."""
+    if step.held or not step.now:
+        state.version = 0
+        state.due = PENDING
+        return
+    if state.version != plan.number:
+        adopt(plan, state)
+    found = answers(plan, state, step.now)
+    _publish(decide(plan, state, found, touched, at), step, reason, message_id)
+    if state.version != plan.number:
+        changed = plan.changed_since(state.version)
+        if plan.applied and state.version:
+            reason = ChangeReason.DEFINITION
+        state.version = plan.number
+        _publish(leave_undefined(plan, state, step.now), step, ChangeReason.DEFINITION)
+        _publish(decide(plan, state, found, changed, step.now), step, reason)
+
+
+def _publish(changes: list[Change], step: Step, reason: ChangeReason, message_id: str | None = None) -> None:
+    for change in changes:
+        if change.transition is Transition.ENTERED:
+            step.index_add(members_index(change.segment), step.key, change.since)
+        else:
+            step.index_remove(members_index(change.segment), step.key)
+        record = SegmentChanged(
+            profile_id=step.key,
+            segment=change.segment,
+            transition=change.transition,
+            at=change.since,
+            decided_at=step.now,
+            version=change.version,
+            by_event=message_id,
+            reason=reason,
+        )
+        step.emit(SEGMENT_CHANGED, step.key, CHANGE_ENCODER.encode(record))
 
 
 def _event_name(item: SeenEvent) -> str:

@@ -40,9 +40,17 @@ class Transition(StrEnum):
     LEFT = "left"
 
 
-class LeftReason(StrEnum):
-    """Why somebody left a segment, if no event or border made it so. `expired`: they never came back, and were forgotten."""
+class ChangeReason(StrEnum):
+    """Why somebody entered or left a segment.
 
+    `event`: an event was taken in. `time`: a border passed. `definition`: the segment's rule is another one, or gone. `merge`: two people
+    became one. `expired`: they never came back, and were forgotten.
+    """
+
+    EVENT = "event"
+    TIME = "time"
+    DEFINITION = "definition"
+    MERGE = "merge"
     EXPIRED = "expired"
 
 
@@ -50,7 +58,8 @@ class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     """A person entered or left a segment.
 
     `at` is the instant at which it became true: the event's time, or the bucket border on which a window passed. `decided_at` is the
-    stage's `now`. `version` is the definition's. `by_event` is the message id of the event that made it so; absent if time did.
+    stage's `now`. `version` is the definition's. `by_event` is the message id of the event that made it so; absent if
+    something else did, or one of many. `reason` is absent in records of before there were reasons, those of `expired` apart.
     """
 
     profile_id: str
@@ -60,7 +69,7 @@ class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     decided_at: int
     version: int
     by_event: str | None = None
-    reason: LeftReason | None = None
+    reason: ChangeReason | None = None
 
 
 class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

@@ -29,7 +29,7 @@ class TraitFact(msgspec.Struct, array_like=True, gc=False):
 class Membership(msgspec.Struct, array_like=True):
     """One person's.
 
-    `version`: the plan (hash of all definitions) under which the memberships were decided, 0 if they have yet to be.
+    `version`: the number of the plan (shared/rules/plan.py) under which the memberships were decided, 0 if they have yet to be.
     `due`: the next instant, epoch ms, at which time alone may change something; 0 if none.
     `series`: feature id -> bucket, value, bucket, value, … by ascending bucket.
     `members`: segment -> since when, epoch ms. `left`: segment -> when it was left.

@@ -27,10 +27,14 @@ Guard = Annotated[Duration, AfterValidator(at_most(LONGEST_GUARD, "that is ten y
 
 
 class Enter(Part):
-    """Who enters, and when: everybody who comes into `segment`, at the instant at which that becomes true."""
+    """Who enters, and when: everybody who comes into `segment`, at the instant at which that becomes true.
+
+    `existing`: also those whom a new or changed definition of the segment finds in it when it is applied.
+    """
 
     on: Literal["segment.entered"]
     segment: Name
+    existing: Annotated[bool, Field(strict=True)] = False
 
 
 class SendWhat(Part):

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from shared.definitions.yaml_text import DefinitionError, Document, Path, Plain, Problem
@@ -111,11 +112,17 @@ def canonical(part: Part) -> str:
     return json.dumps(_canonical(part), ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
 
+def _is_unsaid(value: object, field: FieldInfo) -> bool:
+    """A field that is left out, or off and would be off if it were left out: so a new one changes no text."""
+    return value in (None, {}, ()) or (value is False and field.default is False)
+
+
 def _canonical(value: object) -> object:
     match value:
         case Part():
-            said = {field.alias or name: getattr(value, name) for name, field in type(value).model_fields.items()}
-            return {name: _canonical(one) for name, one in said.items() if one not in (None, {}, ())}
+            fields = type(value).model_fields
+            said = {name: one for name, field in fields.items() if not _is_unsaid(one := getattr(value, name), field)}
+            return {fields[name].alias or name: _canonical(one) for name, one in said.items()}
         case dict():
             return {key: _canonical(one) for key, one in value.items()}
         case tuple():

@@ -21,7 +21,7 @@ from shared.rules.plan import (
     SeriesPlan,
     TraitLeaf,
     TraitPlan,
-    plan_version,
+    plan_hash,
 )
 from shared.rules.series import COMBINE, Combine, Measure, SeriesKey
 from shared.rules.values import Where, properties_reader, traits_reader, where_test
@@ -44,9 +44,13 @@ def compiled(segments: Sequence[Defined[Segment]], zone: str) -> Plan:
         raise DefinitionError([segments[error.segment].document.problem(("when",), str(error))]) from None
 
 
-def compile_plan(segments: Iterable[Segment], zone: str) -> Plan:
-    """The plan of `segments` (of different names) with days in time zone `zone`. Raises ValueError or KeyError if there is no such zone,
-    SameId if chance has given two features one id."""
+def compile_plan(segments: Iterable[Segment], zone: str, since: Mapping[str, int] | None = None) -> Plan:
+    """The plan of `segments` (of different names) with days in time zone `zone`.
+
+    `since`: when the version of each segment was applied, epoch ms; of a removed one, which is not among `segments`, when it was removed.
+    None: no log has applied them. Raises ValueError or KeyError if there is no such zone, KeyError if `since` lacks a segment, SameId if
+    chance has given two features one id.
+    """
     compiler = _Compiler(Calendar(zone))
     ordered = sorted(segments, key=lambda segment: segment.name)
     rules = []
@@ -54,11 +58,14 @@ def compile_plan(segments: Iterable[Segment], zone: str) -> Plan:
         compiler.place = place
         rules.append(compiler.rule(segment.when))
     of_nothing = tuple(compiler.of_nothing)
+    number = plan_hash([(segment.name, segment.version) for segment in ordered], zone) if since is None else max(since.values(), default=0)
     return Plan(
-        version=plan_version([(segment.name, segment.version) for segment in ordered], zone),
+        number=number,
+        applied=since is not None,
         calendar=compiler.calendar,
         segments=tuple(
-            SegmentPlan(segment.name, segment.version, holds, holds(of_nothing)) for segment, holds in zip(ordered, rules, strict=True)
+            SegmentPlan(segment.name, segment.version, holds, holds(of_nothing), number if since is None else since[segment.name])
+            for segment, holds in zip(ordered, rules, strict=True)
         ),
         events=compiler.events(),
         traits=compiler.traits(),

@@ -85,22 +85,31 @@ class TraitPlan:
 
 @dataclass(frozen=True)
 class SegmentPlan:
-    """One segment. `version`: of its rule. `holds_of_nothing`: whether somebody of whom nothing is known is in it."""
+    """One segment. `version`: of its rule. `holds_of_nothing`: whether somebody of whom nothing is known is in it.
+
+    `since`: the instant, epoch ms, at which this version was applied; of a plan that no log has applied, the plan's number.
+    """
 
     name: str
     version: int
     holds: Holds
     holds_of_nothing: bool
+    since: int
 
 
 @dataclass(frozen=True)
 class Plan:
     """All segments of an installation. `of_nothing`: each leaf's answer for somebody of whom nothing is known.
 
+    `number`: what a person's `Membership.version` is once they are decided under this plan. If the log has `applied` it, the greatest
+    instant at which one of its segments was applied or one was removed, 0 if there are none: whoever was decided under a lesser number is
+    decided again for the segments that are newer. Else a hash of all definitions: whoever was decided under another is decided anew.
+
     `read_traits`: from an identify's traits, those that rules ask for and that are there, as JSON.
     """
 
-    version: int
+    number: int
+    applied: bool
     calendar: Calendar
     segments: tuple[SegmentPlan, ...]
     events: Mapping[str, EventPlan]
@@ -118,8 +127,23 @@ class Plan:
         object.__setattr__(self, "names", frozenset(segment.name for segment in self.segments))
         object.__setattr__(self, "some_hold_of_nothing", any(segment.holds_of_nothing for segment in self.segments))
 
+    def changed_since(self, number: int) -> tuple[int, ...]:
+        """The segments (by place) that are to be decided again of somebody who was last decided under the plan `number`; 0: under none."""
+        if number == self.number:
+            return ()
+        if not self.applied or not number:
+            return self.all_segments
+        return tuple(place for place, segment in enumerate(self.segments) if segment.since > number)
 
-def plan_version(segments: Sequence[tuple[str, int]], zone: str) -> int:
+    def unchanged_since(self, number: int) -> tuple[int, ...]:
+        """All other segments."""
+        changed = self.changed_since(number)
+        if not changed:
+            return self.all_segments
+        return tuple(place for place in self.all_segments if place not in changed)
+
+
+def plan_hash(segments: Sequence[tuple[str, int]], zone: str) -> int:
     """32 bits of the hash of (name, version) of all segments and the zone; never 0, which says `not decided`."""
     text = "\n".join([zone, *(f"{name} {version}" for name, version in sorted(segments))])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") or 1

@@ -24,6 +24,7 @@ MESSAGE = {
 }  # fmt: skip
 TRANSITION = {
     "profile_id": "u:1", "segment": "big_spenders", "transition": "entered", "at_ms": AT, "decided_ms": AT, "version": 7, "by_event": None,
+    "reason": "time",
 }  # fmt: skip
 
 

@@ -165,11 +165,20 @@ def test_transitions_messages_profiles_and_conflicts_have_their_columns(store: C
     put(
         store,
         SEGMENT_CHANGED,
-        {"profile_id": "u:1", "segment": "vip", "transition": "entered", "at": 1000, "decided_at": 2000, "version": 3, "by_event": "m"},
+        {
+            "profile_id": "u:1",
+            "segment": "vip",
+            "transition": "entered",
+            "at": 1000,
+            "decided_at": 2000,
+            "version": 3,
+            "by_event": "m",
+            "reason": "event",
+        },
     )
     found = one(
         store,
-        "SELECT profile_id, segment, transition, version, by_event, toUnixTimestamp64Milli(at) AS at, "
+        "SELECT profile_id, segment, transition, version, by_event, reason, toUnixTimestamp64Milli(at) AS at, "
         "toUnixTimestamp64Milli(decided_at) AS decided "
         "FROM rapport.segment_transitions FINAL",
     )
@@ -179,6 +188,7 @@ def test_transitions_messages_profiles_and_conflicts_have_their_columns(store: C
         "transition": "entered",
         "version": 3,
         "by_event": "m",
+        "reason": "event",
         "at": 1000,
         "decided": 2000,
     }

@@ -15,7 +15,7 @@ from deploy.local.process import Process
 from services.warehouse.migrate import found, migrate
 from shared.adapters import clickhouse as store
 from shared.adapters.store_settings import Address
-from shared.contracts.changes import SEGMENT_CHANGED_DECODER, LeftReason, SegmentChanged, Transition
+from shared.contracts.changes import SEGMENT_CHANGED_DECODER, ChangeReason, SegmentChanged, Transition
 from shared.contracts.digest import lines
 from shared.contracts.headers import KIND, KIND_CLOCK, KIND_EXPIRED, header
 from shared.contracts.profile_blob import decode_profile
@@ -67,7 +67,7 @@ class House:
         blobs = [blob for stage, key, blob, _ in self.pipeline.stored() if (stage, key) == ("folder", typed)]
         return sum(decode_profile(blob).events for blob in blobs)
 
-    def transitions(self, typed: str) -> list[tuple[Transition, LeftReason | None]]:
+    def transitions(self, typed: str) -> list[tuple[Transition, ChangeReason | None]]:
         """Of one person and segment."""
         said: list[SegmentChanged] = [SEGMENT_CHANGED_DECODER.decode(one.value() or b"") for one in self.pipeline.log(SEGMENT_CHANGED)]
         return [(one.transition, one.reason) for one in said if (one.profile_id, one.segment) == (typed, SEGMENT)]
@@ -106,7 +106,7 @@ def test_who_never_came_back_is_gone_from_every_stage_and_who_comes_back_loses_n
 
     forget_all(house, workers["profile"])
     for one in SHY:
-        assert house.transitions(f"a:{one}") == [(Transition.ENTERED, None), (Transition.LEFT, LeftReason.EXPIRED)]
+        assert house.transitions(f"a:{one}") == [(Transition.ENTERED, None), (Transition.LEFT, ChangeReason.EXPIRED)]
     assert (house.events_of("u:ann"), house.events_of("a:refuses")) == (2, 1)
     assert pipeline.log(RECORD_FAILED) == []
 

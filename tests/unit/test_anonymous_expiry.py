@@ -17,7 +17,7 @@ from shared.contracts.changes import (
     CHANGE_ENCODER,
     PROFILE_CHANGED_DECODER,
     SEGMENT_CHANGED_DECODER,
-    LeftReason,
+    ChangeReason,
     ProfileChanged,
     SegmentChanged,
     Transition,
@@ -112,7 +112,7 @@ def test_who_never_came_back_is_gone_from_every_stage_and_leaves_their_segments(
     world.pass_time(2000)
     assert world.holders("a:1") == []
     left = world.transitions()[-1]
-    assert (left.profile_id, left.segment, left.transition, left.reason) == ("a:1", "viewed", Transition.LEFT, LeftReason.EXPIRED)
+    assert (left.profile_id, left.segment, left.transition, left.reason) == ("a:1", "viewed", Transition.LEFT, ChangeReason.EXPIRED)
     assert members_index("viewed") in world.redis.slots["segmentation", slot("a:1")].indexes
     world.pass_time(UNSEEN)
     assert world.holders("a:1") == [], "no timer brings anything back"
@@ -217,7 +217,7 @@ def test_who_comes_back_is_a_new_person_under_the_old_id(world: World) -> None:
     assert (world.profile("a:1").events, world.profile("a:1").first_seen) == (1, world.log.now - 2000)
     assert [(one.transition, one.reason) for one in world.transitions()] == [
         (Transition.ENTERED, None),
-        (Transition.LEFT, LeftReason.EXPIRED),
+        (Transition.LEFT, ChangeReason.EXPIRED),
         (Transition.ENTERED, None),
     ]
     after = world.summaries()[-1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.messaging.domain.facts import Said, email_of
 from services.messaging.domain.passages import Asked, Plan, dispatch_id, enter, entry_id
 from services.messaging.journeys import Item, Journeys, request
-from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, MessageRequested, SegmentChanged, Transition
+from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
 from shared.contracts.journey_blob import Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
@@ -132,6 +132,23 @@ async def test_what_came_before_the_decision_is_known_though_the_transition_is_r
     await world.run((SEGMENT_CHANGED,))
     await world.run()
     assert [asked.person for asked in world.requests()] == [{"firstName": msgspec.Raw(b'"Ann"')}]
+
+
+@pytest.mark.parametrize(("existing", "reason", "asked"), [
+    (False, ChangeReason.DEFINITION, 0), (True, ChangeReason.DEFINITION, 1), (False, ChangeReason.MERGE, 1), (False, None, 1),
+])  # fmt: skip
+async def test_whom_a_definition_finds_in_a_segment_enters_only_where_the_journey_takes_existing_people(
+    existing: bool, reason: ChangeReason | None, asked: int
+) -> None:
+    world = World(PLAN._replace(existing=existing))
+    change = SegmentChanged(
+        profile_id="u:1", segment="important", transition=Transition.ENTERED, at=T, decided_at=T, version=1, reason=reason
+    )
+    world.log.append(SEGMENT_CHANGED, "u:1", CHANGE_ENCODER.encode(change))
+    await world.run()
+    world.tick(T + 1000)
+    await world.run()
+    assert len(world.requests()) == asked
 
 
 async def test_steps_wait_for_their_time_and_leaving_a_segment_does_nothing() -> None:

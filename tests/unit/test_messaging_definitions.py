@@ -85,6 +85,8 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
 
     first = version(JOURNEY)
     assert version(JOURNEY.replace("en: Greet", "en: Say hello") + "# a comment\n") == first
+    assert version(JOURNEY.replace("segment: important", "segment: important, existing: false")) == first
+    assert version(JOURNEY.replace("segment: important", "segment: important, existing: true")) != first
     assert (
         len({first, *(version(JOURNEY.replace(*change)) for change in (("3d", "4d"), ("90d", "80d"), ("messages: 2", "messages: 3")))}) == 4
     )

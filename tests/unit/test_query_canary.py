@@ -70,7 +70,7 @@ def planted() -> World:
     }  # fmt: skip
     transition = {
         "profile_id": f"u:{MAIL}", "segment": "big_spenders", "transition": "entered", "at_ms": AT, "decided_ms": AT, "version": 7,
-        "by_event": MAIL,
+        "by_event": MAIL, "reason": "event",
     }  # fmt: skip
     conflict = {"one": f"email:{MAIL}", "two": f"u:{MAIL}", "why": f"phone:{PHONE}", "at_ms": AT}
     world.history.canned.update(events=[event], messages=[message], transitions=[transition], conflicts=[conflict])

@@ -1,5 +1,6 @@
 """The stage under the runtime's slot, on fakes: what goes out, what is kept, and when."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ class World:
         self.redis = FakeRedis()
         self.restart(*segments)
 
-    def restart(self, *segments: Segment) -> None:
-        """A new process with these definitions."""
-        self.stage = SegmentationStage(compile_plan(segments, "UTC"))
+    def restart(self, *segments: Segment, since: Mapping[str, int] | None = None) -> None:
+        """A new process with these definitions; `since`: when the log applied each."""
+        self.stage = SegmentationStage(compile_plan(segments, "UTC", since))
         self.slots: dict[int, Slot[Membership, SeenEvent]] = {}
 
     def event(self, key: str, event: str, at: int, message_id: str = "m", merged_from: str | None = None, **properties: object) -> None:
@@ -99,6 +100,15 @@ class World:
         for data in self.redis.slots.values():
             found |= data.indexes.get(members_index(name), {})
         return found
+
+    def step(self, key: str, now: int) -> Step:
+        """A step of the stage for `key` alone, outside the slots."""
+        step = Step(self.stage.name, EVENT_RESOLVED, 0)
+        step.key, step.now = key, now
+        return step
+
+    def outputs(self, step: Step) -> list[SegmentChanged]:
+        return [SEGMENT_CHANGED_DECODER.decode(output.value or b"") for output in step.outputs]
 
     def state(self, key: str) -> Membership:
         return decode_membership(peek(self.redis.states(self.stage.name)[key])[2])

@@ -47,13 +47,17 @@ def dispatch_id(entry: bytes, step_key: str) -> str:
 
 
 class Plan(NamedTuple):
-    """A journey as it is run. `guard`: ms within which a person enters once, 0 for no limit."""
+    """A journey as it is run. `guard`: ms within which a person enters once, 0 for no limit.
+
+    `existing`: whoever a new definition of the segment finds in it enters too.
+    """
 
     journey: str
     version: int
     segment: str
     guard: int
     steps: tuple[Step, ...]
+    existing: bool = False
 
 
 def enter(plan: Plan, profile: str, at: int, ready: int) -> Entry:

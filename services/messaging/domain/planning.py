@@ -16,7 +16,7 @@ def plans(journeys: Iterable[Defined[Journey]], templates: Templates) -> dict[st
     for one in journeys:
         journey = one.definition
         guard = journey.once_per.ms if journey.once_per else 0
-        plan = Plan(journey.name, journey.version, journey.enter.segment, guard, _laid_out(journey, templates))
+        plan = Plan(journey.name, journey.version, journey.enter.segment, guard, _laid_out(journey, templates), journey.enter.existing)
         found.setdefault(journey.enter.segment, []).append(plan)
     return found
 

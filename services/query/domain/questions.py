@@ -135,7 +135,7 @@ def transitions(segment: str, transition: str | None, after: Key | None, limit: 
     return Question(
         "transitions",
         f"""
-        SELECT profile_id, segment, transition, version, by_event, {_MS}(at) AS at_ms, {_MS}(decided_at) AS decided_ms
+        SELECT profile_id, segment, transition, version, by_event, reason, {_MS}(at) AS at_ms, {_MS}(decided_at) AS decided_ms
         FROM rapport.segment_transitions
         {where}
         ORDER BY decided_at DESC, profile_id DESC, transition DESC

@@ -10,7 +10,7 @@ from services.query.adapters import message_list
 from services.query.adapters.http.segments import SegmentKey, find
 from services.query.domain import questions
 from services.query.parts import Parts
-from shared.contracts.changes import MessageStatus, Transition
+from shared.contracts.changes import ChangeReason, MessageStatus, Transition
 from shared.http.bearer import Admin, Reader
 from shared.http.cursors import RowCursor
 from shared.http.envelope import ProfileId
@@ -70,6 +70,7 @@ class TransitionShape(BaseModel):
     decided_at: Instant
     version: int
     by_event: str | None
+    reason: ChangeReason | None
 
 
 class ConflictShape(BaseModel):
@@ -252,6 +253,7 @@ def _transition(row: Row, view: View) -> TransitionShape:
         decided_at=instant(row["decided_ms"]),
         version=row["version"],
         by_event=view.id(row["by_event"]) or None,
+        reason=row["reason"] or None,
     )
 
 

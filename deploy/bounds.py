@@ -26,6 +26,7 @@ from services.query.settings import Settings as Query
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
+from shared.contracts.definitions import KEPT_MS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import DAY_MS, RETENTION_DAYS
@@ -35,6 +36,7 @@ from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
+from shared.definitions.sets import MAX_HISTORY_BYTES, MAX_SETS, MOST_SETS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
 from shared.http.envelope import MAX_BODY
 from shared.http.idempotency import KEPT, KEPT_SECONDS
@@ -352,6 +354,8 @@ QUERY: Final = (
 )
 DEFINITIONS: Final = (
     Bound("a file; a folder", f"{_mb(MAX_FILE_BYTES)}; {_mb(MAX_FOLDER_BYTES)}, {MAX_FILES:,} files", CONSTANT, "", "refused by name"),
+    Bound("kept sets of definitions", f"{MAX_SETS:,}, and all of {KEPT_MS // DAY_MS} days", CONSTANT, "", "older ones are deleted"),
+    Bound("sets of those days; texts of all kept sets", f"{MOST_SETS:,}; {_mb(MAX_HISTORY_BYTES)}", CONSTANT, "", "409 `history_full`"),
     Bound("files and folders in the folder", f"{MAX_ENTRIES:,}, {MAX_FOLDERS_DEEP} deep", CONSTANT, "", "refused by name"),
     Bound("levels that a file may nest", str(MAX_DEPTH), CONSTANT, "", "refused, with file and line"),
     Bound("values of `in`; a text", f"{MAX_VALUES:,}; {MAX_TEXT} characters", CONSTANT, "", "refused, with file and line"),

@@ -16,7 +16,7 @@ from confluent_kafka import Message
 
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.adapters.topic_follower import TopicFollower
-from shared.contracts.definitions import SET_DECODER, DefinitionSet, is_signed, number_of, same_text, text_of
+from shared.contracts.definitions import SET_DECODER, DefinitionSet, number_of, same_text, signer, text_of
 from shared.contracts.key_signature import KeySecrets
 from shared.contracts.topics import DEFINITION_CHANGED
 
@@ -61,6 +61,7 @@ class DefinitionTopic(TopicFollower):
         self._sets: list[DefinitionSet] = []
         self._texts: dict[str, bytes] = {}
         self._parts: dict[Any, Any] = {}
+        self._older: set[int] = set()
 
     def start(self, on_change: Callable[[], None] = lambda: None) -> None:
         """Begin to follow. `on_change` is called by the follower's thread after a set came or went."""
@@ -107,6 +108,11 @@ class DefinitionTopic(TopicFollower):
         return found
 
     @property
+    def signed_by_older(self) -> bool:
+        """Whether a set is signed by a secret that another is about to replace. Known only where there are secrets."""
+        return bool(self._older)
+
+    @property
     def known_texts(self) -> Mapping[str, int]:
         """Hash -> bytes that each kept text takes in memory."""
         return {sha256: len(packed) for sha256, packed in list(self._texts.items())}
@@ -138,7 +144,8 @@ class DefinitionTopic(TopicFollower):
         return None
 
     def _take_set(self, number: int, key: bytes, value: bytes, message: Message) -> DefinitionRefusal | None:
-        if self._secrets is not None and not is_signed(key, value, message.headers() or (), self._secrets):
+        place = 0 if self._secrets is None else signer(key, value, message.headers() or (), self._secrets)
+        if place is None:
             return DefinitionRefusal.UNSIGNED
         try:
             one = SET_DECODER.decode(value)
@@ -147,14 +154,24 @@ class DefinitionTopic(TopicFollower):
         if one.number != number:
             return DefinitionRefusal.MISNAMED
         known, last = self.get(number), self.head
+        if known is not None and known != one:
+            return DefinitionRefusal.REPEATED
         if known is not None:
-            return None if known == one else DefinitionRefusal.REPEATED
+            self._note_signer(number, place)
+            return None
         if last is not None and (one.number <= last.number or one.activated_at <= last.activated_at):
             return DefinitionRefusal.REPEATED
         with self._lock:
             self._sets.append(self._shared(one))
+        self._note_signer(number, place)
         self._on_change()
         return None
+
+    def _note_signer(self, number: int, place: int) -> None:
+        if place:
+            self._older.add(number)
+        else:
+            self._older.discard(number)
 
     def _shared(self, one: DefinitionSet) -> DefinitionSet:
         """The same set of parts that other sets have too."""
@@ -173,6 +190,7 @@ class DefinitionTopic(TopicFollower):
             return DefinitionRefusal.HEAD_DELETED
         with self._lock:
             self._sets.remove(known)
+            self._older.discard(number)
             self._parts.clear()
             self._sets = [self._shared(one) for one in self._sets]
         self._on_change()

@@ -161,10 +161,10 @@ def set_record(one: DefinitionSet, secrets: KeySecrets) -> DefinitionRecord:
     return DefinitionRecord(key, value, ((SIGNATURE, secrets.sign(key, value, DEFINITION_CHANGED)),))
 
 
-def is_signed(key: bytes, value: bytes, headers: Headers, secrets: KeySecrets) -> bool:
-    """Whether one of the `secrets` signed this record of a set."""
+def signer(key: bytes, value: bytes, headers: Headers, secrets: KeySecrets) -> int | None:
+    """Which of the secrets signed this record of a set, 0 for the newest; None if none did."""
     signature = header(headers, SIGNATURE)
-    return signature is not None and secrets.place(key, value, signature, DEFINITION_CHANGED) is not None
+    return None if signature is None else secrets.place(key, value, signature, DEFINITION_CHANGED)
 
 
 def same_text(sha256: str, value: bytes) -> bool:

@@ -84,6 +84,7 @@ def _groups(prefix: str) -> Iterator[Right]:
     # An offset of another stage's group is asked for, never committed.
     yield Right("query", Kind.GROUP, f"{prefix}-", Operation.DESCRIBE, prefixed=True)
     yield Right("messaging", Kind.TRANSACTION, f"{prefix}-dispatcher-", Operation.WRITE, prefixed=True)
+    yield Right("query", Kind.TRANSACTION, f"{prefix}-definitions", Operation.WRITE)
 
 
 def _administration(prefix: str) -> Iterator[Right]:

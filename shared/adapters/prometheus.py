@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -58,6 +59,7 @@ class RuntimeMetrics(Observer):
 
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
+        self._sweeping: defaultdict[str, set[int]] = defaultdict(set)
 
     def folded(self, stage: str, topic: str, counts: Mapping[str, int]) -> None:
         counter = self.registry.counter
@@ -87,7 +89,17 @@ class RuntimeMetrics(Observer):
         self.registry.counter("rapport_timers_fired_total").labels(stage).inc(count)
         self.registry.gauge("rapport_timer_delay_seconds").labels(stage).set(max(0.0, time.time() - now / 1000))
 
+    def swept(self, stage: str, partition: int, count: int, going_on: bool) -> None:
+        self.registry.counter("rapport_swept_total").labels(stage).inc(count)
+        self._sweep(stage, partition, going_on)
+
+    def _sweep(self, stage: str, partition: int, going_on: bool) -> None:
+        slots = self._sweeping[stage]
+        (slots.add if going_on else slots.discard)(partition)
+        self.registry.gauge("rapport_slots_sweeping").labels(stage).set(len(slots))
+
     def taken_over(self, stage: str, partition: int) -> None:
+        self._sweep(stage, partition, False)
         self.registry.counter("rapport_takeovers_total").labels(stage).inc()
 
     def rolled_back(self, stage: str) -> None:

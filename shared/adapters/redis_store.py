@@ -12,13 +12,13 @@ from redis.exceptions import BusyLoadingError, ConnectionError, NoScriptError, R
 from shared.adapters.redis_client import redis_client
 from shared.adapters.store_settings import Address
 from shared.contracts.redis_keys import meta_key, outbox_key, slot_prefix, timers_key
-from shared.runtime.envelope import HEAD_BYTES, due_of
+from shared.runtime.envelope import HEAD_BYTES, due_of, is_marker
 from shared.runtime.forgetting import damage
 from shared.runtime.ports import Commit, Fenced, RolledBack, StoreAway, waiting_for_update
 
 COMMIT: Final = (Path(__file__).parent / "commit.lua").read_text()
 FORGET: Final = (Path(__file__).parent / "forget.lua").read_text()
-TIMERS: Final = (Path(__file__).parent / "timers.lua").read_text()
+SCORED: Final = (Path(__file__).parent / "scored.lua").read_text()
 HOLD: Final = (Path(__file__).parent / "hold.lua").read_text()
 SCANNED: Final = 500
 """Keys that one step of forgetting, or of making timers again, looks at, and so the most that it deletes or reads."""
@@ -152,8 +152,26 @@ class RedisStore:
             (seq, kept), timers, length = await pipe.execute()
         return damage(None if seq is None else int(seq), None if kept is None else kept.decode(), timers, length if outbox else None)
 
+    async def index_page(self, name: str, after: str, limit: int) -> list[str]:
+        async with answering():
+            first = f"({after}" if after else "-"
+            found = await self._client.zrange(f"{self._prefix}i:{name}", cast(Any, first), cast(Any, "+"), bylex=True, offset=0, num=limit)
+        return [member.decode() for member in cast(list[bytes], found)]
+
+    async def index_states(self, token: str, name: str) -> None:
+        async for states in self._states():
+            members = [one for key, head in states if not is_marker(head) for one in (0, key)]
+            await self._scored(token, f"{self._prefix}i:{name}", "", members)
+
     async def restore_timers(self, token: str) -> None:
-        await self._timed(token, "all", [])
+        await self._scored(token, self._timers, "all", [])
+        async for states in self._states():
+            with waiting_for_update():
+                due = [(due_of(head), key) for key, head in states]
+            await self._scored(token, self._timers, "", [one for at, key in due if at for one in (at, key)])
+
+    async def _states(self) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+        """(key, the first HEAD_BYTES of what is stored) of all states, in bounded pieces."""
         cursor = -1
         while cursor != 0:
             cursor, keys = await self._scan(max(cursor, 0), "s:")
@@ -161,15 +179,12 @@ class RedisStore:
                 for key in keys:
                     pipe.getrange(key, 0, HEAD_BYTES - 1)
                 heads = cast(list[bytes], await pipe.execute())
-            with waiting_for_update():
-                due = [due_of(head) for head in heads]
-            states = len(self._prefix) + 2
-            await self._timed(token, "", [one for key, at in zip(keys, due, strict=True) if at for one in (at, key[states:])])
+            yield [(key[len(self._prefix) + 2 :], head) for key, head in zip(keys, heads, strict=True)]
 
-    async def _timed(self, token: str, what: str, timers: Sequence[int | bytes]) -> None:
+    async def _scored(self, token: str, name: str, what: str, members: Sequence[int | bytes]) -> None:
         async with answering():
-            answer = await self._client.eval(TIMERS, 2, self._meta, self._timers, token, what, *timers)
-        _ok(cast(bytes, answer), "set timers")
+            answer = await self._client.eval(SCORED, 2, self._meta, name, token, what, *members)
+        _ok(cast(bytes, answer), "set timers, or an index")
 
     async def keeps_anything(self) -> bool:
         cursor = -1

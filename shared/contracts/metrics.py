@@ -66,6 +66,8 @@ METRICS: Final[tuple[Metric, ...]] = (
     Metric("rapport_dead_letters_total", C, ("stage", "topic"), "records set aside because they could not be folded"),
     Metric("rapport_slots_braked", G, ("stage",), "owned slots that stand still because records of most keys cannot be folded"),
     Metric("rapport_timers_fired_total", C, ("stage",), "timers fired"),
+    Metric("rapport_swept_total", C, ("stage",), "keys looked at because a set of definitions took effect"),
+    Metric("rapport_slots_sweeping", G, ("stage",), "owned slots in which such a sweep is under way"),
     Metric("rapport_timer_delay_seconds", G, ("stage",), "wall clock minus the stage's own time when timers last fired"),
     Metric(
         "rapport_partitions", G, (), "partitions of every data topic, so many slots has a stage; 0 until a worker has read it from Kafka"

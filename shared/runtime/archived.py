@@ -6,16 +6,17 @@ its own had been merged below the cut. So no merge is gone through again there: 
 Time is the rows' append time. Nothing that follows below the cut is published: it was, when the records themselves were read.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, Final, NamedTuple, Protocol
 
 import structlog
 
 from shared.contracts.clock import ClockRecord, encode_clock
+from shared.contracts.definitions import ACTIVATED_DECODER
 from shared.contracts.headers import CAUSE, KIND, ORIGIN, Position, header
 from shared.contracts.slots import partition_count
-from shared.contracts.topics import EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED, SEGMENT_MS, TURN_RECORDED
+from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED, SEGMENT_MS, TURN_RECORDED
 from shared.runtime.batch import Batch
 from shared.runtime.cut import ARCHIVE, KIND_ABSORBED, KIND_MARKER, Cut
 from shared.runtime.meta import CAUSE_BITS, Meta
@@ -144,9 +145,11 @@ class Archived:
         begins = [f"{topic}[{partition}] begins at {first}" for (topic, partition), (first, _) in sorted(bounds.items()) if first > 0]
         return ", ".join(begins) or None
 
-    async def begin(self, meta: Meta, bounds: Bounds, committed: Mapping[TopicPartition, int]) -> bool:
+    async def begin(
+        self, meta: Meta, bounds: Bounds, committed: Mapping[TopicPartition, int], in_force: Callable[[int], int] = lambda _: 0
+    ) -> bool:
         """Whether the slot has still to fold what lies below a cut. It is drawn now if the slot begins with nothing and the log has lost
-        what it needs. Sets the cut, the fences at it, clocks and `fired`."""
+        what it needs. Sets the cut, the fences at it, the definitions in force there (`in_force`: Plans.before), clocks and `fired`."""
         meta.archive = self._archive is not None
         cut = meta.cut
         if cut is None and meta.seq == 0 and self._archive is not None:
@@ -154,6 +157,7 @@ class Archived:
             if least:
                 cut = await self._draw(await self._least_said(least), bounds, committed)
                 meta.clocks = dict.fromkeys(range(1, partition_count()), cut.until)
+                meta.definitions = await self._activated(cut.until) or in_force(cut.until)
                 words = "the log has lost its beginning: what it lacks is folded from ClickHouse"
                 _log.warning(words, stage=self._stage.name, slot=self._partition, until=cut.until)
         meta.cut = cut
@@ -166,6 +170,18 @@ class Archived:
         for topic in cut.at:  # if the log has lost more meanwhile, that is seen when all below the cut is folded
             meta.fences[topic] = max(cut.at[topic][self._partition], bounds[topic, self._partition][0])
         return True
+
+    async def _activated(self, until: int) -> int:
+        """Which set of definitions the slot went by at an instant, as far as the log knows; 0 if it does not."""
+        where = (DEFINITION_ACTIVATED, self._partition)
+        if DEFINITION_ACTIVATED not in self._stage.inputs:
+            return 0
+        first, end = (await self._log.bounds([where]))[where][0], (await self._log.at([where], until))[where]
+        start, newest = max(first, end - REPEATS), 0
+        while start < end:
+            records, start = await self._log.read(*where, start, end)
+            newest = max(newest, *(ACTIVATED_DECODER.decode(record.value or b"").activated_at for record in records), 0)
+        return newest
 
     async def _draw(self, least: int, bounds: Bounds, committed: Mapping[TopicPartition, int]) -> Cut:
         where = (EVENT_RESOLVED, self._partition)

@@ -6,12 +6,12 @@ from typing import Final, TypeVar
 import msgspec
 
 from shared.contracts.clock import decode_clock
+from shared.contracts.definitions import ACTIVATED_DECODER
 from shared.contracts.failed import FailureReason
 from shared.contracts.headers import (
     CAUSE,
     KIND,
     KIND_EXPIRED,
-    KIND_LATE,
     KIND_MERGE,
     KIND_MOVED,
     MERGED_FROM,
@@ -20,29 +20,27 @@ from shared.contracts.headers import (
     REPLAY_OF,
     Position,
 )
-from shared.contracts.identity import EXPIRY_DECODER, MERGE_DECODER
-from shared.contracts.topics import RECORD_FAILED
+from shared.contracts.identity import EXPIRY_DECODER
+from shared.contracts.topics import DEFINITION_ACTIVATED, RECORD_FAILED
 from shared.contracts.versions import NewerVersion
-from shared.runtime.absorbed import NOTHING, Absorbed, Beside
+from shared.runtime.absorbed import NOTHING, Beside
 from shared.runtime.brake import FailedKey, masked
 from shared.runtime.cut import ARCHIVE
-from shared.runtime.envelope import GONE, Entry, Moved, decode_moved, encode_moved
+from shared.runtime.envelope import Entry
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of, repeated
-from shared.runtime.farther import Farther
-from shared.runtime.meta import CAUSE_BITS, Meta
+from shared.runtime.merging import Merging
+from shared.runtime.meta import CAUSE_BITS, Meta, Sweep
+from shared.runtime.plans import Plans
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
-from shared.runtime.touched import Touched
-from shared.runtime.unmerged import not_taken_in, stays, too_large
 
 S = TypeVar("S")
 R = TypeVar("R")
 
 CLOCK_KEY: Final = b"clock:"
-COUNTED: Final = ("folded", "repeated", "failed", "late", "absorbed", "refused", "ignored", "unmerged", "expired")
 
 
-class Batch(Touched[S, R]):
+class Batch(Merging[S, R]):
     """What has been folded since the last commit. `entries` holds every key that the records may touch.
 
     `limit`: bytes of outputs and touched states with which it is full; what one record makes may go beyond. `due`: it ended at a clock that
@@ -50,21 +48,28 @@ class Batch(Touched[S, R]):
     """
 
     def __init__(
-        self, stage: Stage[S, R], topic: str, partition: int, meta: Meta, entries: Callable[[str], Entry[S]], limit: int = 4 << 20
+        self,
+        stage: Stage[S, R],
+        topic: str,
+        partition: int,
+        meta: Meta,
+        entries: Callable[[str], Entry[S]],
+        limit: int = 4 << 20,
+        plans: Plans | None = None,
     ) -> None:
-        super().__init__(stage, Step(stage.name, topic, partition))
+        """Raises LogAway while the definitions in force are not known."""
+        super().__init__(stage, Step(stage.name, topic, partition), entries)
         self.meta = meta
-        self.entries = entries
+        self._plans = plans or Plans(stage.compile, None)
+        self.step.plan = self._plans.of(meta.definitions)
         self.step.now = meta.now
-        self.counts = dict.fromkeys(COUNTED, 0)
         self.clocks_only = True
         self.passed: set[str] = set()
         self.failed: dict[str, FailedKey] = {}
         self.due = False
+        self.done = 0
         self.woken = 0
         self._limit = limit
-        self._absorbed = Absorbed(self.step)
-        self._farther = Farther(self.step)
         self._seen = meta.seen[topic]
 
     def fold(
@@ -74,12 +79,13 @@ class Batch(Touched[S, R]):
         stop: int,
         poison: Mapping[int, Failure],
         beside: Beside = NOTHING,
-    ) -> int:
-        """Fold records[start:stop]; answer the index of the first one not folded: a clock that makes timers due, or fullness, ends a batch.
+    ) -> None:
+        """Fold records[start:stop]. `done`: the index of the first not folded: a clock that makes timers due, or fullness, ends a batch.
 
         Raises Poisoned, NewerRelease; the batch and its entries are then good for nothing.
         """
         self._absorbed.beside = beside
+        self.done = start
         for index in range(start, stop):
             record = records[index]
             try:
@@ -90,7 +96,10 @@ class Batch(Touched[S, R]):
                 elif record.key is not None and record.key.startswith(CLOCK_KEY):
                     if not self._clock(record):
                         self.due = True
-                        return index
+                        break
+                elif record.topic == DEFINITION_ACTIVATED:
+                    self.clocks_only = False
+                    self._activate(record)
                 else:
                     self.clocks_only = False
                     self._record(record)
@@ -105,9 +114,9 @@ class Batch(Touched[S, R]):
             except Exception as error:
                 detail = f"{type(error).__name__}: {error}"
                 raise Poisoned(index, record.offset, Failure(FailureReason.HANDLER_FAILED, detail)) from error
-            if self.step.size + self._touched_size > self._limit:
-                return index + 1
-        return stop
+            self.done = index + 1
+            if self.size > self._limit:
+                break
 
     def close(self) -> None:
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
@@ -115,15 +124,29 @@ class Batch(Touched[S, R]):
         self.counts["ignored"] = self.step.ignored
         super().close()
 
+    def _activate(self, record: Record) -> None:
+        """From here on the slot goes by another set of definitions. One that is not newer was activated twice, or by one who was late."""
+        try:
+            activated = ACTIVATED_DECODER.decode(record.value or b"")
+        except msgspec.DecodeError as error:
+            raise Undecodable(f"{type(error).__name__}: {error}") from error
+        if activated.activated_at <= self.meta.definitions:
+            return
+        plan = self._plans.of(activated.activated_at)
+        if self.stage.met and self.stage.decides_anew(self.step.plan, plan):
+            self.meta.sweep = Sweep("", 0)
+        self.meta.definitions = activated.activated_at
+        self.step.plan = plan
+
     def _clock(self, record: Record) -> bool:
-        """Read a clock record; False, with nothing changed, if it makes a timer due."""
+        """Read a clock record; False, with nothing changed, if it makes a timer due, or a sweep is under way."""
         clock = decode_clock(record.value or b"")
         before = self.meta.clocks.get(clock.slot, -1)
         if clock.now <= before:
             return True
         self.meta.clocks[clock.slot] = clock.now
         now = self.meta.now
-        if self.earliest_timer is not None and self.earliest_timer <= now:
+        if (self.earliest_timer is not None and self.earliest_timer <= now) or (self.meta.sweep is not None and self.step.topic != ARCHIVE):
             if before < 0:
                 del self.meta.clocks[clock.slot]
             else:
@@ -228,91 +251,16 @@ class Batch(Touched[S, R]):
             entry.state = self.stage.expire(self._state(entry, key), expiry, step)
             self._folded(entry, key, record)
 
-    def _moved_topic(self) -> str:
-        if self.stage.moved is None:
-            raise TypeError(f"stage {self.stage.name} got a merge, but its keys never merge")
-        return self.stage.moved
-
-    def _forward(self, winner: str, kind: bytes | None, merged_from: str | None, origin: Position | None, record: Record) -> None:
-        """The state has moved: send the record after it, remembering where it was first read."""
-        self.counts["late"] += 1
-        if kind == KIND_MERGE:
-            return  # an id has one forward: this is a repeat of the merge that made the marker
-        first = origin or Position(record.topic, record.partition, record.offset)
-        extra = [(KIND, KIND_LATE), (ORIGIN, first.encode())]
-        if kind is not None:
-            extra.append((ORIGIN_KIND, kind))
-        if merged_from is not None:
-            extra.append((MERGED_FROM, merged_from.encode()))
-        self.step.emit(self._moved_topic(), winner, None, *extra)
-
-    def _leave(self, entry: Entry[S], record: Record) -> None:
-        """This key has lost a merge: export what it has, and leave a marker."""
-        step = self.step
-        merge = MERGE_DECODER.decode(record.value or b"")
-        key = step.key
-        absorbed = self._absorbed.leave(entry, key)
-        known = entry.state is not None or entry.blob is not None
-        state = self._state(entry, key)
-        step.held = bool(entry.awaiting)
-        if known:
-            self.stage.leave(state, merge.winner, step)
-        own = {(member, score) for score, member in self._absorbed.beside.sides.get(key, ())}
-        own.update((member, score) for score, member in step.sides.get(key, ()))
-        moved = Moved(
-            key,
-            self.stage.dump(state) if known else None,
-            absorbed,
-            sorted(entry.awaiting or ()),
-            sorted((score, member) for member, score in own),
-        )
-        try:
-            step.emit(self._moved_topic(), merge.winner, encode_moved(moved), (KIND, KIND_MOVED))
-        except OutputTooLarge as error:
-            raise too_large(error) from error
-        self._drop_sides(key)
-        entry.state = entry.blob = entry.absorbed = entry.awaiting = None
-        entry.winner = merge.winner
-        self._touched(key, entry)
-
-    def _absorb(self, entry: Entry[S], record: Record) -> None:
-        """A loser's blob has come: fold it in, once."""
-        step = self.step
-        if entry.winner is not None:
-            self._farther.pass_on(self._moved_topic(), entry.winner, record, self._absorbed.beside.words)
-            return
-        moved = decode_moved(record.value or b"")
-        key, absorbed = step.key, self._absorbed
-        if absorbed.has(entry, key, moved.loser):
-            self.counts["repeated"] += 1
-            return
-        self.counts["absorbed"] += 1
-        waited = bool(entry.awaiting) or not moved.loser.startswith(GONE)
-        absorbed.take_in(entry, key, moved)
-        step.held = bool(entry.awaiting)
-        state = self._state(entry, step.key)
-        if moved.blob is not None:
-            state = self.stage.merge(state, self.stage.load(moved.blob), step)
-        if waited and not step.held:
-            state = self.stage.settled(state, step)
-        entry.state = state
-        for score, member in moved.sides:
-            step.side(score, member)
-        self._touched(step.key, entry, len(record.value or b""))
-
-    def wake(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> int:
-        """Fire the timers of `keys` at record `clock`, at which `fired` outputs were made before. Answers the new number.
+    def wake(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> None:
+        """Fire the timers of `keys` at record `clock`, at which `fired` outputs were made before; `step.index` counts on.
 
         `woken`: how many of `keys` it came to before it was full.
         Raises TimerFailed, NewerRelease; the batch and its entries are then good for nothing.
         """
+        self._begin_at(clock, now, fired)
         step = self.step
-        self.clocks_only = False
-        step.offset, step.now, step.at = clock.offset, now, clock.timestamp
-        step.origin, step.merged_from, step.held = None, None, False
-        step.index = fired
         for key in keys:
-            if self.step.size + self._touched_size > self._limit:
+            if self.size > self._limit:
                 break
             self.woken += 1
             entry = self.entries(key)
@@ -326,19 +274,49 @@ class Batch(Touched[S, R]):
                 entry.due = self.timers[key] = 0
                 self.dirty[key] = entry
                 continue
-            try:
-                entry.state = self.stage.wake(self._state(entry, key), step)
-                self.passed.add(key)
-                self._touched(key, entry)
-                if self.watched:
-                    self._watch()
-            except NewerVersion as newer:
-                raise NewerRelease(str(newer)) from newer
-            except Exception as error:
-                raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
+            self._timed(entry, key, self.stage.wake)
             if 0 < entry.due <= now:
                 entry.due = self.timers[key] = now + 1  # a stage that asks for the past would be called for ever
-        return step.index
+
+    def _begin_at(self, clock: Record, now: int, fired: int) -> None:
+        step = self.step
+        self.clocks_only = False
+        step.offset, step.now, step.at = clock.offset, now, clock.timestamp
+        step.origin, step.merged_from, step.held = None, None, False
+        step.index = fired
+
+    def _timed(self, entry: Entry[S], key: str, look: Callable[[S, Step], S]) -> None:
+        """What comes of `look`, wake or swept, at the time that has come."""
+        step = self.step
+        step.unchanged = step.gone = False
+        try:
+            entry.state = look(self._state(entry, key), step)
+            self.passed.add(key)
+            if not step.unchanged:
+                self._touched(key, entry)
+            if self.watched:
+                self._watch()
+        except NewerVersion as newer:
+            raise NewerRelease(str(newer)) from newer
+        except Exception as error:
+            raise TimerFailed(key, Failure(FailureReason.TIMER_FAILED, f"{type(error).__name__}: {error}")) from error
+
+    def sweep(self, keys: Sequence[str], clock: Record, now: int, fired: int, poison: Mapping[str, Failure]) -> None:
+        """Look at `keys` as `Stage.swept` says. `woken`, errors and `fired` as `wake` has them."""
+        self._begin_at(clock, now, fired)
+        for key in keys:
+            if self.size > self._limit:
+                break
+            self.woken += 1
+            entry = self.entries(key)
+            if entry.winner is not None:
+                continue
+            self.step.key = key
+            if (failure := poison.get(key)) is not None:
+                self._letter(clock, failure, key.encode())
+                continue
+            self.step.held = bool(entry.awaiting)
+            self._timed(entry, key, self.stage.swept)
 
     def _bury(self, record: Record, failure: Failure) -> None:
         """Keep what cannot be folded where an operator finds it."""
@@ -349,25 +327,6 @@ class Batch(Touched[S, R]):
         self._letter(record, failure, record.key)
         if record.key is not None and self.stage.moved is not None and not record.key.startswith(CLOCK_KEY):
             self._let_go(record, record.key.decode(errors="replace"), failure.bare)
-
-    def _let_go(self, record: Record, key: str, bare: bool) -> None:
-        """Nobody may wait for a blob that does not come, as `record` is a merge that failed. `bare`: even this failed: decide nothing."""
-        told, brought = stays(record, key), not_taken_in(record)
-        step, entry = self.step, self.entries(key)
-        if entry.winner is not None or (told is None and brought is None):
-            return
-        step.key, step.at, step.merged_from = key, record.timestamp, None
-        if told is not None:
-            winner, moved = told
-            step.emit(self._moved_topic(), winner, encode_moved(moved), (KIND, KIND_MOVED))
-        elif brought is not None and not self._absorbed.has(entry, key, brought.loser):
-            free = self._absorbed.give_up(entry, key, brought)
-            step.held = bool(entry.awaiting)
-            entry.state = self._state(entry, key)
-            if free and not bare:
-                entry.state = self.stage.settled(entry.state, step)
-            self._touched(key, entry)
-        self.counts["unmerged"] += 1
 
     def _letter(self, record: Record, failure: Failure, key: bytes | None) -> None:
         step = self.step

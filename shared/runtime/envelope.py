@@ -107,6 +107,11 @@ def due_of(head: bytes) -> int:
     return int(_HEAD.unpack_from(head)[1])
 
 
+def is_marker(head: bytes) -> bool:
+    """Whether what is stored, of which this is the beginning, says where a merged key's state has gone."""
+    return head[:1] == b"\x01"
+
+
 def close_entry(entry: Entry[S], blob: bytes) -> bytes:
     """The bytes to store; `blob` is the state's dump."""
     if entry.winner is not None:

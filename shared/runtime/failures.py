@@ -49,7 +49,7 @@ class Unstorable(Exception):
         self.key = key
 
     def watched_too(self, watched: frozenset[str]) -> frozenset[str]:
-        """What the next try must watch. Raises this if the key was watched: it could be dumped after each record, so none is to blame."""
+        """What the next attempt must watch. Raises this if the key was watched: it could be dumped after each record."""
         if self.key in watched:
             raise self
         return watched | {self.key}

@@ -19,6 +19,9 @@
 | `ah` | `1`: whoever owns the slot can ask the archive for what the log no longer has |
 | `ar` | `<folded>|<about all>`: rows of the archive, while and after it is folded from them |
 | `cut` | where its history changes hands from the archive to the log (cut.py); absent: the log has all of it |
+| `ds` | the set of definitions in force: when it was activated, epoch ms; absent: none |
+| `sw` | `<keys done of the page>|<last key>`: a sweep is under way behind that key; `-1|`: none is |
+| `me` | `1`: the index of keys that the slot has met is whole |
 | `hg` | the slot stands still, as a part of it is lost: the newest order to rebuild when that was noticed (forgetting.py) |
 """
 
@@ -26,7 +29,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from shared.contracts import redis_keys
 from shared.contracts.slots import partition_count
@@ -35,6 +38,13 @@ from shared.runtime.replayed import Replayed
 
 K = TypeVar("K")
 CAUSE_BITS = 24
+
+
+class Sweep(NamedTuple):
+    """A sweep has come past key `after`; `done` keys of the page under way are behind it."""
+
+    after: str
+    done: int
 
 
 @dataclass(slots=True)
@@ -56,6 +66,9 @@ class Meta:
     cut: Cut | None = None
     archive: bool = False
     rows: tuple[int, int] = (0, 0)
+    definitions: int = 0
+    sweep: Sweep | None = None
+    met: bool = False
     held: bool = False
     """It stands still, as a part of it is lost. Read only: the store writes `hg` (forgetting.py)."""
     stored: "Meta | None" = None
@@ -96,6 +109,13 @@ class Meta:
                     meta.generation = int(value)
                 case "ah":
                     meta.archive = value == "1"
+                case "ds":
+                    meta.definitions = int(value)
+                case "sw":
+                    done, _, after = value.partition("|")
+                    meta.sweep = Sweep(after, int(done)) if int(done) >= 0 else None
+                case "me":
+                    meta.met = value == "1"
                 case "hg":
                     meta.held = True
                 case "ar":
@@ -129,6 +149,12 @@ class Meta:
             fields["ah"] = "1" if self.archive else "0"
         if self.rows != old.rows:
             fields["ar"] = f"{self.rows[0]}|{self.rows[1]}"
+        if self.definitions != old.definitions:
+            fields["ds"] = str(self.definitions)
+        if self.sweep != old.sweep:
+            fields["sw"] = "-1|" if self.sweep is None else f"{self.sweep.done}|{self.sweep.after}"
+        if self.met != old.met:
+            fields["me"] = "1" if self.met else "0"
         if self.cut is not None and self.cut != old.cut:
             fields["cut"] = encode_cut(self.cut)
         if self.on != old.on or self.stored is None:
@@ -168,6 +194,9 @@ class Meta:
             self.cut,
             self.archive,
             self.rows,
+            self.definitions,
+            self.sweep,
+            self.met,
             self.held,
             self.stored,
         )
@@ -175,7 +204,12 @@ class Meta:
     @property
     def now(self) -> int:
         """The stage's time: the smallest clock over all resolver slots, 0 until each has been read."""
-        return min(self.clocks.values()) if len(self.clocks) == partition_count() else 0
+        return time_of(self.clocks)
+
+
+def time_of(clocks: Mapping[int, int]) -> int:
+    """A stage's time by the highest clock that it has read of each resolver slot, epoch ms; 0 until each has been read."""
+    return min(clocks.values()) if len(clocks) == partition_count() else 0
 
 
 _NOTHING: Final = Meta()

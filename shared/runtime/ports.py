@@ -108,6 +108,12 @@ class StateStore(Protocol):
     async def indexes(self, names: Sequence[str]) -> list[list[str]]:
         """All members of each of these indexes of the slot, in the order of `names`."""
 
+    async def index_page(self, name: str, after: str, limit: int) -> list[str]:
+        """At most `limit` members of an index whose scores are all 0, in the order of their bytes, behind `after`."""
+
+    async def index_states(self, token: str, name: str) -> None:
+        """Put the key of every state into an index with score 0, in bounded pieces. Raises Fenced, RolledBack, NewerRelease."""
+
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         """Of each (index, member) whether it is there."""
 

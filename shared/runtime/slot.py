@@ -9,9 +9,9 @@ from typing import TypeVar
 
 import structlog
 
-from shared.runtime.applying import Applying
 from shared.runtime.forgetting import still_held
 from shared.runtime.stage import Record
+from shared.runtime.takeover import TakingOver
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -24,7 +24,7 @@ SHORT_REREADING_S = 1.0
 """Reading again for so long keeps nobody waiting who matters, and what comes meanwhile need not be read twice."""
 
 
-class Slot(Applying[S, R]):
+class Slot(TakingOver[S, R]):
     """Applies chunks to one slot, exactly once in effect. One chunk at a time: `lock` is held from load to delivery reports."""
 
     async def process(self, topic: str, records: Sequence[Record]) -> bool:

@@ -94,7 +94,8 @@ class Step:
     that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. A fold may set `gone`: then the state
     goes, with its timer and its second blob, unless the key took part in a merge; indexes are the stage's to take back. `size`: what was
     put out so far weighs. `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
-    `ignored`: numbers out of range that were taken for absent; a fold adds to it.
+    `ignored`: numbers out of range that were taken for absent; a fold adds to it. `plan`: what `Stage.compile` has made of the set of
+    definitions in force.
     """
 
     __slots__ = (
@@ -113,6 +114,7 @@ class Step:
         "origin",
         "outputs",
         "partition",
+        "plan",
         "refused",
         "sides",
         "size",
@@ -140,6 +142,7 @@ class Step:
         self.size = 0
         self.refused = 0
         self.ignored = 0
+        self.plan: Any = None
         self._last: dict[tuple[str, str], Output] = {}
 
     @property
@@ -215,12 +218,15 @@ class Stage(ABC, Generic[S, R]):
     (one of `inputs`), None for a stage whose keys never merge. `linger_ms`: how long records of a stream may wait for company before
     they are read; the first after a pause never wait. `writes`, `reads`: version of what it keeps in its slots, and the newest one that it
     can read (contracts/README.md, "Versions"). `side_cap`: the most members of a key's second blob; 0: no key has one. `weight`: bytes of
-    memory that a decoded state takes for a stored byte, where states are large.
+    memory that a decoded state takes for a stored byte, where states are large. `met`: the slot's index of all keys that it has met, each
+    with score 0, which the stage keeps; "" for a stage that never looks at everybody. A stage goes by the definitions in the log if
+    DEFINITION_ACTIVATED is one of its inputs.
     """
 
     name: ClassVar[str]
     inputs: tuple[str, ...]
     moved: str | None = None
+    met: ClassVar[str] = ""
     side_cap: ClassVar[int] = 0
     linger_ms: ClassVar[int] = 0
     weight: ClassVar[int] = 2
@@ -230,6 +236,14 @@ class Stage(ABC, Generic[S, R]):
     def output_topics(self) -> list[str]:
         """Every topic that this stage may publish to: its tails are read before a slot folds. contracts/topics.py says which."""
         return [topic.name for topic in TOPICS if self.name in topic.writers]
+
+    def compile(self, defined: Any) -> Any:
+        """The plan (`Step.plan`) of a set of definitions; None: of no set. Every exception halts: such a set never reaches the log."""
+        return None
+
+    def decides_anew(self, before: Any, after: Any) -> bool:
+        """Whether everybody whom a slot has met must be looked at (`swept`) when plan `after` takes the place of `before`."""
+        return False
 
     @abstractmethod
     def decode(self, record: Record) -> R:
@@ -275,5 +289,6 @@ class Stage(ABC, Generic[S, R]):
         """Time has come: `step.now` >= `due(state)`."""
         return state
 
-    def started(self, settings: Any) -> None:
-        """Called once before the first record."""
+    def swept(self, state: S, step: Step) -> S:
+        """`step.plan` took effect some time ago: decide by it, if nothing has brought that about yet. `step.held` as in `fold`."""
+        return state

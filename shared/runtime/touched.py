@@ -69,6 +69,8 @@ class Touched(Generic[S, R]):
         return state
 
     def _touched(self, key: str, entry: Entry[S], grown: int = 0) -> None:
+        if self.stage.met and entry.size == 0 and key not in self.dirty and entry.winner is None:
+            self.step.index_add(self.stage.met, key)
         self._touched_size += grown if key in self.dirty else entry.size + grown
         entry.size += grown
         self.dirty[key] = entry
@@ -84,12 +86,18 @@ class Touched(Generic[S, R]):
     def _forget(self, key: str, entry: Entry[S]) -> None:
         """The state goes, with its timer and its second blob; what comes for the key later begins anew."""
         self._drop_sides(key)
+        self._unmet(key)
         if entry.due:
             entry.due = self.timers[key] = 0
         entry.state = entry.blob = None
         entry.size = 0
         self.dirty.pop(key, None)
         self._gone[key] = None
+
+    def _unmet(self, key: str) -> None:
+        """A sweep need not look at this key: nobody is behind it any more."""
+        if self.stage.met:
+            self.step.index_remove(self.stage.met, key)
 
     def _drop_sides(self, key: str) -> None:
         if self.stage.side_cap:

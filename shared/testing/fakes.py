@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from shared.contracts.slots import slot
-from shared.runtime.envelope import due_of
+from shared.runtime.envelope import due_of, is_marker
 from shared.runtime.forgetting import damage
 from shared.runtime.ports import Commit, Fenced, LogAway, RolledBack, StoreAway, TopicPartition, waiting_for_update
 from shared.runtime.stage import Output, Record
@@ -214,6 +214,14 @@ class FakeStore:
 
     async def indexes(self, names: Sequence[str]) -> list[list[str]]:
         return [list(self._data().indexes.get(name, {})) for name in names]
+
+    async def index_page(self, name: str, after: str, limit: int) -> list[str]:
+        members = sorted(self._data().indexes.get(name, {}), key=str.encode)
+        return [member for member in members if member.encode() > after.encode()][:limit]
+
+    async def index_states(self, token: str, name: str) -> None:
+        data = self._mine(token)
+        data.indexes[name].update((key, 0.0) for key, raw in data.states.items() if not is_marker(raw))
 
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         return [member in self._data().indexes.get(name, {}) for name, member in members]

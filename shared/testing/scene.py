@@ -5,19 +5,36 @@ from random import Random
 from typing import Any, NamedTuple, TypeVar
 
 from shared.contracts.clock import ClockRecord, encode_clock
+from shared.contracts.definitions import ENCODER, DefinitionActivated
 from shared.contracts.digest import Stored, digest, lines
 from shared.contracts.headers import KIND, KIND_CLOCK
 from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count
-from shared.contracts.topics import EVENT_RESOLVED
+from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED
 from shared.runtime.envelope import peek
 from shared.runtime.observer import Observer
+from shared.runtime.plans import Plans
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
 from shared.testing.archive import FakeArchive
 from shared.testing.fakes import Copy, Crash, FakeLog, FakeRedis
 
 T = TypeVar("T")
+
+
+class FakeSets:
+    """Sets of definitions that consist of the instant at which they were activated."""
+
+    read_to_end = True
+
+    def __init__(self) -> None:
+        self.instants: set[int] = set()
+
+    def at(self, activated_at: int) -> int | None:
+        return min((one for one in self.instants if one >= activated_at), default=None)
+
+    def before(self, until: int) -> int:
+        return max((one for one in self.instants if one < until), default=0)
 
 
 class Input(NamedTuple):
@@ -50,6 +67,7 @@ class Scene:
         self.redis = FakeRedis()
         self.batch_bytes = 4 << 20
         self.archive: FakeArchive | None = None
+        self.sets: FakeSets = FakeSets()
         self.ordered = Ordered()
         self._stages = {stage.name: stage for stage in stages}
         self._slots: dict[tuple[str, int], Slot[Any, Any]] = {}
@@ -126,6 +144,13 @@ class Scene:
             assert finished(slot.take_over()), "nobody else wants this slot"
             finished(slot.rebuild(generation, accept_loss))
 
+    def activate(self, activated_at: int, *partitions: int) -> None:
+        """A set of definitions takes effect in all partitions, or in these."""
+        self.sets.instants.add(activated_at)
+        record = ENCODER.encode(DefinitionActivated(number=len(self.sets.instants), activated_at=activated_at))
+        for partition in partitions or range(partition_count()):
+            self.log.append(DEFINITION_ACTIVATED, "set", record, (), partition)
+
     def tick(self, now: int) -> None:
         """Every resolver slot says that it has come to `now`, epoch ms of log-append time."""
         for partition in range(partition_count()):
@@ -177,5 +202,6 @@ class Scene:
                 batch_bytes=self.batch_bytes,
                 standing=lambda: self.ordered,
                 archive=self.archive,
+                plans=Plans(self._stages[stage].compile, self.sets),
             )
         return slot

@@ -106,6 +106,12 @@ class FlakyStore:
     async def indexes(self, names: Sequence[str]) -> list[list[str]]:
         return await self._asked().indexes(names)
 
+    async def index_page(self, name: str, after: str, limit: int) -> list[str]:
+        return await self._asked().index_page(name, after, limit)
+
+    async def index_states(self, token: str, name: str) -> None:
+        await self._asked().index_states(token, name)
+
     async def in_index(self, members: Sequence[tuple[str, str]]) -> list[bool]:
         return await self._asked().in_index(members)
 

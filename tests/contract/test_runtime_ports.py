@@ -13,6 +13,7 @@ from shared.adapters.redis_store import RedisStore, connect
 from shared.adapters.store_settings import Address
 from shared.contracts.slots import partition_count
 from shared.runtime.archived import NEVER
+from shared.runtime.envelope import Entry, close_entry
 from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
 from shared.runtime.stage import IndexOp, Output
 from shared.testing.fakes import FakeLog, FakeRedis
@@ -102,6 +103,29 @@ async def test_however_many_members_and_second_blobs_are_asked_for_redis_is_aske
     asked = {name.removeprefix("cmdstat_"): stats["calls"] for name, stats in (await client.info("commandstats")).items()}
     await client.aclose()
     assert (asked["zmscore"], asked["evalsha"], asked.get("zscore", 0)) == (1, 2, 0)
+
+
+async def test_an_index_is_read_page_by_page_in_the_order_of_its_bytes(store: StateStore) -> None:
+    await store.take_over("one")
+    members = ["u:é", "u:10", "u:9", "a:z", "u:😀"]
+    await store.commit(commit("one", 1, indexes=[IndexOp("met", member, 0.0) for member in members]))
+    wanted = sorted(members, key=str.encode)
+    found: list[str] = []
+    while page := await store.index_page("met", found[-1] if found else "", 2):
+        found += page
+    assert found == wanted
+    assert await store.index_page("nobody", "", 2) == []
+
+
+async def test_states_of_a_release_without_an_index_are_put_into_it_without_markers_and_for_the_owner_only(store: StateStore) -> None:
+    await store.take_over("one")
+    states = {f"u:{n}": close_entry(Entry(), b"x") for n in range(1200)} | {"u:merged": b"\x01u:1"}
+    await store.commit(commit("one", 1, states=states))
+    await store.index_states("one", "met")
+    assert await store.index_page("met", "", 5000) == sorted(set(states) - {"u:merged"})
+    await store.take_over("two")
+    with pytest.raises(Fenced):
+        await store.index_states("one", "met")
 
 
 async def test_the_next_commit_replaces_the_outbox_and_removes_what_it_says(store: StateStore) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from shared.contracts.headers import KIND, KIND_MERGE, KIND_MOVED, ORIGIN, VIA, Position, header
 from shared.contracts.identity import MergeRecord
 from shared.contracts.slots import slot
-from shared.runtime import applying, farther
+from shared.runtime import committing, farther
 from shared.runtime.envelope import decode_moved
 from shared.runtime.farther import KNOWN_MS, LONG
 from shared.runtime.ports import TopicPartition
@@ -228,7 +228,7 @@ async def one_that_dies_between_a_jump_and_what_is_late() -> FakeLog:
 async def test_what_is_late_does_not_overtake_a_blob_that_jumped_though_its_sender_died(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(farther, "LONG", 0)
     assert overtaken(await one_that_dies_between_a_jump_and_what_is_late()) == []
-    monkeypatch.setattr(applying, "parts", lambda outputs: [outputs] if outputs else [])
+    monkeypatch.setattr(committing, "parts", lambda outputs: [outputs] if outputs else [])
     assert overtaken(await one_that_dies_between_a_jump_and_what_is_late()) != [], "else the claim says nothing"
 
 

@@ -1,5 +1,5 @@
--- Sets timers of a slot as they stand in its states (shared/runtime/ports.py, StateStore.restore_timers).
--- KEYS: meta, timers. ARGV: token, "all" if those that are there go first, then due and key of each.
+-- Scores members of a sorted set of a slot as its states say: timers (StateStore.restore_timers), or an index of keys (index_states).
+-- KEYS: meta, set. ARGV: token, "all" if those that are there go first, then score and member of each.
 local owner = redis.call('HGET', KEYS[1], 'token')
 if not owner then return 'gone' end
 if owner ~= ARGV[1] then return 'fenced' end

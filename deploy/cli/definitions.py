@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import typer
 
 import deploy
+from services.messaging.channels.registry import HEADS
 from services.segmentation.rehearsal import Outcome, rehearse
 from shared.definitions.files import Defined
 from shared.definitions.folder import Definitions, read_folder
@@ -47,7 +48,7 @@ def run_tests(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
 def schema(folder: Annotated[Path, typer.Argument(help="Folder to write to.")] = SHIPPED / "schema") -> None:
     """Write the JSON Schema of each kind of definition, for editors."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in schema_files(KINDS).items():
+    for name, text in schema_files(KINDS, HEADS).items():
         (folder / name).write_text(text)
         typer.echo(str(folder / name))
 
@@ -63,7 +64,7 @@ def _read(folder: Path, timezone: str) -> Definitions:
     except (KeyError, ValueError):
         typer.echo(f"{timezone!r} is no time zone such as Asia/Shanghai", err=True)
         raise typer.Exit(1) from None
-    read = read_folder(folder)
+    read = read_folder(folder, heads=HEADS)
     problems = list(read.problems)
     try:
         compiled(read.of(Segment), timezone)

@@ -1,10 +1,10 @@
-"""The dispatcher as a part of the process: wires slots to Kafka, Redis and the SMTP server."""
+"""The dispatcher as a part of the process: wires slots to Kafka, Redis and the channels."""
 
 import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
@@ -16,17 +16,13 @@ from services.messaging.adapters.ledger_reader import read_standings
 from services.messaging.adapters.people import RedisPeople
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
-from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
+from services.messaging.channels.opened import Endpoints, OpenChannels
+from services.messaging.channels.socket import Channel
 from services.messaging.dispatch.book import Keeping
-from services.messaging.dispatch.class_queue import Bounds
-from services.messaging.dispatch.decide import Desk
+from services.messaging.dispatch.decide import Desk, Rulebook
 from services.messaging.dispatch.habits import Habits
-from services.messaging.dispatch.outlet import Outlet
-from services.messaging.dispatch.places import Places
 from services.messaging.dispatch.slot import DispatchSlot
-from services.messaging.domain.admission import Rules
-from services.messaging.domain.mail import Sender
-from services.messaging.domain.patience import Breaker, Pace, Patience
+from services.messaging.domain.patience import Patience
 from services.messaging.domain.standing import Standing
 from services.messaging.metrics import Metrics
 from services.messaging.settings import Settings
@@ -34,7 +30,6 @@ from shared.adapters.prometheus import Registry
 from shared.adapters.redis_store import connect
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED
-from shared.definitions.template import Templates
 from shared.runtime.ports import LogAway, StoreAway
 
 OTHER_CALLS = 4
@@ -59,9 +54,17 @@ class Dispatcher:
 
     topics = (MESSAGE_REQUESTED, MESSAGE_CHANGED, DISPATCH_RECORDED)
 
-    def __init__(self, settings: Settings, templates: Templates, rules: Rules, longest_cap: int) -> None:
-        """`longest_cap`: ms of the longest window that a definition caps messages in."""
-        self._settings, self._templates, self._rules, self._longest_cap = settings, templates, rules, longest_cap
+    def __init__(
+        self,
+        settings: Settings,
+        channels: Mapping[str, Channel],
+        endpoints: Endpoints,
+        rulebook: Callable[[], Rulebook],
+        longest_cap: int,
+    ) -> None:
+        """`rulebook` answers the definitions of now. `longest_cap`: ms of the longest window that a definition caps messages in."""
+        self._settings, self._rulebook, self._longest_cap = settings, rulebook, longest_cap
+        self._with = channels, endpoints
         self._group = f"{settings.group_prefix}-dispatcher"
         self._running: asyncio.Task[None] | None = None
 
@@ -70,10 +73,6 @@ class Dispatcher:
         self._executor = ThreadPoolExecutor(partition_count() + OTHER_CALLS, thread_name_prefix="dispatcher")
         self._redis = connect(settings.redis)
         self._observer = Metrics(registry)
-        server = SmtpServer.parse(
-            settings.smtp_url.get_secret_value(), settings.smtp_connect_seconds, settings.smtp_reply_seconds, settings.smtp_trust
-        )
-        self._provider = SmtpProvider(server, settings.smtp_connections)
         patience = Patience(
             settings.retry_first_seconds,
             settings.retry_longest_seconds,
@@ -85,15 +84,12 @@ class Dispatcher:
             settings.dispatch_lease_seconds,
             fenced_pause_s=settings.session_timeout_seconds,
             patience=patience,
-            bounds=Bounds(put_off=settings.dispatch_put_off),
             keeping=Keeping(settings.dispatch_checkpoint_seconds),
         )
-        breaker = Breaker(patience)
-        kept = min(settings.smtp_kept_connections, settings.smtp_connections - 1)
-        places = Places(settings.smtp_connections, kept, breaker, Pace(settings.smtp_per_second))
-        self._outlet = Outlet(self._provider, places, breaker, SystemClock(), self._observer)
+        channels, endpoints = self._with
+        self._channels = OpenChannels(channels, settings, endpoints)
+        self._outlets = self._channels.outlets(patience, SystemClock(), self._observer)
         self._requests = KafkaRequestLog(settings.kafka, self._group)
-        self._sender = Sender.parse(settings.mail_from)
         self._people = RedisPeople(self._redis)
         self._standing = Standing()
         self._gate = RedisGate(self._redis, self._standing)
@@ -140,9 +136,9 @@ class Dispatcher:
             partition,
             log,
             self._requests,
-            Desk(self._people, caps, self._templates, self._rules, self._sender),
+            Desk(self._people, caps, self._rulebook, self._channels),
             self._gate,
-            self._outlet,
+            self._outlets,
             SystemClock(),
             self._observer,
             self._habits,
@@ -165,7 +161,7 @@ class Dispatcher:
         if self._running is None:
             return {}
         reasons = (slot.waits_for or slot.shut for slot in self._slots.running.values())
-        why = next((reason for reason in reasons if reason is not None), self._outlet.trouble)
+        why = next((reason for reason in reasons if reason is not None), self._outlets.trouble)
         return {} if why is None else {"sending": why}
 
     async def stop(self) -> None:
@@ -174,6 +170,6 @@ class Dispatcher:
         self._feed.stop()
         await self._running
         await self._requests.close()
-        await self._provider.close()
+        await self._channels.close()
         await self._redis.aclose()
         self._executor.shutdown(wait=False)

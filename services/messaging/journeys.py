@@ -1,6 +1,6 @@
 """Stage `journeys`: contact facts and passages per person; steps that fall due become message.requested."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import msgspec
@@ -30,16 +30,25 @@ class Journeys(Stage[Person, Item]):
     moved = topics.JOURNEY_MOVED
     linger_ms = 200
 
-    def __init__(self, plans: dict[str, list[Plan]], wanted: frozenset[str] = frozenset()) -> None:
-        """`plans`: segment -> journeys it starts. `wanted`: traits that templates speak of."""
+    def __init__(
+        self,
+        plans: dict[str, list[Plan]],
+        wanted: frozenset[str] = frozenset(),
+        contacts: frozenset[str] = frozenset(),
+        endpoint: Callable[[str], str | None] = lambda _: None,
+    ) -> None:
+        """`plans`: segment -> journeys it starts. `wanted`: traits that templates speak of. `contacts`: kinds of contact points that
+        channels use. `endpoint`: where the messages of a template go, if its channel has several endpoints.
+        """
         self._plans = plans
-        self._wanted = wanted | facts.ALWAYS_KEPT
+        self._listener = facts.Listener(wanted | facts.ALWAYS_KEPT, contacts)
+        self._endpoint = endpoint
 
     def decode(self, record: Record) -> Item:
         topic = record.topic
         if topic == topics.EVENT_RESOLVED:
             value = record.value or b""
-            return facts.said_by(_view.decode(value), self._wanted) if facts.may_say(value) else None
+            return self._listener.said_by(_view.decode(value)) if self._listener.may_say(value) else None
         if topic == topics.SEGMENT_CHANGED:
             return SEGMENT_CHANGED_DECODER.decode(record.value or b"")
         raise ValueError(f"a record of topic {topic} is no input of journeys")
@@ -90,7 +99,8 @@ class Journeys(Stage[Person, Item]):
         state.entries, asked = passages.advance(state.entries, step.now)
         for one in asked:
             # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
-            step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(request(state, one, step.key, step.now)))
+            wanted = request(state, one, step.key, step.now, self._endpoint(one.step.template))
+            step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(wanted))
         return state
 
 
@@ -107,7 +117,7 @@ def _take_in(person: Person, entries: Iterable[Entry], step: Step) -> None:
     step.refused += refused
 
 
-def request(person: Person, asked: Asked, profile: str, now: int) -> MessageRequested:
+def request(person: Person, asked: Asked, profile: str, now: int, endpoint: str | None = None) -> MessageRequested:
     """The message that a step asks for. It expires counted from when the step fell due, not from when it was got round to."""
     entry, send = asked.entry, asked.step
     return MessageRequested(
@@ -126,4 +136,5 @@ def request(person: Person, asked: Asked, profile: str, now: int) -> MessageRequ
         segment=entry.segment,
         cap_messages=send.cap_messages,
         cap_per=send.cap_per,
+        endpoint=endpoint,
     )

@@ -2,6 +2,8 @@
 
 import sys
 
+from services.messaging.channels.registry import CHANNELS, HEADS, contacts
+from services.messaging.dispatch.decide import Rulebook
 from services.messaging.dispatcher import Dispatcher
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.planning import longest_cap, plans
@@ -22,15 +24,15 @@ def main() -> int:
     """Until SIGTERM or SIGINT. Code 2: settings or definitions cannot be used, said in plain words."""
     settings = read_environment("messaging", Settings)
     try:
-        folder = read_folder(settings.definitions_dir, settings.default_locale)
+        folder = read_folder(settings.definitions_dir, settings.default_locale, heads=HEADS)
         folder.needed(Journey, Segment, TemplateHead, ConsentPolicy)
     except DefinitionError as error:
         cannot_start("messaging", *error.problems)
     journeys, templates = plans(folder.of(Journey), folder.templates), folder.templates
     parts = settings.messaging_parts
-    stages = [Journeys(journeys, templates.person_names)] if "journeys" in parts else []
-    rules = Rules.of(folder.single(ConsentPolicy))
-    companions = [Dispatcher(settings, templates, rules, longest_cap(journeys))] if "dispatcher" in parts else []
+    stages = [Journeys(journeys, templates.person_names, contacts(CHANNELS), templates.endpoint)] if "journeys" in parts else []
+    book = Rulebook(templates, Rules.of(folder.single(ConsentPolicy)))
+    companions = [Dispatcher(settings, CHANNELS, {}, lambda: book, longest_cap(journeys))] if "dispatcher" in parts else []
     return run("messaging", stages, settings, METRICS, companions)
 
 

@@ -15,9 +15,16 @@ METRICS: Final = (
     Metric("rapport_messages_deferred_total", C, ("channel", "reason"), "times a message had to wait"),
     Metric("rapport_dispatcher_repeated_total", C, (), "requests for a message that was settled or in hand already"),
     Metric("rapport_dispatcher_undecodable_total", C, (), "requests set aside because they cannot be read"),
-    Metric("rapport_dispatcher_waiting", G, ("slot", "class"), "requests in hand of a slot that wait for a place at their provider"),
-    Metric("rapport_dispatcher_unread", G, ("slot", "class"), "records of the log from which a slot reads on once its hands have room"),
-    Metric("rapport_dispatcher_put_off", G, ("slot", "class"), "messages that wait for another try, out of hand"),
+    Metric(
+        "rapport_dispatcher_waiting", G, ("slot", "channel", "class"), "requests in hand of a slot that wait for a place at their provider"
+    ),
+    Metric(
+        "rapport_dispatcher_unread",
+        G,
+        ("slot", "channel", "class"),
+        "records of the log from which a slot reads on once its hands have room",
+    ),
+    Metric("rapport_dispatcher_put_off", G, ("slot", "channel", "class"), "messages that wait for another try, out of hand"),
     Metric("rapport_dispatcher_gate_closed", G, ("slot",), "1 while a slot sends nothing because a stage before it has yet to catch up"),
     Metric("rapport_dispatcher_takeovers_total", C, (), "slots of the dispatcher taken over"),
     Metric(
@@ -61,9 +68,9 @@ class Metrics(Observer):
     def gate(self, partition: int, reason: str | None) -> None:
         self._registry.gauge("rapport_dispatcher_gate_closed").labels(str(partition)).set(reason is not None)
 
-    def waiting(self, partition: int, message_class: str, in_hand: int, unread: int, put_off: int) -> None:
+    def waiting(self, partition: int, channel: str, message_class: str, in_hand: int, unread: int, put_off: int) -> None:
         for name, count in (("waiting", in_hand), ("unread", unread), ("put_off", put_off)):
-            self._registry.gauge(f"rapport_dispatcher_{name}").labels(str(partition), message_class).set(count)
+            self._registry.gauge(f"rapport_dispatcher_{name}").labels(str(partition), channel or "none", message_class).set(count)
 
     def provider(self, name: str, seconds: float, away: bool) -> None:
         self._registry.histogram("rapport_provider_seconds").labels(name).observe(seconds)

@@ -73,7 +73,10 @@ class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A journey asks for one message. `dispatch_id` = hash(entry id, step key): the same whatever crashes."""
+    """A journey asks for one message. `dispatch_id` = hash(entry id, step key): the same whatever crashes.
+
+    `endpoint`: which one of the channel it goes to, as the template said when it was asked for; None: the channel has no choice.
+    """
 
     dispatch_id: str
     entry_id: str
@@ -92,6 +95,7 @@ class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=
     cap_messages: int = 0
     """At most so many messages of this class to this person within `cap_per` ms; 0: no cap."""
     cap_per: int = 0
+    endpoint: str | None = None
 
 
 class MessageStatus(StrEnum):

@@ -85,33 +85,59 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     steps: tuple[Step, ...]
 
 
-class Person(msgspec.Struct, array_like=True):
-    """What messaging knows of one person. `email` is the contact point, a JSON string in normalised spelling."""
+class Person(msgspec.Struct):
+    """What messaging knows of one person. `contacts`: kind of id -> contact point, a JSON string in normalised spelling."""
 
-    email: Fact | None = None
+    contacts: dict[str, Fact] = {}
     traits: dict[str, Fact] = {}
     consents: dict[str, Consent] = {}
     entries: tuple[Entry, ...] = ()
 
     @property
     def blank(self) -> bool:
-        return not (self.email or self.traits or self.consents or self.entries)
+        return not (self.contacts or self.traits or self.consents or self.entries)
+
+
+class _Stored(msgspec.Struct, array_like=True):
+    """As it is kept. `others`: contact points beside the e-mail address; written only where there are some."""
+
+    email: Fact | None = None
+    traits: dict[str, Fact] = {}
+    consents: dict[str, Consent] = {}
+    entries: tuple[Entry, ...] = ()
+    others: dict[str, Fact] = {}
 
 
 VERSION: Final = 1
 """Written and read (versions.py). Any change of the fields above is a new version."""
-_decoder: Final = msgspec.msgpack.Decoder(Person)
+FIRST_CONTACT: Final = "email"
+"""The kind of contact point that has a place of its own in what is stored: for a long time it was the only one."""
+_decoder: Final = msgspec.msgpack.Decoder(_Stored)
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode_person(person: Person) -> bytes:
-    """Equal states give equal bytes; a blank state gives none."""
-    return b"" if person.blank else stamped(_encoder.encode(person), VERSION)
+    """Equal states give equal bytes; a blank state gives none.
+
+    Other contact points are no new version: a release that does not know them has no channel that uses them, and drops them from whom it
+    writes; they are learnt again when they are said again. With a version of its own the first phone number would forbid a step back.
+    """
+    return b"" if person.blank else stamped(_encoder.encode(_fields(person)), VERSION)
+
+
+def _fields(person: Person) -> tuple[object, ...]:
+    others = {kind: fact for kind, fact in person.contacts.items() if kind != FIRST_CONTACT}
+    fields = (person.contacts.get(FIRST_CONTACT), person.traits, person.consents, person.entries)
+    return (*fields, others) if others else fields
 
 
 def decode_person(raw: bytes) -> Person:
     """Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state that can be read."""
-    return _decoder.decode(opened(raw, VERSION, "the state of a person's journeys")[1]) if raw else Person()
+    if not raw:
+        return Person()
+    stored = _decoder.decode(opened(raw, VERSION, "the state of a person's journeys")[1])
+    first = {} if stored.email is None else {FIRST_CONTACT: stored.email}
+    return Person(first | stored.others, stored.traits, stored.consents, stored.entries)
 
 
 def canonical_person(raw: bytes) -> bytes:
@@ -121,4 +147,5 @@ def canonical_person(raw: bytes) -> bytes:
     """
     person = decode_person(raw)
     entered = sorted((entry.journey, entry.id) for entry in person.entries if entry.guard)
-    return _encoder.encode((person.email, person.traits, person.consents, entered))
+    first, traits, consents, _, *others = _fields(person)
+    return _encoder.encode((first, traits, consents, entered, *others))

@@ -7,11 +7,11 @@ from pathlib import Path as Folder
 from typing import Final, TypeVar
 
 from shared.definitions.files import TEMPLATE_SUFFIX, Defined, File, Listing
-from shared.definitions.identity import ADDRESS, Identity
+from shared.definitions.identity import Identity
 from shared.definitions.journey import Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
-from shared.definitions.template import TemplateHead, Templates, read_templates
+from shared.definitions.template import Heads, TemplateHead, Templates, expected_channel, read_templates
 from shared.definitions.texts import listed
 from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
 
@@ -64,16 +64,23 @@ class Definitions:
         return next((one.definition for one in self.of(model)), None)
 
 
-def read_folder(folder: Folder, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
-    """Read every definition and template below `folder`. Never raises for what stands there: mistakes are part of the answer."""
+def read_folder(
+    folder: Folder, default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS, heads: Heads | None = None
+) -> Definitions:
+    """Read every definition below `folder`. Never raises for what stands there: mistakes are part of the answer.
+
+    `heads`: the channels that there are, for who sends or checks; without them templates are left unread, and no channel is looked at.
+    """
     listing = Listing(folder)
-    return _read(listing.files, listing.problems, listing.hidden, default_locale, kinds)
+    return _read(listing.files, listing.problems, listing.hidden, default_locale, kinds, heads)
 
 
-def read_texts(texts: Mapping[str, str], default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS) -> Definitions:
+def read_texts(
+    texts: Mapping[str, str], default_locale: str = "en", kinds: Mapping[str, type[Definition]] = KINDS, heads: Heads | None = None
+) -> Definitions:
     """Read definitions and templates that are given as path -> text, with the checks of `read_folder`. Never raises for what they are."""
     files, problems = listed(texts)
-    return _read(files, problems, (), default_locale, kinds)
+    return _read(files, problems, (), default_locale, kinds, heads)
 
 
 def _read(
@@ -82,6 +89,7 @@ def _read(
     hidden: Iterable[Problem],
     default_locale: str,
     kinds: Mapping[str, type[Definition]],
+    heads: Heads | None,
 ) -> Definitions:
     """`listing`, `hidden`: what was wrong with names, before any file was read."""
     reading = _Reading(kinds)
@@ -91,15 +99,16 @@ def _read(
     for file in files:
         if not file.is_template:
             reading.take(file)
-    templates, heads, problems = read_templates([file for file in files if file.is_template])
+    templates, claimed, problems = read_templates([file for file in files if file.is_template], heads)
     reading.wrong(problems, frozenset({TemplateHead.kind}))
-    reading.names[TemplateHead.kind] = heads
+    reading.names[TemplateHead.kind] = claimed
     found = sorted(reading.found, key=lambda one: (one.definition.kind, one.definition.name))
     known = Templates(templates, default_locale)
     reading.compare(found)
     reading.look_up(found)
-    reading.channels(found, known)
-    reading.addresses(found)
+    if heads is not None:
+        reading.channels(found, known, heads)
+        reading.addresses(found, heads)
     mistakes = sorted(reading.mistakes, key=lambda one: (one.problem.file, one.problem.line))
     return Definitions(tuple(found), known, tuple(mistakes))
 
@@ -157,19 +166,25 @@ class _Reading:
                     problem = one.document.problem(path, f"there is no {kind} {name!r}; there are {_listed(name, known)}")
                     self.wrong([problem], frozenset({one.definition.kind}))
 
-    def channels(self, found: Sequence[Defined[Definition]], templates: Templates) -> None:
-        """Steps that send by a template of another channel."""
+    def channels(self, found: Sequence[Defined[Definition]], templates: Templates, heads: Heads) -> None:
+        """Steps that send in a channel that there is not, or by a template of another one."""
         for one, path, send in _sends(found):
+            if send.channel not in heads:
+                message = f"{expected_channel(heads)} (found {send.channel!r})"
+                self.wrong([one.document.problem((*path, "channel"), message)], frozenset({one.definition.kind}))
+                continue
             others = {template.head.channel for template in templates.of(send.template).values()} - {send.channel}
             if others:
                 message = f"template {send.template!r} is for {', '.join(sorted(others))}, not for {send.channel}"
                 self.wrong([one.document.problem((*path, "template"), message)], frozenset({one.definition.kind}))
 
-    def addresses(self, found: Sequence[Defined[Definition]]) -> None:
-        """Steps that send where the identity file has no kind that is an address."""
-        for identity in (one for one in found if isinstance(one.definition, Identity) and ADDRESS not in one.definition.kinds):
-            for one, path, _ in _sends(found):
-                message = f"nobody could be written to: add {ADDRESS!r} at the end of `kinds` in {identity.file}"
+    def addresses(self, found: Sequence[Defined[Definition]], heads: Heads) -> None:
+        """Steps that send where the identity file lacks the kind by which the channel reaches people."""
+        identities = [(one.file, one.definition.kinds) for one in found if isinstance(one.definition, Identity)]
+        for one, path, send in _sends(found):
+            contact = heads[send.channel].contact if send.channel in heads else None
+            for file in (file for file, kinds in identities if contact is not None and contact not in kinds):
+                message = f"nobody could be written to: add {contact!r} at the end of `kinds` in {file}"
                 self.wrong([one.document.problem((*path, "channel"), message)], frozenset({one.definition.kind}))
 
 

@@ -1,6 +1,6 @@
 """The identity file: which external ids identify a person, and how strongly. One a workspace."""
 
-from typing import Annotated, ClassVar, Final, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, model_validator
 
@@ -9,8 +9,6 @@ from shared.definitions.segment import Name
 
 TAKEN = ("u", "a", "clock")
 """Prefixes of record keys that mean something else."""
-ADDRESS: Final = "email"
-"""The kind that is also where e-mail goes: without it every message is `unreachable`."""
 
 
 class Identity(Definition):

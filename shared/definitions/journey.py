@@ -43,7 +43,7 @@ class SendWhat(Part):
     Later the message is recorded as expired.
     """
 
-    channel: Literal["email"]
+    channel: Name
     template: Name
     expires: Expiry = DEFAULT_EXPIRY
 

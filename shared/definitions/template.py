@@ -1,32 +1,55 @@
-"""Template files: `<name>.<locale>.liquid` is front matter and the text, `<name>.<locale>.html.liquid` beside it the HTML part."""
+"""Template files: `<name>.<locale>.liquid` is front matter and the text, `<name>.<locale>.html.liquid` beside it the HTML part.
+
+What the front matter holds depends on the channel. Who reads a folder to send hands in a model for each channel (`Heads`).
+"""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Final, Literal
+from functools import partial
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import liquid
 from pydantic import Field
 
 from shared.definitions.files import TEMPLATE_SUFFIX, File
 from shared.definitions.liquid_text import parse_liquid, person_names
-from shared.definitions.models import Definition, read
+from shared.definitions.models import Definition, plain_mapping, read
 from shared.definitions.segment import Name
-from shared.definitions.yaml_text import DefinitionError, Problem, parse
+from shared.definitions.yaml_text import DefinitionError, Document, Problem, parse
 
 HTML_SUFFIX: Final = f".html{TEMPLATE_SUFFIX}"
 _FENCE: Final = "---\n"
 
 
 class TemplateHead(Definition):
-    """The front matter. `class` decides whether consent is needed; `subject` is Liquid too."""
+    """The front matter that every channel's templates have; `class` decides whether consent is needed. Each channel has a model of its own.
+
+    `contact`: the kind of id by which the channel reaches a person; None: it addresses nobody. `html`: whether there may be an HTML part.
+    `one_line`: fields that are one line of text and must not be empty.
+    """
 
     kind: ClassVar[str] = "template"
+    contact: ClassVar[str | None] = None
+    html: ClassVar[bool] = False
+    one_line: ClassVar[frozenset[str]] = frozenset()
 
     template: Name
-    channel: Literal["email"]
+    channel: Name
     class_: Literal["marketing", "transactional"] = Field(alias="class")
     locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z]{2,4})?$")]
-    subject: Annotated[str, Field(min_length=1, max_length=500)]
+
+    @property
+    def endpoint(self) -> str | None:
+        """Which of the channel's endpoints it goes to; None: the channel has none to choose from."""
+        return None
+
+    def liquid(self) -> Mapping[str, str]:
+        """Fields that are Liquid too."""
+        return {}
+
+
+Heads = Mapping[str, type[TemplateHead]]
+"""Channel -> what its templates begin with."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +58,13 @@ class Template:
 
     file: str
     head: TemplateHead
-    subject: liquid.BoundTemplate
+    fields: Mapping[str, liquid.BoundTemplate]
     text: liquid.BoundTemplate
     html: liquid.BoundTemplate | None
 
     @property
     def person_names(self) -> frozenset[str]:
-        parts = [self.subject, self.text, *([self.html] if self.html else [])]
+        parts = [*self.fields.values(), self.text, *([self.html] if self.html else [])]
         return frozenset().union(*(person_names(part) for part in parts))
 
 
@@ -70,6 +93,10 @@ class Templates:
         """Locale -> template; empty if there is none of that name."""
         return self._by_name.get(name, {})
 
+    def endpoint(self, name: str) -> str | None:
+        """Where messages of this template go, if its channel has several endpoints; the same in every locale."""
+        return next((one.head.endpoint for one in self.of(name).values()), None)
+
     def pick(self, name: str, locale: str | None) -> Template | None:
         """The template in the wanted locale, else its language, else the installation's, else the first; None: no such template."""
         known = self._by_name.get(name, {})
@@ -86,8 +113,10 @@ class Templates:
         return frozenset().union(*(one.person_names for known in self._by_name.values() for one in known.values()))
 
 
-def read_templates(files: Sequence[File]) -> tuple[list[Template], set[str], list[Problem]]:
-    """(The templates that could be read, every name that a file claims, all problems) of these template files."""
+def read_templates(files: Sequence[File], heads: Heads | None) -> tuple[list[Template], set[str], list[Problem]]:
+    """(The templates that could be read, every name that a file claims, all problems) of these template files. Without `heads` only names
+    are looked at.
+    """
     found: list[Template] = []
     names: set[str] = set()
     problems: list[Problem] = []
@@ -99,20 +128,22 @@ def read_templates(files: Sequence[File]) -> tuple[list[Template], set[str], lis
                     raise DefinitionError([Problem(file.name, 1, "", "has no text part beside it")])
             else:
                 names.add(file.own_name.partition(".")[0])
+                if heads is None:
+                    continue
                 html = by_name.get(file.name.removesuffix(TEMPLATE_SUFFIX) + HTML_SUFFIX)
-                found.append(_read_template(file, html))
+                found.append(_read_template(file, html, heads))
         except DefinitionError as error:
             problems += error.problems
     return found, names, problems + _different_heads(found)
 
 
-def _read_template(file: File, html_file: File | None) -> Template:
+def _read_template(file: File, html_file: File | None, heads: Heads) -> Template:
     whole = file.text()
     front, fence, body = whole.removeprefix(_FENCE).partition("\n" + _FENCE)
     if not whole.startswith(_FENCE) or not fence:
         raise DefinitionError([Problem(file.name, 1, "", "expected front matter between two lines `---`")])
     document = parse(front, file.name, first_line=2)
-    head = read(document, TemplateHead)
+    head = read(document, _model(document, heads))
     expected = f"{head.template}.{head.locale}{TEMPLATE_SUFFIX}"
     if file.own_name != expected:
         raise DefinitionError([document.problem(("template",), f"the file must be called {expected}")])
@@ -125,16 +156,33 @@ def _read_template(file: File, html_file: File | None) -> Template:
             problems.extend(error.problems)
             return None
 
-    subject = compiled(lambda: head.subject, file.name, document.line(("subject",)))
+    said = {name: compiled(partial(str, source), file.name, document.line((name,))) for name, source in head.liquid().items()}
     text = compiled(lambda: body, file.name, front.count("\n") + 4)
     html = None if html_file is None else compiled(html_file.text, html_file.name, 1, html=True)
-    if subject is None or text is None or problems:
+    if html_file is not None and not head.html:
+        problems.append(Problem(html_file.name, 1, "", f"channel {head.channel} takes no HTML part"))
+    if text is None or problems:
         raise DefinitionError(problems)
-    return Template(file.name, head, subject, text, html)
+    return Template(file.name, head, {name: one for name, one in said.items() if one is not None}, text, html)
+
+
+def _model(document: Document, heads: Heads) -> type[TemplateHead]:
+    """By the channel that the front matter names. Raises DefinitionError if it names one that is not known."""
+    channel: Any = plain_mapping(document.data).get("channel")
+    if isinstance(channel, str) and channel in heads:
+        return heads[channel]
+    missing = channel is None
+    message = "is missing" if missing else f"{expected_channel(heads)} (found {channel!r})"
+    raise DefinitionError([document.problem(("channel",), message)])
+
+
+def expected_channel(heads: Heads) -> str:
+    """What is said of a channel that there is not."""
+    return f"expected one of the channels {', '.join(sorted(heads))}"
 
 
 def _different_heads(found: list[Template]) -> list[Problem]:
-    """One name is one channel and one class, whatever the locale; one name in one locale is one file."""
+    """One name is one channel, one endpoint and one class, whatever the locale; one name in one locale is one file."""
     first: dict[str, Template] = {}
     places: dict[tuple[str, str], Template] = {}
     problems = []
@@ -142,6 +190,8 @@ def _different_heads(found: list[Template]) -> list[Problem]:
         other = first.setdefault(one.head.template, one)
         if (other.head.channel, other.head.class_) != (one.head.channel, one.head.class_):
             problems.append(Problem(one.file, 2, "class", f"channel and class must be those of {other.file}"))
+        elif other.head.endpoint != one.head.endpoint:
+            problems.append(Problem(one.file, 2, "to", f"must be that of {other.file}: {other.head.endpoint}"))
         same = places.setdefault((one.head.template, one.head.locale.lower()), one)
         if same is not one:
             problems.append(

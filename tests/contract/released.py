@@ -59,7 +59,7 @@ MEMBERSHIP: Final = Membership(
     left={"new_customer": AT - 1},
 )
 PERSON: Final = Person(
-    email=Fact(AT - 3, "m-1", "web", b'"a@b.example"'),
+    contacts={"email": Fact(AT - 3, "m-1", "web", b'"a@b.example"')},
     traits={"name": Fact(AT, "m-2", "app", b'"Ann"')},
     consents={"email": Consent(AT - 3, "m-1", "web", True), "email/news": Consent(AT, "m-2", "app", False)},
     entries=(

@@ -149,7 +149,7 @@ class Installation:
     def know(self, profile_id: str, email_address: str | None, consent: bool = True) -> None:
         """Put a person where journeys would keep them."""
         fact = None if email_address is None else Fact(1, "m", "s", json.dumps(email_address).encode())
-        person = Person(email=fact, consents={"email": Consent(1, "m", "s", consent)})
+        person = Person({} if fact is None else {"email": fact}, consents={"email": Consent(1, "m", "s", consent)})
         entry: Entry[Person] = Entry()
         entry.state = person
         self.redis.set(state_key("journeys", profile_id), close_entry(entry, encode_person(person)))

@@ -21,6 +21,7 @@ from deploy.demo.retail import read_invoices, read_rows
 from deploy.local.ports import free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
+from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.domain.planning import plans
 from services.messaging.journeys import Journeys
 from services.profile.domain.folder import FolderStage
@@ -248,13 +249,13 @@ class Pipeline:
 
 def stages() -> tuple[Stage[Any, Any], ...]:
     """The stages as the services' main.py make them of the definitions that ship."""
-    folder = read_folder(DEFINITIONS, "en").needed(Segment, Journey, TemplateHead)
+    folder = read_folder(DEFINITIONS, "en", heads=HEADS).needed(Segment, Journey, TemplateHead)
     segments = [one.definition for one in folder.of(Segment)]
     return (
         ResolverStage(),
         FolderStage(),
         SegmentationStage(compile_plan(segments, "UTC")),
-        Journeys(plans(folder.of(Journey), folder.templates), folder.templates.person_names),
+        Journeys(plans(folder.of(Journey), folder.templates), folder.templates.person_names, contacts(CHANNELS), folder.templates.endpoint),
     )
 
 

@@ -39,7 +39,7 @@ async def client(fresh_redis: Process) -> AsyncIterator[redis.Redis]:
 
 
 def person(email: str) -> Person:
-    return Person(email=Fact(1, "m", "s", f'"{email}"'.encode()))
+    return Person({"email": Fact(1, "m", "s", f'"{email}"'.encode())})
 
 
 async def put(

@@ -11,8 +11,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from deploy.local.ports import HOST, free_port
 from services.messaging.adapters.smtp import SmtpProvider, SmtpServer
-from services.messaging.dispatch.ports import Outgoing
-from services.messaging.domain.mail import Sender, compose
+from services.messaging.domain.mail import Mail, Sender, compose
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import Rendered
@@ -84,9 +83,9 @@ async def provider(post: Post) -> AsyncIterator[SmtpProvider]:
     await server.wait_closed()
 
 
-def outgoing(number: int = 1) -> Outgoing:
-    content = compose(Rendered("Grüße 你好", "你好\n.\nend", "<p>你好</p>"), SENDER, TO, f"{number:032x}", 1_700_000_000_000)
-    return Outgoing(f"{number:032x}", SENDER.addr_spec, TO, content)
+def outgoing(number: int = 1) -> Mail:
+    content = compose(Rendered({"subject": "Grüße 你好"}, "你好\n.\nend", "<p>你好</p>"), SENDER, TO, f"{number:032x}", 1_700_000_000_000)
+    return Mail(f"{number:032x}", SENDER.addr_spec, TO, content)
 
 
 async def send(provider: SmtpProvider, number: int = 1) -> Outcome:

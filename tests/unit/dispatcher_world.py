@@ -3,25 +3,29 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from email.headerregistry import Address
 from pathlib import Path
 
 import msgspec
 
+from services.messaging.channels.email import EMAIL, composer
+from services.messaging.channels.registry import HEADS
+from services.messaging.channels.socket import Draft
 from services.messaging.dispatch.class_queue import Bounds
-from services.messaging.dispatch.decide import Desk
+from services.messaging.dispatch.decide import Desk, Go, Rulebook, Writing
 from services.messaging.dispatch.habits import Habits
 from services.messaging.dispatch.outlet import Outlet
+from services.messaging.dispatch.outlets import Outlets
 from services.messaging.dispatch.places import Places
-from services.messaging.dispatch.ports import Change, Claim, Known, Observer, Outgoing, Page
-from services.messaging.dispatch.queue import Class
+from services.messaging.dispatch.ports import Caps, Change, Claim, Known, Observer, Page
+from services.messaging.dispatch.queue import Class, Lane, Line
 from services.messaging.dispatch.slot import DispatchSlot
-from services.messaging.domain.admission import Rules
+from services.messaging.domain.admission import Reach, Rules
 from services.messaging.domain.ledger import Ledger, resume
-from services.messaging.domain.mail import Sender
+from services.messaging.domain.mail import Mail, Sender
 from services.messaging.domain.outcome import Deferred, Outcome, Sent, Unknown
 from services.messaging.domain.patience import Breaker, Pace, Patience
 from services.messaging.domain.reasons import Reason
+from services.messaging.domain.rendering import NotRendered, Rendered
 from shared.contracts.changes import CHANGE_ENCODER, MessageChanged, MessageRequested
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Consent, Fact, Person
@@ -34,12 +38,14 @@ from shared.testing.fakes import FakeRecord
 
 NOW = 1_700_000_000_000
 HOUR = 3600 * 1000
+MAIL = Lane("email")
+MARKETING = Line(MAIL, Class.MARKETING)
 YES = {"email": Consent(1, "m", "s", True)}
 
 
 def person(email: str | None = "ann@example.com", consents: dict[str, Consent] | None = None) -> Person:
     fact = None if email is None else Fact(1, "m", "s", msgspec.json.encode(email))
-    return Person(email=fact, consents=YES if consents is None else consents)
+    return Person({} if fact is None else {"email": fact}, consents=YES if consents is None else consents)
 
 
 def request(number: int, **changes: object) -> MessageRequested:
@@ -151,27 +157,27 @@ class FakeProvider:
     name: str = "fake"
     got: list[str] = field(default_factory=list)
     content: dict[str, bytes] = field(default_factory=dict)
-    to: list[Address] = field(default_factory=list)
+    to: list[str] = field(default_factory=list)
     script: dict[str, list[Outcome]] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
     hold: asyncio.Event | None = None
     slow: set[str] = field(default_factory=set)
     release: asyncio.Event | None = None
 
-    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+    async def send(self, message: Mail, may_begin: Callable[[], bool]) -> Outcome:
         self.before()
         if self.hold is not None:
             await self.hold.wait()
         if not may_begin():
             return Deferred(Reason.HELD_UP, "late")
-        if mail.dispatch_id in self.slow and self.release is not None:
+        if message.dispatch_id in self.slow and self.release is not None:
             await self.release.wait()
-        outcomes = self.script.get(mail.dispatch_id)
+        outcomes = self.script.get(message.dispatch_id)
         outcome = outcomes.pop(0) if outcomes else Sent()
         if isinstance(outcome, Sent | Unknown):
-            self.got.append(mail.dispatch_id)
-            self.content[mail.dispatch_id] = mail.content
-            self.to.append(mail.to)
+            self.got.append(message.dispatch_id)
+            self.content[message.dispatch_id] = message.content
+            self.to.append(message.to.addr_spec)
         return outcome
 
 
@@ -276,7 +282,24 @@ def write_templates(folder: Path) -> Templates:
     (folder / "hello.en.liquid").write_text(head.format("hello") + "Hello {{ person.firstName | default: 'you' }}\n")
     (folder / "needs.en.liquid").write_text(head.format("needs") + "Your {{ person.plan }}\n")
     (folder / "sums.en.liquid").write_text(head.format("sums") + "Your {{ person.plan | sum }}\n")
-    return read_folder(folder).needed(TemplateHead).templates
+    return read_folder(folder, heads=HEADS).needed(TemplateHead).templates
+
+
+class MailOnly:
+    """The channel of e-mail as a desk sees it, without a server."""
+
+    def __init__(self) -> None:
+        self.compose = composer(Sender.parse("Shop <shop@example.com>"))
+
+    def reach(self, request: MessageRequested) -> Reach | None:
+        return EMAIL.reach if request.channel == EMAIL.name else None
+
+    def repeats(self, request: MessageRequested) -> bool:
+        return False
+
+    def write(self, request: MessageRequested, head: TemplateHead, rendered: Rendered, to: str | None, now_ms: int) -> Go | NotRendered:
+        made = self.compose(Draft(request, head, rendered, to, now_ms))
+        return Go(made.message, made.to_masked)
 
 
 class World:
@@ -292,6 +315,8 @@ class World:
         self.rules = Rules({})
         self.observer = Observer()
         self.templates = templates
+        self.channels: Writing = MailOnly()
+        self.other_lanes: dict[Lane, Outlet] = {}
         self.records: list[FakeRecord] = []
         self.log = FakeRequestLog(self.records)
         self.patience = Patience(10.0, 100.0, 1.0, 8.0, failures=3)
@@ -308,14 +333,21 @@ class World:
     def outlet(self) -> Outlet:
         """The provider as a process of its own has it."""
         breaker = Breaker(self.patience)
-        return Outlet(self.provider, Places(self.places, self.kept, breaker, self.pace), breaker, self.clock, Observer())
+        places = Places(self.places, self.kept, breaker, self.pace)
+        return Outlet(self.provider, places, breaker, self.clock, Observer(), self.bounds)
+
+    def outlets(self, outlet: Outlet) -> Outlets:
+        return Outlets({MAIL: outlet, **self.other_lanes}, self.clock, Observer())
 
     def slot(self, wanted: Callable[[], bool], outlet: Outlet | None = None) -> DispatchSlot:
         """Of a new process; nothing has been received."""
-        desk = Desk(self.people, self.caps, self.templates, self.rules, Sender.parse("Shop <shop@example.com>"))
-        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience, bounds=self.bounds)
-        ledger, outlet = FakeLedger(self.ledger), outlet or self.outlet()
-        return DispatchSlot(0, ledger, self.log, desk, self.gate, outlet, self.clock, self.observer, habits, wanted)
+        desk = self.desk(self.caps)
+        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=self.patience)
+        ledger, outlets = FakeLedger(self.ledger), self.outlets(outlet or self.outlet())
+        return DispatchSlot(0, ledger, self.log, desk, self.gate, outlets, self.clock, self.observer, habits, wanted)
+
+    def desk(self, caps: Caps) -> Desk:
+        return Desk(self.people, caps, lambda: Rulebook(self.templates, self.rules), self.channels)
 
     def start(self, *, from_offset: int = 0, outlet: Outlet | None = None) -> DispatchSlot:
         """A new process; its slot gets every record from its committed offset on."""

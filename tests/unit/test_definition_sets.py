@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.cli.definitions import SHIPPED
+from services.messaging.channels.registry import HEADS
 from shared.contracts.definitions import KEPT_MS, DefinitionSet, FileRef, SegmentState
 from shared.definitions import sets
 from shared.definitions.folder import read_folder, read_texts
@@ -41,7 +42,7 @@ def applied(
     head: DefinitionSet | None, texts: Texts, now: int = 1_000, from_now: Sequence[str] = (), rolled_back_to: int | None = None
 ) -> DefinitionSet:
     """The next set. A segment asks one feature: its event's."""
-    read = read_texts(texts)
+    read = read_texts(texts, heads=HEADS)
     assert read.problems == []
     asked = {one.definition.name: frozenset({str(getattr(one.definition.when, "did", ""))}) for one in read.of(Segment)}
     order = Order("k", "ops", "because", from_now=frozenset(from_now), rolled_back_to=rolled_back_to)
@@ -156,17 +157,17 @@ def test_the_templates_text_is_its_version_and_a_title_is_nobodys() -> None:
 
 
 def test_who_names_a_definition_is_told_and_a_set_without_it_is_refused() -> None:
-    read = read_texts(SHIPPED_TEXTS)
+    read = read_texts(SHIPPED_TEXTS, heads=HEADS)
     users = used_by(read)
     (_, name), journeys = next((named, users) for named, users in users.items() if named[0] == "segment")
     assert all(kind == "journey" for kind, _ in journeys)
     path = next(one.file for one in read.of(Segment) if one.definition.name == name)
-    without = read_texts({file: text for file, text in SHIPPED_TEXTS.items() if file != path})
+    without = read_texts({file: text for file, text in SHIPPED_TEXTS.items() if file != path}, heads=HEADS)
     assert [problem.message for problem in without.problems if f"there is no segment {name!r}" in problem.message]
 
 
 def test_the_same_definitions_are_read_from_a_folder_and_from_texts() -> None:
-    of_folder, of_texts = read_folder(SHIPPED), read_texts(SHIPPED_TEXTS)
+    of_folder, of_texts = read_folder(SHIPPED, heads=HEADS), read_texts(SHIPPED_TEXTS, heads=HEADS)
     assert of_folder.found == of_texts.found
     assert of_folder.templates.names == of_texts.templates.names
     assert (of_folder.mistakes, of_texts.mistakes) == ((), ())
@@ -183,9 +184,9 @@ def test_any_files_have_the_same_mistakes_in_a_folder_and_as_texts(texts: Mappin
         for path, text in texts.items():
             (Path(name) / path).parent.mkdir(exist_ok=True)
             (Path(name) / path).write_text(text, newline="")
-        of_folder = read_folder(Path(name))
+        of_folder = read_folder(Path(name), heads=HEADS)
         assert texts_below(Path(name)) == (texts, [])
-    of_texts = read_texts(texts)
+    of_texts = read_texts(texts, heads=HEADS)
     assert of_folder.mistakes == of_texts.mistakes
     assert of_folder.found == of_texts.found
 

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.cli.definitions import SHIPPED
+from services.messaging.channels.registry import HEADS
 from services.messaging.domain.planning import plans
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.folder import read_folder
@@ -71,7 +72,7 @@ def test_a_folder_that_was_scribbled_on_is_read_or_refused_by_name(
         for file, junk in (("junk.yaml", yaml), ("junk.en.liquid", liquid)):
             if junk is not None:
                 (folder / file).write_bytes(junk)
-        found = read_folder(folder)
+        found = read_folder(folder, heads=HEADS)
         for problem in found.problems:
             assert problem.message
             assert 1 <= problem.line <= (folder / problem.file).read_bytes().count(b"\n") + 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.settings import PROJECT
+from services.messaging.channels.registry import HEADS
 from services.segmentation.rehearsal import rehearse
 from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.journey import Caps, Enter, SendWhat
@@ -28,7 +29,7 @@ def written(tmp_path: Path) -> Definitions:
         (tmp_path / f"{number}.yaml").write_text(example)
     for name, example in LIQUID:
         (tmp_path / name).write_text(example)
-    return read_folder(tmp_path)
+    return read_folder(tmp_path, heads=HEADS)
 
 
 def test_every_example_is_a_definition_and_there_is_one_of_each_kind(written: Definitions) -> None:

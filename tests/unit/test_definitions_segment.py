@@ -220,7 +220,7 @@ def test_durations_are_whole_minutes_hours_or_days() -> None:
     ],
 )
 def test_the_json_schema_says_what_the_models_say(text: str, valid: bool) -> None:
-    schema = json.loads(schema_files(KINDS)["segment.schema.json"])
+    schema = json.loads(schema_files(KINDS, ())["segment.schema.json"])
     document = parse(HEAD + text, "a.yaml").data
     plain = json.loads(json.dumps(document, default=float))
     assert jsonschema_rs.validator_for(schema).is_valid(plain) is valid

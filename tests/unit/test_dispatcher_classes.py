@@ -7,17 +7,16 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from services.messaging.dispatch import decide
+from services.messaging.channels import email
 from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Known
-from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred, Outcome
 from services.messaging.domain.patience import Pace
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import Rendered
 from shared.contracts.changes import MessageStatus
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import World, person, request
+from tests.unit.dispatcher_world import MARKETING, World, person, request
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 AWAY: list[Outcome] = [Deferred(Reason.PROVIDER_AWAY, "refused", away=True)]
@@ -117,7 +116,7 @@ async def test_what_is_put_off_leaves_the_hand_and_stops_nothing_else(world: Wor
     world.ask(*(request(number) for number in range(80)))
     slot = world.start()
     await world.until(lambda: len(world.provider.got) == 20)
-    assert sum(queue.in_hand for queue in slot.queue.by_class.values()) == 0
+    assert sum(queue.in_hand for queue in slot.queue.by_line.values()) == 0
     assert slot.queue.position == 0
     await world.as_time_goes_by(slot, 1, lambda: slot.queue.position == 80)
     await world.stop(slot)
@@ -148,8 +147,8 @@ async def test_a_message_that_is_put_off_longer_than_it_may_live_expires_in_time
     world.provider.script[key(1)] = LATER * 10
     world.ask(request(1, expires_at=request(1).requested_at + 5_000))
     slot = world.start()
-    await world.until(lambda: bool(world.ledger.told) and slot.queue.next_due(Class.MARKETING) is not None)
-    assert slot.queue.next_due(Class.MARKETING) == 5  # not the ten seconds of the pause
+    await world.until(lambda: bool(world.ledger.told) and slot.queue.next_due(MARKETING) is not None)
+    assert slot.queue.next_due(MARKETING) == 5  # not the ten seconds of the pause
     await world.as_time_goes_by(slot, 1, lambda: slot.queue.position == 1)
     await world.stop(slot)
     assert world.status(1) == ("expired", "too_late")
@@ -312,7 +311,7 @@ async def test_what_cannot_be_made_an_email_fails_for_nobody_else(world: World, 
     def compose(rendered: Rendered, *rest: object) -> bytes:
         return rendered.text.replace("Ann", "\ud800").encode()
 
-    monkeypatch.setattr(decide, "compose", compose)
+    monkeypatch.setattr(email, "compose", compose)
     world.ask(request(0), request(1, person={}))
     slot = world.start()
     await world.settle(slot)

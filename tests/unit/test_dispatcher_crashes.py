@@ -10,12 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.messaging.dispatch.class_queue import Bounds
-from services.messaging.dispatch.decide import Desk
 from services.messaging.dispatch.habits import Habits
-from services.messaging.dispatch.ports import Change, Claim, Known, Outgoing
+from services.messaging.dispatch.ports import Change, Claim, Known
 from services.messaging.dispatch.slot import DispatchSlot
 from services.messaging.domain.ledger import Ledger
-from services.messaging.domain.mail import Sender
+from services.messaging.domain.mail import Mail
 from services.messaging.domain.outcome import Deferred, Outcome
 from services.messaging.domain.reasons import Reason
 from shared.contracts.changes import MessageStatus
@@ -74,9 +73,9 @@ class Mortal:
     def __init__(self, world: World, life: Life) -> None:
         self._world, self._life = world, life
 
-    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+    async def send(self, message: Mail, may_begin: Callable[[], bool]) -> Outcome:
         await self._life.step()
-        outcome = await self._world.provider.send(mail, may_begin)
+        outcome = await self._world.provider.send(message, may_begin)
         await self._life.step()
         return outcome
 
@@ -115,10 +114,10 @@ class Story:
         mortal = Mortal(world, life)
         outlet = world.outlet()
         outlet.provider = mortal
-        desk = Desk(world.people, mortal, world.templates, world.rules, Sender.parse("Shop <shop@example.com>"))
-        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=world.patience, bounds=world.bounds)
+        desk, outlets = world.desk(mortal), world.outlets(outlet)
+        habits = Habits(4, 5.0, gate_pause_s=0.001, fenced_pause_s=0.1, gather_s=0.0, patience=world.patience)
         ledger = MortalLedger(world, life)
-        slot = DispatchSlot(0, ledger, world.log, desk, world.gate, outlet, world.clock, world.observer, habits)
+        slot = DispatchSlot(0, ledger, world.log, desk, world.gate, outlets, world.clock, world.observer, habits)
         slot.receive(world.records[self.committed :])
         task = asyncio.create_task(slot.run())
         async with asyncio.timeout(20):

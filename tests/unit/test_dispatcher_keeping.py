@@ -7,7 +7,6 @@ import pytest
 
 from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Observer
-from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.watermark import MOST_BLOCKS, Watermark
@@ -17,7 +16,7 @@ from shared.contracts.topics import MESSAGE_REQUESTED
 from shared.definitions.durations import DAY_MS
 from shared.definitions.template import Templates
 from shared.testing.fakes import FakeRecord
-from tests.unit.dispatcher_world import NOW, World, request
+from tests.unit.dispatcher_world import MARKETING, NOW, World, request
 
 DAY_S = DAY_MS / 1000
 
@@ -99,7 +98,7 @@ async def test_requests_replayed_while_the_provider_is_away_are_passed_over_and_
     ask(world, *(request(number, expires_at=late) for number in range(40, 44)))
     outlet = world.outlet()
     before = world.start(from_offset=40, outlet=outlet)
-    queue = before.queue.by_class[Class.MARKETING]
+    queue = before.queue.by_line[MARKETING]
     await world.until(lambda: outlet.breaker.open and queue.in_hand + queue.put_off_count == 4)
     world.records += [dataclasses.replace(record, offset=record.offset + 44) for record in world.records[:40]]
     ask(world, request(44, expires_at=late))

@@ -4,11 +4,10 @@ import pytest
 
 from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.ports import Observer
-from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Deferred, Outcome
 from services.messaging.domain.reasons import Reason
 from shared.definitions.template import Templates
-from tests.unit.dispatcher_world import NOW, World, request
+from tests.unit.dispatcher_world import MARKETING, NOW, World, request
 
 LATER: list[Outcome] = [Deferred(Reason.TRY_LATER, "450 greylisted")]
 NEVER_BACK = 1_000_000
@@ -117,7 +116,7 @@ async def test_what_the_log_lost_before_it_could_be_read_on_is_counted_and_what_
     world.log.away = 0
     world.gate.reason = "not yet"
     again = world.start()
-    await world.until(lambda: again.queue.by_class[Class.MARKETING].unread_from == 5)
+    await world.until(lambda: again.queue.by_line[MARKETING].unread_from == 5)
     world.log.start = 20
     world.gate.reason = None
     await world.until(lambda: again.queue.position == 30)

@@ -11,7 +11,7 @@ from services.messaging.dispatch.class_queue import Bounds, Item
 from services.messaging.dispatch.places import Places, Seat
 from services.messaging.dispatch.queue import Class, Queue, Reading
 from services.messaging.domain.patience import Breaker, Pace, Patience
-from tests.unit.dispatcher_world import request
+from tests.unit.dispatcher_world import MAIL, request
 
 BOUNDS = Bounds(hand=3, hand_bytes=250, put_off=4)
 PAGE = 4
@@ -25,7 +25,7 @@ class Story:
         self.log = [
             Item(request(n, message_class="transactional" if urgent else "marketing"), at, "u:1", 100) for at, (n, urgent) in enumerate(log)
         ]
-        self.queue = Queue(BOUNDS)
+        self.queue = Queue({MAIL: BOUNDS})
         self.taken: list[Item] = []
         self.received = 0
         self.now = 0.0
@@ -53,7 +53,7 @@ class Story:
                 self.now += 1
 
     def _take(self, most: int) -> None:
-        for item in self.queue.take(most):
+        for item in self.queue.take(MAIL, most):
             if item.request.dispatch_id in self.settled:  # as the slot finds by its ledger
                 self.queue.settled(item)
             else:
@@ -61,7 +61,7 @@ class Story:
                 self.taken.append(item)
 
     def _read(self) -> None:
-        for one in Class:
+        for one in self.queue.by_line:
             if (reading := self.queue.wanted(one, self.now)) is not None:
                 self._take_in(reading)
 
@@ -77,7 +77,7 @@ class Story:
         """Whoever starts again at `position` finds a request of each message that is not settled."""
         last = {item.request.dispatch_id: item.offset for item in self.log[: self.received] if item.request.dispatch_id not in self.settled}
         assert self.queue.position <= min(last.values(), default=self.received)
-        for queue in self.queue.by_class.values():
+        for queue in self.queue.by_line.values():
             assert queue.in_hand <= 2 * BOUNDS.hand + len(self.log)  # what a caller gives back may be over the bound
             assert queue.put_off_count <= len(self.log)
 

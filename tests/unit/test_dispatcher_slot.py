@@ -348,7 +348,7 @@ async def test_a_person_in_the_middle_of_a_merge_is_waited_for(world: World) -> 
     await world.settle(slot)
     await world.stop(slot)
     assert world.ledger.last()[f"{1:032x}"].profile_id == "u:winner"
-    assert [to.addr_spec for to in world.provider.to] == ["win@example.com"]
+    assert world.provider.to == ["win@example.com"]
 
 
 async def test_a_request_that_cannot_be_read_is_set_aside_and_the_next_one_is_sent(world: World) -> None:

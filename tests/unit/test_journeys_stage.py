@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.messaging.domain.facts import Said, email_of
+from services.messaging.domain.facts import EventView, Listener, Said, contact_of
 from services.messaging.domain.passages import Asked, Plan, dispatch_id, enter, entry_id
 from services.messaging.journeys import Item, Journeys, request
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.identity import MergeRecord
-from shared.contracts.journey_blob import Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
+from shared.contracts.journey_blob import Fact, Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, JOURNEY_MOVED, JOURNEYS_REPLAYED, MESSAGE_REQUESTED, SEGMENT_CHANGED
 from shared.runtime.envelope import peek
@@ -55,7 +55,7 @@ class World:
         self.log = FakeLog()
         self.redis = FakeRedis()
         self.observer = Counting()
-        self.stage = Journeys({"important": list(plans or (PLAN,))}, frozenset({"firstName"}))
+        self.stage = Journeys({"important": list(plans or (PLAN,))}, frozenset({"firstName"}), frozenset({"email"}))
         self.slots: dict[int, Slot[Person, Item]] = {}
         self.messages = 0
 
@@ -163,7 +163,7 @@ async def test_steps_wait_for_their_time_and_leaving_a_segment_does_nothing() ->
     world.tick(T + 3 * DAY)
     await world.run()
     assert [(asked.template, asked.expires_at) for asked in world.requests()] == [("hello", T + DAY), ("again", T + 4 * DAY)]
-    assert email_of(world.person("u:1")) is None
+    assert contact_of(world.person("u:1"), "email") is None
 
 
 async def test_entering_again_within_the_guard_asks_for_nothing() -> None:
@@ -294,8 +294,8 @@ async def test_the_last_word_by_event_time_holds_whatever_came_in_later() -> Non
     world.identify("u:1", T, email="old@example.com", consent=True)
     await world.run()
     person = world.person("u:1")
-    assert person.email is not None
-    assert person.email.value == b'"new@example.com"'
+    assert "email" in person.contacts
+    assert person.contacts["email"].value == b'"new@example.com"'
     assert not person.consents["email"].granted
 
 
@@ -308,7 +308,7 @@ async def test_an_address_can_be_taken_back() -> None:
     world.tick(T + 1000)
     await world.run()
     assert len(world.requests()) == 1
-    assert email_of(world.person("u:1")) is None
+    assert contact_of(world.person("u:1"), "email") is None
 
 
 def test_requests_of_earlier_releases_that_carry_an_address_are_still_read() -> None:
@@ -324,16 +324,16 @@ facts = st.tuples(st.sampled_from(["u:1", "a:1", "a:2"]), st.integers(0, 5), st.
 @given(st.lists(facts, max_size=10), st.randoms(use_true_random=False))
 def test_any_order_of_the_same_facts_and_merges_ends_in_the_same_person(said: list[tuple[str, int, str]], random: Any) -> None:
     """Fold each person's share in any order, merge in any order: the digest is the same."""
-    stage = Journeys({"important": [PLAN]}, frozenset({"firstName"}))
+    stage = Journeys({"important": [PLAN]}, frozenset({"firstName"}), frozenset({"email"}))
 
     def item(number: int, who: str, at: int, kind: str) -> Item:
         if kind == "enter":
             return SegmentChanged(
                 profile_id=who, segment="important", transition=Transition.ENTERED, at=at * 40 * DAY, decided_at=0, version=1
             )
-        email = b'"%d@example.com"' % number if kind == "email" else None
+        contacts = {"email": b'"%d@example.com"' % number} if kind == "email" else {}
         traits = {"firstName": b'"%d"' % number} if kind == "name" else {}
-        return Said(at, f"m{number}", "s", email, traits, {"email": bool(number % 2)} if kind == "consent" else {})
+        return Said(at, f"m{number}", "s", contacts, traits, {"email": bool(number % 2)} if kind == "consent" else {})
 
     step = Step(stage.name, SEGMENT_CHANGED, 0)
 
@@ -372,3 +372,29 @@ async def test_transitions_beyond_the_bound_are_counted() -> None:
     kept = len(world.person("u:1").entries)
     assert kept < 50
     assert world.observer.refused == 50 - kept
+
+
+def test_a_contact_point_of_another_kind_is_kept_beside_the_address_and_leaves_older_readers_their_form() -> None:
+    said = {"email": Fact(T, "m1", "s", b'"ann@example.com"')}
+    plain, more = Person(contacts=said), Person(contacts=said | {"phone": Fact(T, "m2", "s", b'"+8613800138000"')})
+    assert decode_person(encode_person(more)) == more
+    fields, longer = msgspec.msgpack.decode(encode_person(plain)), msgspec.msgpack.decode(encode_person(more))
+    assert longer[: len(fields)] == fields
+    assert len(longer) == len(fields) + 1
+
+
+def test_contact_points_are_heard_of_the_kinds_that_channels_use() -> None:
+    event = {
+        "type": "identify",
+        "message_id": "m",
+        "source_id": "s",
+        "timestamp": T,
+        "ids": {"phone": "+8613800138000", "email": "ann@example.com"},
+        "traits": {"wecom": None},
+    }
+    listener = Listener(frozenset(), frozenset({"phone", "wecom"}))
+    raw = msgspec.json.encode(event)
+    assert listener.may_say(raw)
+    said = listener.said_by(msgspec.json.decode(raw, type=EventView))
+    assert said is not None
+    assert said.contacts == {"phone": b'"+8613800138000"', "wecom": b"null"}

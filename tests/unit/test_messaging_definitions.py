@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.settings import PROJECT
+from services.messaging.channels.registry import HEADS
 from services.messaging.domain.admission import Rules
 from services.messaging.domain.passages import Plan
 from services.messaging.domain.planning import plans
@@ -36,7 +37,7 @@ steps:
 
 def read(folder: Path, default_locale: str = "en") -> Definitions:
     """What messaging reads at its start. Raises DefinitionError."""
-    return read_folder(folder, default_locale).needed(Journey, Segment, TemplateHead, ConsentPolicy)
+    return read_folder(folder, default_locale, heads=HEADS).needed(Journey, Segment, TemplateHead, ConsentPolicy)
 
 
 def planned(folder: Path) -> dict[str, list[Plan]]:
@@ -100,7 +101,7 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
         (("wait: 3d", "linger: 3d"), "greet.yaml:8: steps[1]: expected a step that is one of send, wait, exit"),
         (
             ("channel: email, template: hello}", "channel: fax, template: hello}"),
-            "greet.yaml:9: steps[2].send.channel: input should be 'email'",
+            "greet.yaml:9: steps[2].send.channel: expected one of the channels",
         ),
         (("segment.entered", "event.seen"), "greet.yaml:3: enter.on: input should be 'segment.entered'"),
         (

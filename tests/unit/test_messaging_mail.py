@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.messaging.adapters.smtp import _queue_id, _said
+from services.messaging.channels.email import EmailHead
 from services.messaging.domain.ledger import Ledger
 from services.messaging.domain.mail import Sender, address_of, compose, masked
 from services.messaging.domain.patience import Breaker, Patience
@@ -20,7 +21,7 @@ from services.messaging.domain.rendering import NotRendered, Rendered, one_line,
 from shared.contracts.changes import MessageStatus
 from shared.contracts.ledger import LEDGER_DECODER, LEDGER_ENCODER, OPEN, LedgerEntry
 from shared.definitions.liquid_text import parse_liquid
-from shared.definitions.template import Template, TemplateHead
+from shared.definitions.template import Template
 
 NOW = 1_700_000_000_000
 SENDER = Sender.parse('"The Shop" <shop@example.com>')
@@ -29,10 +30,10 @@ TO = Address(username="ann", domain="example.com")
 
 
 def template(text: str, *, subject: str = "Hi", html: str | None = None) -> Template:
-    head = TemplateHead.model_validate({"template": "t", "channel": "email", "class": "marketing", "locale": "en", "subject": subject})
+    head = EmailHead.model_validate({"template": "t", "channel": "email", "class": "marketing", "locale": "en", "subject": subject})
     parsed = None if html is None else parse_liquid(html, "t.en.html.liquid", 1, html=True)
     body = parse_liquid(text, "t.en.liquid", 8, html=False)
-    return Template("t.en.liquid", head, parse_liquid(subject, "t.en.liquid", 6, html=False), body, parsed)
+    return Template("t.en.liquid", head, {"subject": parse_liquid(subject, "t.en.liquid", 6, html=False)}, body, parsed)
 
 
 def raw(**traits: object) -> dict[str, msgspec.Raw]:
@@ -41,7 +42,7 @@ def raw(**traits: object) -> dict[str, msgspec.Raw]:
 
 def test_a_mail_more_leaves_nothing_behind() -> None:
     """The standard library makes a class for each header; classes are rubbish that stays for long where the collector runs seldom."""
-    rendered = Rendered("Hi", "text", "<p>html</p>")
+    rendered = Rendered({"subject": "Hi"}, "text", "<p>html</p>")
     compose(rendered, SENDER, TO, "a1", NOW)
     before = len(UniqueUnstructuredHeader.__subclasses__()), len(UniqueAddressHeader.__subclasses__())
     for number in range(10):
@@ -51,7 +52,7 @@ def test_a_mail_more_leaves_nothing_behind() -> None:
 
 def test_values_are_escaped_in_html_and_nowhere_else() -> None:
     made = render(template("{{ person.name }}", html="<p>{{ person.name }}</p>"), raw(name="<b>&"), None, NOW, CPU)
-    assert made == Rendered("Hi", "<b>&", "<p>&lt;b&gt;&amp;</p>")
+    assert made == Rendered({"subject": "Hi"}, "<b>&", "<p>&lt;b&gt;&amp;</p>")
 
 
 @pytest.mark.parametrize("person", [raw(), raw(name=None)])
@@ -65,13 +66,13 @@ def test_a_missing_value_without_a_default_makes_no_message(person: dict[str, ms
 @pytest.mark.parametrize("person", [raw(), raw(name=None), raw(name="")])
 def test_a_default_or_a_question_makes_do_without_a_value(person: dict[str, msgspec.Raw]) -> None:
     text = "{{ person.name | default: 'you' }}{% if person.vip %}!{% endif %}{% unless person.vip %}.{% endunless %}"
-    assert render(template(text), person, None, NOW, CPU) == Rendered("Hi", "you.", None)
+    assert render(template(text), person, None, NOW, CPU) == Rendered({"subject": "Hi"}, "you.", None)
 
 
 def test_amounts_stay_exact_and_now_is_the_moment_of_sending() -> None:
     text = "{{ person.total }} {{ segment }} {{ now | date: '%Y-%m-%d %H:%M' }}"
     made = render(template(text), {"total": msgspec.Raw(b"1234567.8900")}, "important", NOW, CPU)
-    assert made == Rendered("Hi", "1234567.8900 important 2023-11-14 22:13", None)
+    assert made == Rendered({"subject": "Hi"}, "1234567.8900 important 2023-11-14 22:13", None)
 
 
 @pytest.mark.parametrize(
@@ -141,7 +142,7 @@ def test_what_counts_as_an_address_can_stand_in_a_command(text: str) -> None:
 
 
 def test_the_same_message_has_the_same_bytes() -> None:
-    rendered = Rendered("Hi", "text", "<p>html</p>")
+    rendered = Rendered({"subject": "Hi"}, "text", "<p>html</p>")
     assert compose(rendered, SENDER, TO, "1" * 32, NOW) == compose(rendered, SENDER, TO, "1" * 32, NOW)
 
 

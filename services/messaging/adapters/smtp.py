@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import aiosmtplib
 from aiosmtplib import SMTP, SMTPException, SMTPResponseException, SMTPSenderRefused, SMTPServerDisconnected
 
-from services.messaging.dispatch.ports import Outgoing
+from services.messaging.domain.mail import Mail
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.reasons import Reason
 from shared.adapters.tls import Tls
@@ -69,7 +69,7 @@ class SmtpProvider:
         self._idle: list[SMTP] = []
         self._trust: ssl.SSLContext | None = None
 
-    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+    async def send(self, message: Mail, may_begin: Callable[[], bool]) -> Outcome:
         async with self._places:
             client = await self._client()
             if isinstance(client, Deferred):
@@ -77,7 +77,7 @@ class SmtpProvider:
             if not may_begin():
                 self._idle.append(client)
                 return Deferred(Reason.HELD_UP, "it took too long until the provider could be called")
-            outcome = await _hand_over(client, mail)
+            outcome = await _hand_over(client, message)
             if client.is_connected:
                 self._idle.append(client)
             return outcome
@@ -123,7 +123,7 @@ class SmtpProvider:
             await client.login(server.user, server.password)
 
 
-async def _hand_over(client: SMTP, mail: Outgoing) -> Outcome:
+async def _hand_over(client: SMTP, mail: Mail) -> Outcome:
     try:
         await client.mail(mail.sender)
         await client.rcpt(mail.to.addr_spec)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.decide import Go
-from services.messaging.dispatch.outlet import Outlet
+from services.messaging.dispatch.outlets import Outlets
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.outcome import Outcome
 
@@ -23,8 +23,8 @@ class Ended:
 class Calls:
     """Each a task of its own, so that a slow one keeps no other waiting. `wake` is called when one has ended."""
 
-    def __init__(self, outlet: Outlet, wake: Callable[[], None]) -> None:
-        self._outlet, self._wake = outlet, wake
+    def __init__(self, outlets: Outlets, wake: Callable[[], None]) -> None:
+        self._outlets, self._wake = outlets, wake
         self._tasks: dict[asyncio.Task[Outcome], tuple[Item, Go]] = {}
 
     def __bool__(self) -> bool:
@@ -36,7 +36,7 @@ class Calls:
 
     def begin(self, item: Item, go: Go, place: Class, last_begin: float) -> None:
         """`place` is the call's from now on."""
-        task = self._outlet.begin(go.mail, place, last_begin)
+        task = self._outlets.of(item.request).begin(go.message, place, last_begin)
         task.add_done_callback(lambda _: self._wake())
         self._tasks[task] = item, go
 

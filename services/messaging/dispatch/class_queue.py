@@ -1,9 +1,9 @@
-"""One class of a slot's messages: what is in hand, what was put off, and from where the log has to be read again.
+"""One line of a slot's messages: what is in hand, what was put off, and from where the log has to be read again.
 
 The log is the store of what waits. The consumer reads message.requested to its end and never stops for a full hand: what does not fit is
 not kept, and is read from the log when there is room. A message that is put off leaves the hand too. The committed offset is the lowest
-that is not settled. When too many are put off (`RAPPORT_DISPATCH_PUT_OFF`), no new message of the class begins until one of them has
-ended; the other class has its own bound.
+that is not settled. When too many are put off (`RAPPORT_DISPATCH_PUT_OFF`), no new message of the line begins until one of them has
+ended; each other line has its own bound.
 """
 
 import heapq
@@ -16,7 +16,7 @@ from shared.contracts.changes import MessageRequested, MessageStatus
 
 @dataclass(frozen=True)
 class Bounds:
-    """Of one class. At most `hand` new requests or `hand_bytes` of them are in hand, and as many that come again.
+    """Of one line. At most `hand` new requests or `hand_bytes` of them are in hand, and as many that come again.
 
     `put_off`: when so many are put off, no new one is begun.
     """
@@ -31,6 +31,7 @@ class Item:
     """One request in hand. `recorded`: the state and reason that the ledger has of it. `size`: bytes of the request in the log.
 
     `cause`: what it was made from, as its header names it. `claimed_at`: from when it counts under the caps; None: it has no place there.
+    `in_doubt`: as in the ledger.
     """
 
     request: MessageRequested
@@ -41,6 +42,12 @@ class Item:
     attempts: int = 0
     recorded: tuple[MessageStatus, str | None] | None = None
     claimed_at: int | None = None
+    in_doubt: bool = False
+
+    @property
+    def gives_back(self) -> bool:
+        """Whether its place under the caps is given back when it ends without being handed over."""
+        return self.may_have_place and not self.in_doubt
 
     @property
     def may_have_place(self) -> bool:
@@ -49,7 +56,7 @@ class Item:
 
     def forget_records(self) -> None:
         """What was last written of it may not be in the log: the ledger is asked again."""
-        self.recorded, self.attempts, self.claimed_at = None, 0, None
+        self.recorded, self.attempts, self.claimed_at, self.in_doubt = None, 0, None, False
 
 
 class _Hand:
@@ -92,7 +99,7 @@ class _Hand:
 
 
 class ClassQueue:
-    """Requests of one class in the order of the log; those that were put off come first when their time has come.
+    """Requests of one lane and class in the order of the log; those that were put off come first when their time has come.
 
     The queue holds a bounded part of them. What does not fit is not kept at all: `unread_from` is where the log is read on once there is
     room. Of a message that is put off only (when, offset, dispatch id) is kept, and it is read again by its offset.
@@ -115,7 +122,7 @@ class ClassQueue:
 
     @property
     def first(self) -> int | None:
-        """The lowest offset that is not settled; None: no request of this class is left."""
+        """The lowest offset that is not settled; None: no request of this line is left."""
         known = next(iter(self._unsettled), None)
         return self.unread_from if known is None else known  # the queue is read in order: what is unread comes behind what is known
 

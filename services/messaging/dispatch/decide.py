@@ -7,27 +7,27 @@ the keys of two hash tags and gain nothing, since between any check and the prov
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from email.headerregistry import Address
+from typing import Protocol
 
 import msgspec
 
 from services.messaging.dispatch.class_queue import Item
-from services.messaging.dispatch.ports import Caps, Claim, Known, Outgoing, People
-from services.messaging.domain.admission import Admitted, Rules, Suppressed, admit
-from services.messaging.domain.mail import Sender, compose, masked
+from services.messaging.dispatch.ports import Caps, Claim, Known, People
+from services.messaging.domain.admission import Admitted, Reach, Rules, Suppressed, admit
+from services.messaging.domain.outcome import Outgoing
 from services.messaging.domain.reasons import Reason
-from services.messaging.domain.rendering import NotRendered, render
-from shared.contracts.changes import MessageStatus
+from services.messaging.domain.rendering import NotRendered, Rendered, render
+from shared.contracts.changes import MessageRequested, MessageStatus
 from shared.contracts.ledger import LedgerEntry
-from shared.definitions.template import Templates
+from shared.definitions.template import TemplateHead, Templates
 
 
 @dataclass(frozen=True)
 class Go:
     """Ready to be handed over."""
 
-    mail: Outgoing
-    to_masked: str
+    message: Outgoing
+    to_masked: str | None
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class End:
 class Fit:
     """Nothing is in its way but caps and its template, which are looked at once there is a place for it."""
 
-    to: Address
+    to: str | None
 
 
 Decision = Go | Wait | End
@@ -58,14 +58,34 @@ MERGE_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
+class Rulebook:
+    """What definitions say of sending."""
+
+    templates: Templates
+    rules: Rules
+
+
+class Writing(Protocol):
+    """The channels, as far as decisions need them."""
+
+    def reach(self, request: MessageRequested) -> Reach | None:
+        """How the message's channel reaches people; None: the channel is not there, or the endpoint that the message names is not."""
+
+    def repeats(self, request: MessageRequested) -> bool:
+        """Whether the message may be handed over twice with the same id."""
+
+    def write(self, request: MessageRequested, head: TemplateHead, rendered: Rendered, to: str | None, now_ms: int) -> Go | NotRendered:
+        """The message. Raises whatever its channel raises of what it cannot write."""
+
+
+@dataclass(frozen=True)
 class Desk:
-    """What decisions rest on."""
+    """What decisions rest on. `rulebook` answers the definitions of now, which may change while the process runs."""
 
     people: People
     caps: Caps
-    templates: Templates
-    rules: Rules
-    sender: Sender
+    rulebook: Callable[[], Rulebook]
+    channels: Writing
     cpu_s: Callable[[], float] = time.thread_time
     """Not the clock on the wall: a machine that is busy elsewhere must not make a message fail."""
 
@@ -92,25 +112,29 @@ class Desk:
         if known is None:
             return Wait(Reason.HELD_UP, MERGE_PAUSE_S)
         item.profile_id = known.profile_id
-        match admit(request, known.person, self.rules):
+        match admit(request, known.person, self.rulebook().rules, self.channels.reach(request)):
             case Suppressed(reason=reason):
                 return End(MessageStatus.SUPPRESSED, reason)
             case Admitted(to=to):
                 return Fit(to)
 
-    def _write(self, item: Item, to: Address, now_ms: int) -> Go | End:
+    def _write(self, item: Item, to: str | None, now_ms: int) -> Go | End:
+        """A message that may be handed over again is written the same each time: as of when it was asked for."""
         request = item.request
-        template = self.templates.pick(request.template, _text(request.person.get("locale")))
+        at = request.requested_at if self.channels.repeats(request) else now_ms
+        template = self.rulebook().templates.pick(request.template, _text(request.person.get("locale")))
         if template is None or template.head.channel != request.channel:
             return End(MessageStatus.SUPPRESSED, Reason.NO_TEMPLATE, request.template)
-        rendered = render(template, request.person, request.segment, now_ms, self.cpu_s)
+        rendered = render(template, request.person, request.segment, at, self.cpu_s)
         if isinstance(rendered, NotRendered):
             return End(MessageStatus.SUPPRESSED, rendered.reason, rendered.detail)
         try:
-            content = compose(rendered, self.sender, to, request.dispatch_id, now_ms)
+            written = self.channels.write(request, template.head, rendered, to, at)
         except Exception as error:  # of text that email.* cannot encode: it concerns this message alone
-            return End(MessageStatus.SUPPRESSED, Reason.TEMPLATE_FAILED, f"{template.file}: no e-mail: {type(error).__name__}")
-        return Go(Outgoing(request.dispatch_id, self.sender.addr_spec, to, content), masked(to.addr_spec))
+            return End(MessageStatus.SUPPRESSED, Reason.TEMPLATE_FAILED, f"{template.file}: not written: {type(error).__name__}")
+        if isinstance(written, NotRendered):
+            return End(MessageStatus.SUPPRESSED, written.reason, f"{template.file}: {written.detail}")
+        return written
 
 
 def _text(raw: msgspec.Raw | None) -> str | None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.messaging.dispatch.book import Keeping
-from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.domain.patience import Patience
 
 LISTED: Final = 200
@@ -28,5 +27,4 @@ class Habits:
     fenced_pause_s: float = 10.0
     gather_s: float = 0.005
     patience: Patience = field(default_factory=Patience)
-    bounds: Bounds = field(default_factory=Bounds)
     keeping: Keeping = field(default_factory=Keeping)

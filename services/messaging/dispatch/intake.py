@@ -12,7 +12,7 @@ import structlog
 
 from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.ports import Clock, Observer, Page, RequestLog
-from services.messaging.dispatch.queue import Class, Queue, Reading
+from services.messaging.dispatch.queue import Line, Queue, Reading
 from services.messaging.dispatch.records import dead_letter
 from services.messaging.domain.ledger import Ledger, bounded
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER, MessageStatus
@@ -37,7 +37,7 @@ class Intake:
         self, partition: int, queue: Queue, requests: RequestLog, clock: Clock, observer: Observer, wake: Callable[[], None]
     ) -> None:
         self.letters: list[FailedRecord] = []
-        self._tasks: dict[Class | None, asyncio.Task[None]] = {}
+        self._tasks: dict[Line | None, asyncio.Task[None]] = {}
         self._wake = wake
         self._partition, self._queue, self._requests = partition, queue, requests
         self._clock, self._observer = clock, observer
@@ -69,10 +69,10 @@ class Intake:
     def read_again(self) -> None:
         """Begin to read what the queue has room for, if anything, unless that is under way; `wake` is called when it is there.
 
-        Nobody waits for it: what is in hand goes on meanwhile, and no class waits for another's reading.
+        Nobody waits for it: what is in hand goes on meanwhile, and no line waits for another's reading.
         """
         now = self._clock.steady_s()
-        for one in Class:
+        for one in self._queue.by_line:
             if not self._is_reading(one) and (reading := self._queue.wanted(one, now)) is not None:
                 self._begin(one, self._read(reading))
         if not self._is_reading(None) and now >= self._next_look:
@@ -81,7 +81,7 @@ class Intake:
 
     def next_due(self) -> float | None:
         """When (steady seconds) the next of those put off has its turn; `wake` is called after what is being read now."""
-        due = (self._queue.next_due(one) for one in Class if not self._is_reading(one))
+        due = (self._queue.next_due(one) for one in self._queue.by_line if not self._is_reading(one))
         return min((when for when in due if when is not None), default=None)
 
     def look_soon(self) -> None:
@@ -99,11 +99,11 @@ class Intake:
         """Those that `gone` answered have ended."""
         self._has_looked = False
 
-    def _begin(self, key: Class | None, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, key: Line | None, work: Coroutine[None, None, None]) -> None:
         task = self._tasks[key] = asyncio.create_task(work)
         task.add_done_callback(lambda _: self._wake())
 
-    def _is_reading(self, key: Class | None) -> bool:
+    def _is_reading(self, key: Line | None) -> bool:
         task = self._tasks.get(key)
         if task is not None and task.done():
             del self._tasks[key]
@@ -122,7 +122,7 @@ class Intake:
 
     async def _read(self, reading: Reading) -> None:
         try:
-            page = await self._requests.read(self._partition, reading.start, reading.of)
+            page = await self._requests.read(self._partition, reading.start, reading.of.of)
             if reading.offsets is None and _may_lack(page, reading.start):
                 self._count_lost(reading.start, await self._requests.begins(self._partition))
         except LogAway as away:

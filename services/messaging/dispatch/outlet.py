@@ -1,4 +1,4 @@
-"""One provider as all slots of a process share it: who may call it when, and what its answers say of the provider itself.
+"""One lane's provider as all slots of a process share it: who may call it when, and what its answers say of the provider itself.
 
 A refusal of the sender or the login, 421, and no connection are the installation's trouble: everything waits, and the breaker lets one
 message at a time try, another each time. A provider that takes content and never answers opens the breaker too. What is in hand meanwhile
@@ -7,14 +7,15 @@ is listed as `provider_away`, each message once; the process's log has a line wh
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
+from services.messaging.dispatch.class_queue import Bounds
 from services.messaging.dispatch.places import Places
-from services.messaging.dispatch.ports import Clock, Observer, Outgoing, Provider
+from services.messaging.dispatch.ports import Clock, Observer, Provider
 from services.messaging.dispatch.queue import Class
-from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
+from services.messaging.domain.outcome import Deferred, Failed, Outcome, Outgoing, Sent, Unknown
 from services.messaging.domain.patience import Breaker
 from services.messaging.domain.reasons import Reason
 
@@ -25,23 +26,28 @@ _log = structlog.get_logger("dispatcher")
 
 @dataclass(eq=False)
 class Outlet:
-    """The provider, its places and its breaker."""
+    """The provider, its places and its breaker. `bounds`: of what waits for it in one slot and class.
 
-    provider: Provider
+    `repeats`: the provider knows a message by its id, so that a call of which nobody knows what came may be made again.
+    """
+
+    provider: Provider[Any]
     places: Places
     breaker: Breaker
     clock: Clock
     observer: Observer
+    bounds: Bounds = field(default_factory=Bounds)
+    repeats: bool = False
     _calls: set[asyncio.Task[Outcome]] = field(default_factory=set)
     _put_off: int = 0
     _logged_at: float = float("-inf")
 
-    def begin(self, mail: Outgoing, place: Class, last_begin: float) -> asyncio.Task[Outcome]:
+    def begin(self, message: Outgoing, place: Class, last_begin: float) -> asyncio.Task[Outcome]:
         """Call the provider, unless it is later than `last_begin` (steady seconds). `place` is given back when the call has ended.
 
         A slot that goes away leaves its calls alone: what is on the wire is let through.
         """
-        task = asyncio.create_task(self._send(mail, place, last_begin))
+        task = asyncio.create_task(self._send(message, place, last_begin))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
         return task
@@ -53,7 +59,7 @@ class Outlet:
             f"provider {self.provider.name} is away, one message at a time tries it; the log has its words" if self.breaker.open else None
         )
 
-    async def _send(self, mail: Outgoing, place: Class, last_begin: float) -> Outcome:
+    async def _send(self, message: Outgoing, place: Class, last_begin: float) -> Outcome:
         begun: float | None = None
 
         def may_begin() -> bool:
@@ -65,11 +71,13 @@ class Outlet:
         tried = False
         self._observe()
         try:
-            outcome = await self.provider.send(mail, may_begin)
+            outcome = await self.provider.send(message, may_begin)
             now = self.clock.steady_s()
             tried = self._judge(outcome, now)
             if begun is not None:
                 self.observer.provider(self.provider.name, now - begun, self.breaker.open)
+            if self.repeats and isinstance(outcome, Unknown):
+                return Deferred(outcome.reason, outcome.detail, away=True, in_doubt=True)
             return outcome
         finally:
             self.places.free(place, self.clock.steady_s(), tried=tried)
@@ -92,8 +100,10 @@ class Outlet:
                 self.breaker.went_well()
                 if was_open:
                     _log.info("provider takes messages again", provider=self.provider.name)
-        if isinstance(outcome, Deferred) and not outcome.away:
-            self._log_put_off(outcome, now)
+        if isinstance(outcome, Deferred):
+            self.places.rest(now + outcome.after_s)
+            if not outcome.away:
+                self._log_put_off(outcome, now)
         return True
 
     def _log_put_off(self, outcome: Deferred, now: float) -> None:

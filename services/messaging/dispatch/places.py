@@ -79,6 +79,10 @@ class Places:
         """Seconds in which no place is granted, free or not."""
         return max(self._breaker.wait(now), self._pace.wait(now))
 
+    def rest(self, until: float) -> None:
+        """The provider wants no call before."""
+        self._pace.rest(until)
+
     def serve(self, now: float) -> None:
         """Grant what can be granted."""
         for one in Class:

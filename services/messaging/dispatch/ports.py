@@ -2,12 +2,11 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from email.headerregistry import Address
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from services.messaging.dispatch.queue import Class
 from services.messaging.domain.ledger import Ledger
-from services.messaging.domain.outcome import Outcome
+from services.messaging.domain.outcome import Outcome, Outgoing
 from shared.contracts.changes import MessageChanged
 from shared.contracts.failed import FailedRecord
 from shared.contracts.journey_blob import Person
@@ -117,23 +116,16 @@ class Gate(Protocol):
         """Why nothing may be sent now, or None. Raises StoreAway."""
 
 
-@dataclass(frozen=True)
-class Outgoing:
-    """One e-mail ready to go."""
-
-    dispatch_id: str
-    sender: str
-    to: Address
-    content: bytes
+M_contra = TypeVar("M_contra", bound=Outgoing, contravariant=True)
 
 
-class Provider(Protocol):
+class Provider(Protocol[M_contra]):
     """Hands messages over. Never raises: every end is an Outcome."""
 
     @property
     def name(self) -> str: ...
 
-    async def send(self, mail: Outgoing, may_begin: Callable[[], bool]) -> Outcome:
+    async def send(self, message: M_contra, may_begin: Callable[[], bool]) -> Outcome:
         """`may_begin` is asked at the last moment before anything is said to the provider; no: Deferred, reason HELD_UP."""
 
 
@@ -149,7 +141,7 @@ class Observer:
     def duplicate(self) -> None: ...
     def undecodable(self) -> None: ...
     def gate(self, partition: int, reason: str | None) -> None: ...
-    def waiting(self, partition: int, message_class: str, in_hand: int, unread: int, put_off: int) -> None: ...
+    def waiting(self, partition: int, channel: str, message_class: str, in_hand: int, unread: int, put_off: int) -> None: ...
     def provider(self, name: str, seconds: float, away: bool) -> None: ...
     def places(self, name: str, used: int, count: int) -> None: ...
     def taken_over(self, partition: int) -> None: ...

@@ -27,16 +27,26 @@ def state_of(outcome: Outcome) -> tuple[MessageStatus, Reason | None, str | None
             return MessageStatus.CLAIMED, reason, None
 
 
-def crashed(entry: LedgerEntry, now_ms: int) -> LedgerEntry:
-    """The end of a message whose owner died between the record that it is being sent and the record of what came of it."""
-    return msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.CRASHED, at=now_ms)
+def crashed(entry: LedgerEntry, now_ms: int, *, repeats: bool) -> LedgerEntry:
+    """What becomes of a message whose owner died between the record that it is being sent and the record of what came of it: its end, or
+    where the provider knows a message by its id, another try.
+    """
+    status = MessageStatus.CLAIMED if repeats else MessageStatus.UNKNOWN
+    return msgspec.structs.replace(entry, status=status, reason=Reason.CRASHED, at=now_ms, in_doubt=repeats)
 
 
 def gone(entry: LedgerEntry, now_ms: int) -> LedgerEntry:
     """The end of a message that waits, and whose request has left the log."""
     over = now_ms >= entry.useful_until
     status, reason = (MessageStatus.EXPIRED, Reason.TOO_LATE) if over else (MessageStatus.FAILED, Reason.REQUEST_GONE)
-    return msgspec.structs.replace(entry, status=status, reason=reason, at=now_ms)
+    return ended_in_doubt(msgspec.structs.replace(entry, status=status, reason=reason, at=now_ms))
+
+
+def ended_in_doubt(entry: LedgerEntry) -> LedgerEntry:
+    """The entry, which says of no message that may have been taken that it was not."""
+    if entry.in_doubt and entry.status in (MessageStatus.FAILED, MessageStatus.SUPPRESSED, MessageStatus.EXPIRED):
+        return msgspec.structs.replace(entry, status=MessageStatus.UNKNOWN, reason=Reason.REPLY_LOST)
+    return entry
 
 
 def told(entry: LedgerEntry, to_masked: str | None = None) -> MessageChanged:

@@ -7,26 +7,24 @@ it -> only then is the request's offset free to be committed.
 import asyncio
 from collections.abc import Callable, Sequence
 
-import msgspec
 import structlog
 
 from services.messaging.dispatch.book import Book
 from services.messaging.dispatch.calls import Calls, Ended
 from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim, place_of
+from services.messaging.dispatch.entries import Entries
 from services.messaging.dispatch.habits import IDLE_S, LISTED, Habits
 from services.messaging.dispatch.intake import Intake
-from services.messaging.dispatch.outlet import Outlet
-from services.messaging.dispatch.places import Grant, Seat
+from services.messaging.dispatch.outlets import Grants, Outlets, Seats
 from services.messaging.dispatch.ports import Change, Claim, Clock, Gate, LedgerLog, Observer, RequestLog
-from services.messaging.dispatch.queue import Class, Queue
+from services.messaging.dispatch.queue import Class, Lane, Queue
 from services.messaging.dispatch.records import crashed, gone, state_of, told
-from services.messaging.domain.ledger import Ledger, entry_of
+from services.messaging.domain.ledger import Ledger
 from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
 from shared.adapters.waiting import until_set
 from shared.contracts.changes import MessageStatus
-from shared.contracts.ledger import LedgerEntry
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
@@ -44,27 +42,28 @@ class DispatchSlot:
         requests: RequestLog,
         desk: Desk,
         gate: Gate,
-        outlet: Outlet,
+        outlets: Outlets,
         clock: Clock,
         observer: Observer,
         habits: Habits,
         wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         self.partition = partition
-        self.queue = Queue(habits.bounds)
+        self.queue = Queue(outlets.bounds)
         self.ready = False
         self.shut: str | None = None
         self.waits_for: str | None = None
-        self._log, self._desk, self._gate, self._outlet = log, desk, gate, outlet
+        self._log, self._desk, self._gate, self._outlets = log, desk, gate, outlets
         self._book = Book(partition, log, clock, observer, wanted, habits.keeping)
         self._clock, self._observer, self._habits = clock, observer, habits
         self._wanted = wanted
         self._news = asyncio.Event()
         self._leaving = asyncio.Event()
         self._intake = Intake(partition, self.queue, requests, clock, observer, self.wake)
-        self._seat = Seat(self.wake)
-        self._calls = Calls(outlet, self.wake)
-        self._spare = 0  # looked at beyond the places there are: many, while most messages end without a place
+        self._entries = Entries(self._book, self.queue, outlets, clock, observer)
+        self._seats = Seats(outlets, self.wake)
+        self._calls = Calls(outlets, self.wake)
+        self._spare: dict[Lane, int] = {}  # looked at beyond the places there are: many, while most messages end without a place
 
     @property
     def ledger(self) -> Ledger:
@@ -115,10 +114,11 @@ class DispatchSlot:
         ledger = await self._book.take_over()
         now = self._clock.wall_ms()
         self._intake.look_soon()
-        lost = [crashed(entry, now) for entry in ledger.in_sending()]
+        lost = [crashed(entry, now, repeats=self._outlets.repeats(entry.channel)) for entry in ledger.in_sending()]
         if lost:
             await self._book.record([Change(entry, told(entry)) for entry in lost])
-            _log.error("messages whose outcome nobody knows", slot=self.partition, count=len(lost))
+        if unknown := sum(not entry.in_doubt for entry in lost):
+            _log.error("messages whose outcome nobody knows", slot=self.partition, count=unknown)
         self.ready = True
         self._observer.taken_over(self.partition)
 
@@ -147,17 +147,16 @@ class DispatchSlot:
         await self._end_gone()
         await self._book.keep(self.queue.position, self._desk.caps)
         self._observe()
-        grant = await self._grant()
+        grants = await self._grant()
         try:
-            if grant:
-                await self._begin(grant)
+            if grants:
+                await self._begin(grants)
         finally:
-            grant.give_back(self._clock.steady_s())
+            grants.give_back(self._clock.steady_s())
 
     def _observe(self) -> None:
-        for one, queue in self.queue.by_class.items():
-            counts = (queue.in_hand, self.queue.unread(one), queue.put_off_count) if self._wanted() else (0, 0, 0)
-            self._observer.waiting(self.partition, one.label, *counts)
+        for (channel, label), counts in self.queue.counts().items():
+            self._observer.waiting(self.partition, channel, label, *(counts if self._wanted() else (0, 0, 0)))
 
     async def _bury(self) -> None:
         letters = list(self._intake.letters)
@@ -169,46 +168,41 @@ class DispatchSlot:
         now = self._clock.wall_ms()
         if entries := [gone(entry, now) for entry in self._intake.gone(self.ledger)]:
             await self._book.record([Change(entry, told(entry)) for entry in entries])
-            await self._release([place_of(entry) for entry in entries if entry.claimed_at is not None])
+            await self._release([place_of(entry) for entry in entries if entry.claimed_at is not None and not entry.in_doubt])
             _log.error("requests left the log before their messages were settled", slot=self.partition, count=len(entries))
         self._intake.gone_ended()
 
-    async def _grant(self) -> Grant:
-        """Places at the provider, once there are some; none if there is something else to do first."""
-        now, places = self._clock.steady_s(), self._outlet.places
+    async def _grant(self) -> Grants:
+        """Places at providers, once there are some; none if there is something else to do first."""
+        now = self._clock.steady_s()
         self._news.clear()
         if not self._wanted() or self._intake.letters or self._calls.any_ended:
-            return Grant(places)
-        if self._outlet.breaker.wait(now) > 0 and await self._list_waiting():
-            return Grant(places)
+            return Grants({})
+        if (away := self._outlets.away(now)) and await self._list_waiting(away):
+            return Grants({})
         ready = self.queue.ready()
-        places.ask(self._seat, {one: min(number, self._habits.batch) for one, number in ready.items()}, now)
+        self._seats.ask(ready, self._habits.batch, now)
         try:
-            if not self._seat.granted:
-                await until_set(self._news, self._until_next(now, any(ready.values())))
+            if not self._seats.granted:
+                due = self._intake.next_due()
+                waits = [IDLE_S, *self._seats.waits(ready, now), *([] if due is None else [max(0.0, due - now)])]
+                await until_set(self._news, min(waits))  # so long it is not worth looking without news
         except BaseException:
-            places.leave(self._seat).give_back(self._clock.steady_s())
+            self._seats.leave().give_back(self._clock.steady_s())
             raise
-        return places.leave(self._seat)
+        return self._seats.leave()
 
-    def _until_next(self, now: float, has_ready: bool) -> float:
-        """Seconds after which it is worth looking without news."""
-        waits = [IDLE_S] if (due := self._intake.next_due()) is None else [IDLE_S, max(0.0, due - now)]
-        if has_ready and (shut := self._outlet.places.wait(now)) > 0:
-            waits.append(shut)
-        return min(waits)
-
-    async def _list_waiting(self) -> bool:
-        """While the provider is away: list those in hand as waiting for it, each once, and end those whose time is over."""
+    async def _list_waiting(self, away: set[Lane]) -> bool:
+        """While providers are away: list those in hand as waiting for them, each once, and end those whose time is over."""
         now = self._clock.wall_ms()
-        in_hand = list(self.queue.waiting())
-        new = self._without_settled(in_hand)
+        in_hand = list(self.queue.waiting(away))
+        new = self._entries.without_settled(in_hand)
         kept = {item.offset for item in new}
         self.queue.remove(repeats := [item for item in in_hand if item.offset not in kept])
         self.queue.remove(over := [item for item in new if now >= item.request.expires_at][:LISTED])
-        listed = [item for item in new if self._recall(item) is None and now < item.request.expires_at][:LISTED]
-        entries = [self._entry(item, MessageStatus.EXPIRED, Reason.TOO_LATE) for item in over]
-        entries += [self._entry(item, MessageStatus.CLAIMED, Reason.PROVIDER_AWAY) for item in listed]
+        listed = [item for item in new if self._entries.recall(item) is None and now < item.request.expires_at][:LISTED]
+        entries = [self._entries.of(item, MessageStatus.EXPIRED, Reason.TOO_LATE) for item in over]
+        entries += [self._entries.of(item, MessageStatus.CLAIMED, Reason.PROVIDER_AWAY) for item in listed]
         try:
             await self._book.record([Change(entry, told(entry)) for entry in entries])
         except Fenced:
@@ -216,50 +210,27 @@ class DispatchSlot:
             raise
         for item in over:
             self.queue.settled(item)
-        await self._release([claim(item, 0) for item in over if item.may_have_place])
+        await self._release([claim(item, 0) for item in over if item.gives_back])
         return bool(entries or repeats)
 
-    async def _begin(self, grant: Grant) -> None:
-        """Start as many messages as `grant` has places for; what is not used of it stays there."""
+    async def _begin(self, grants: Grants) -> None:
+        """Start as many messages as `grants` has places for; what is not used of it stays there."""
         looked_at = self._clock.steady_s()
         if await self._held_shut():
-            grant.give_back(self._clock.steady_s())
+            grants.give_back(self._clock.steady_s())
             await self._calls.wait(self._habits.gate_pause_s)
             return
-        most = self._habits.batch
-        batch = self._without_settled(self.queue.take(min(most, len(grant) + self._spare)))
+        most, taken = self._habits.batch, list[Item]()
+        for lane, grant in grants.by_lane.items():
+            taken += self.queue.take(lane, min(most, len(grant) + self._spare.get(lane, 0)))
+        batch = self._entries.without_settled(taken)
         try:
-            decisions = await self._decide(batch, grant)
+            decisions = await self._decide(batch, grants)
         except StoreAway:
             self._put_back(batch)
             raise
-        self._spare = min(most, 2 * self._spare + 4) if grant else 0
-        await self._carry_out(decisions, grant, looked_at)
-
-    def _without_settled(self, batch: list[Item]) -> list[Item]:
-        left = []
-        for item in batch:
-            if self.ledger.is_settled(item.request.dispatch_id):
-                self._observer.duplicate()
-                self.queue.settled(item)
-                continue
-            if self._recall(item) is None and self._is_forgotten(item):
-                self._observer.forgotten()
-                self.queue.settled(item)
-                continue
-            left.append(item)
-        return left
-
-    def _is_forgotten(self, item: Item) -> bool:
-        """Whether it has ended and been told before, so long ago that its id is gone."""
-        return item.request.expires_at <= self._clock.wall_ms() and self.ledger.was_settled(item.cause)
-
-    def _recall(self, item: Item) -> tuple[MessageStatus, str | None] | None:
-        """What the ledger has of it."""
-        known = self.ledger.of(item.request.dispatch_id)
-        if known is not None and item.recorded is None:
-            item.attempts, item.claimed_at, item.recorded = known.attempts, known.claimed_at, (known.status, known.reason)
-        return item.recorded
+        self._spare = {lane: min(most, 2 * self._spare.get(lane, 0) + 4) for lane, grant in grants.by_lane.items() if len(grant)}
+        await self._carry_out(decisions, grants, looked_at)
 
     async def _held_shut(self) -> bool:
         reason = await self._gate.closed()
@@ -269,7 +240,7 @@ class DispatchSlot:
             await self._book.put_back_places(self._desk.caps)
         return reason is not None
 
-    async def _decide(self, batch: list[Item], grant: Grant) -> list[tuple[Item, Decision, Class | None]]:
+    async def _decide(self, batch: list[Item], grants: Grants) -> list[tuple[Item, Decision, Class | None]]:
         """What becomes of each, with its place if it goes. Those that would go and find no place are back in hand."""
         now = self._clock.wall_ms()
         decided: list[tuple[Item, Decision, Class | None]] = []
@@ -279,7 +250,7 @@ class DispatchSlot:
         for item, found in zip(batch, await self._desk.look_at(batch, now), strict=True):
             if not isinstance(found, Fit):
                 decided.append((item, found, None))
-            elif (place := grant.pledge(Class.of(item.request.message_class))) is not None:
+            elif (place := grants.pledge(self.queue.line_of(item))) is not None:
                 fit.append((item, found))
                 places.append(place)
             else:
@@ -289,7 +260,7 @@ class DispatchSlot:
         self.queue.back(left)
         return decided
 
-    async def _carry_out(self, decided: Sequence[tuple[Item, Decision, Class | None]], grant: Grant, looked_at: float) -> None:
+    async def _carry_out(self, decided: Sequence[tuple[Item, Decision, Class | None]], grants: Grants, looked_at: float) -> None:
         """The lease counts from `looked_at`, when gate, consent and caps were asked: Kafka may take its time to record what follows. After
         that somebody else may have the slot, or the person may have said something else.
         """
@@ -303,14 +274,14 @@ class DispatchSlot:
                     assert place is not None
                     item.attempts += 1
                     going.append((item, decision, place))
-                    changes.append(Change(self._entry(item, MessageStatus.SENDING, None)))
+                    changes.append(Change(self._entries.of(item, MessageStatus.SENDING, None)))
                 case Wait(reason=reason, seconds=seconds):
                     waiting.append((item, seconds))
                     if item.recorded != (MessageStatus.CLAIMED, reason):
-                        entry = self._entry(item, MessageStatus.CLAIMED, reason)
+                        entry = self._entries.of(item, MessageStatus.CLAIMED, reason)
                         changes.append(Change(entry, told(entry)))
                 case End(status=status, reason=reason, detail=detail):
-                    entry = self._entry(item, status, reason)
+                    entry = self._entries.of(item, status, reason)
                     changes.append(Change(entry, told(entry)))
                     ended.append(item)
                     if detail:
@@ -323,13 +294,13 @@ class DispatchSlot:
             raise
         failpoint("dispatcher.after_sending")
         for item, go, place in going:
-            grant.hand_over(place)
+            grants.hand_over(self.queue.line_of(item).lane, place)
             self._calls.begin(item, go, place, looked_at + self._habits.lease_s)
         for item, seconds in waiting:
             self._put_off(item, seconds)
         for item in ended:
             self.queue.settled(item)
-        await self._release([claim(item, 0) for item in ended if item.may_have_place])
+        await self._release([claim(item, 0) for item in ended if item.gives_back])
 
     async def _settle_ended(self) -> None:
         ended = await self._calls.ended(self._habits.gather_s)
@@ -342,10 +313,11 @@ class DispatchSlot:
         changes: list[Change] = []
         for call in calls:
             item, outcome = call.item, call.outcome
+            item.in_doubt |= isinstance(outcome, Deferred) and outcome.in_doubt
             status, reason, provider_id = state_of(outcome)
             if reason is Reason.HELD_UP:
                 item.attempts -= 1  # the call was not begun
-            entry = self._entry(item, status, reason, provider_id)
+            entry = self._entries.of(item, status, reason, provider_id)
             changes.append(Change(entry, told(entry, call.go.to_masked)))
             if not isinstance(outcome, Sent | Deferred):
                 _log.warning("not sent", status=status.value, reason=reason, detail=outcome.detail, dispatch_id=entry.dispatch_id)
@@ -358,15 +330,17 @@ class DispatchSlot:
             match call.outcome:
                 case Deferred(reason=Reason.HELD_UP):
                     self.queue.back([call.item])
-                case Deferred(away=True) if self._outlet.breaker.open:  # another may try whether the provider is back
+                case Deferred(away=True) if self._outlets.of(
+                    call.item.request
+                ).breaker.open:  # another may try whether the provider is back
                     self.queue.back([call.item], last=True)
                 case Deferred(away=True):  # it may be the message that the provider cannot bear
                     self._put_off(call.item, self._habits.patience.after_breakdown(call.item.attempts))
-                case Deferred():
-                    self._put_off(call.item, self._habits.patience.after(call.item.attempts))
+                case Deferred(after_s=after_s):
+                    self._put_off(call.item, max(after_s, self._habits.patience.after(call.item.attempts)))
                 case _:
                     self.queue.settled(call.item)
-        await self._release([claim(call.item, 0) for call in calls if isinstance(call.outcome, Failed)])
+        await self._release([claim(call.item, 0) for call in calls if isinstance(call.outcome, Failed) and call.item.gives_back])
 
     def _put_off(self, item: Item, seconds: float) -> None:
         """For so long, or until its time is over."""
@@ -379,18 +353,6 @@ class DispatchSlot:
                 await self._desk.caps.release(places)
         except StoreAway as away:  # a place too many is taken until the window has passed
             _log.warning("places under caps not given back", count=len(places), detail=str(away))
-
-    def _entry(self, item: Item, status: MessageStatus, reason: Reason | None, provider_id: str | None = None) -> LedgerEntry:
-        now = self._clock.wall_ms()
-        entry = entry_of(item.request, item.offset, status, now, item.profile_id, item.attempts, item.cause, item.claimed_at)
-        item.recorded = (status, reason)
-        called = item.attempts > 0
-        return msgspec.structs.replace(
-            entry,
-            reason=None if reason is None else reason.value,
-            provider=self._outlet.provider.name if called else None,
-            provider_message_id=provider_id,
-        )
 
     def _put_back(self, items: Sequence[Item]) -> None:
         for item in items:

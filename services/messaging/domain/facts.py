@@ -1,5 +1,6 @@
-"""What messaging learns of a person from events: contact point, consents, traits that templates speak of. Last write wins by event time."""
+"""What messaging learns of a person from events: contact points, consents, traits of templates. Last write wins by event time."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -14,12 +15,12 @@ ALWAYS_KEPT: Final = frozenset({"locale", "timezone", "firstName", "lastName", "
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What one event says that concerns messaging. `traits`: name -> JSON text; `email`: JSON text, `null` if taken back."""
+    """What one event says that concerns messaging. `traits`: name -> JSON text; `contacts`: kind -> JSON text, `null` if taken back."""
 
     at: int
     message_id: str
     source_id: str
-    email: bytes | None
+    contacts: dict[str, bytes]
     traits: dict[str, bytes]
     consents: dict[str, bool]
 
@@ -43,34 +44,43 @@ _traits: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _UNSUBSCRIBED: Final = UNSUBSCRIBED.encode()
 
 
-def may_say(event: bytes) -> bool:
-    """Whether an event's bytes hold any word without which `said_by` answers None. Most do not, and need not be decoded."""
-    return b'"identify"' in event or b'"email"' in event or b'"categoryPreferences"' in event or _UNSUBSCRIBED in event
+class Listener:
+    """Hears what concerns messaging: `traits` by name, contact points of the kinds in `contacts`, consents."""
+
+    def __init__(self, traits: frozenset[str], contacts: frozenset[str]) -> None:
+        self._traits, self._contacts = traits, sorted(contacts)
+        self._words = (b'"identify"', b'"categoryPreferences"', _UNSUBSCRIBED, *(f'"{kind}"'.encode() for kind in self._contacts))
+
+    def may_say(self, event: bytes) -> bool:
+        """Whether an event's bytes hold any word without which `said_by` answers None. Most do not, and need not be decoded."""
+        return any(word in event for word in self._words)
+
+    def said_by(self, view: EventView) -> Said | None:
+        """What `view` says; None if nothing. Traits that are no mapping say nothing."""
+        return _said_by(view, self._traits, self._contacts)
 
 
-def said_by(view: EventView, wanted: frozenset[str]) -> Said | None:
-    """What `view` says, of the traits the `wanted` ones; None if nothing. Traits that are no mapping say nothing."""
+def _said_by(view: EventView, wanted: frozenset[str], kinds: Sequence[str]) -> Said | None:
     traits: dict[str, bytes] = {}
-    address = view.ids.get("email")
-    email = None if address is None else msgspec.json.encode(address)
+    contacts = {kind: msgspec.json.encode(view.ids[kind]) for kind in kinds if kind in view.ids}
     if view.type is EventType.IDENTIFY:
         try:
             given = _traits.decode(view.traits)
         except msgspec.DecodeError:
             given = {}
         traits = {name: bytes(raw) for name, raw in given.items() if name in wanted and len(bytes(raw)) <= MAX_TRAIT_BYTES}
-        if email is None and bytes(given.get("email", b"")) in (NOTHING, b'""'):
-            email = NOTHING
+        taken_back = (kind for kind in kinds if bytes(given.get(kind, b"")) in (NOTHING, b'""'))
+        contacts = dict.fromkeys(taken_back, NOTHING) | contacts
     agreed = consents(bytes(view.context), view.event)
-    if email is None and not traits and not agreed:
+    if not contacts and not traits and not agreed:
         return None
-    return Said(view.timestamp, view.message_id, view.source_id, email, traits, agreed)
+    return Said(view.timestamp, view.message_id, view.source_id, contacts, traits, agreed)
 
 
 def learn(person: Person, said: Said) -> None:
     """Take in what was said, in place."""
-    if said.email is not None:
-        person.email = newer(person.email, Fact(said.at, said.message_id, said.source_id, said.email))
+    for kind, raw in said.contacts.items():
+        person.contacts = {**person.contacts, kind: newer(person.contacts.get(kind), Fact(said.at, said.message_id, said.source_id, raw))}
     for name, raw in said.traits.items():
         person.traits = {**person.traits, name: newer(person.traits.get(name), Fact(said.at, said.message_id, said.source_id, raw))}
     for channel, granted in said.consents.items():
@@ -93,8 +103,7 @@ def _rank(word: Consent) -> tuple[int, bool, str, str]:
 
 def merged(winner: Person, loser: Person) -> None:
     """Take in all that `loser` holds of facts and consents."""
-    if loser.email is not None:
-        winner.email = newer(winner.email, loser.email)
+    winner.contacts = {**winner.contacts, **{kind: newer(winner.contacts.get(kind), fact) for kind, fact in loser.contacts.items()}}
     winner.traits = {**winner.traits, **{name: newer(winner.traits.get(name), fact) for name, fact in loser.traits.items()}}
     winner.consents = {
         **winner.consents,
@@ -102,9 +111,10 @@ def merged(winner: Person, loser: Person) -> None:
     }
 
 
-def email_of(person: Person) -> str | None:
-    """The contact point, if there is one."""
-    return None if person.email is None or person.email.value == NOTHING else msgspec.json.decode(person.email.value, type=str)
+def contact_of(person: Person, kind: str) -> str | None:
+    """The contact point of a kind, if there is one."""
+    fact = person.contacts.get(kind)
+    return None if fact is None or fact.value == NOTHING else msgspec.json.decode(fact.value, type=str)
 
 
 def traits_of(person: Person) -> dict[str, msgspec.Raw]:

@@ -156,6 +156,7 @@ def entry_of(
     attempts: int,
     cause: str | None = None,
     claimed_at: int | None = None,
+    in_doubt: bool = False,
 ) -> LedgerEntry:
     """An entry of a request that stands at offset `position` and was made by `cause`."""
     return LedgerEntry(
@@ -174,4 +175,5 @@ def entry_of(
         expires_at=request.expires_at,
         cause=cause,
         claimed_at=claimed_at,
+        in_doubt=in_doubt,
     )

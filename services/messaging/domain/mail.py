@@ -8,6 +8,7 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from typing import Any, Final
 
+from services.messaging.domain.outcome import Outgoing
 from services.messaging.domain.rendering import Rendered
 
 
@@ -29,6 +30,15 @@ class _Headers(HeaderRegistry):
 
 
 _POLICY: Final = SMTP.clone(cte_type="7bit", header_factory=_Headers())  # not every server on the way takes 8 bits
+
+
+@dataclass(frozen=True)
+class Mail(Outgoing):
+    """One e-mail ready to go."""
+
+    sender: str
+    to: Address
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,7 @@ def compose(rendered: Rendered, sender: Sender, to: Address, dispatch_id: str, n
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender.address
     mail["To"] = to
-    mail["Subject"] = rendered.subject
+    mail["Subject"] = rendered.fields["subject"]
     mail["Date"] = datetime.fromtimestamp(now_ms // 1000, UTC)
     mail["Message-ID"] = message_id(dispatch_id, sender)
     mail["Auto-Submitted"] = "auto-generated"

@@ -83,11 +83,16 @@ class Pace:
 
     def __init__(self, per_second: float | None = None) -> None:
         self._interval = 0.0 if per_second is None else 1.0 / per_second
-        self._next = float("-inf")
+        self._next = self._rested = float("-inf")
 
     def wait(self, now: float) -> float:
         """Seconds until a call may be made."""
-        return max(0.0, self._next - now - BURST_S) if self._interval else 0.0
+        paced = self._next - now - BURST_S if self._interval else 0.0
+        return max(0.0, paced, self._rested - now)
+
+    def rest(self, until: float) -> None:
+        """The provider wants no call before."""
+        self._rested = max(self._rested, until)
 
     def used(self, now: float) -> None:
         self._next = max(now, self._next) + self._interval

@@ -21,15 +21,15 @@ from shared.definitions.template import Template
 
 MOST_SECONDS: Final = 0.05
 MOST_BYTES: Final = 200_000
-"""Of one message: subject, text and HTML together."""
+"""Of one message: all its parts together."""
 MOST_DIGITS: Final = 40
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """The subject is one line; `html` stands beside the text if the template has it."""
+    """`fields`: those of the front matter that are Liquid. `html` stands beside the text if the template has it."""
 
-    subject: str
+    fields: Mapping[str, str]
     text: str
     html: str | None
 
@@ -68,12 +68,14 @@ def _render(
     }
     if segment is not None:
         values["segment"] = segment
-    subject = one_line(render_within(template.subject, values, bounds))
+    lines = template.head.one_line
+    rendered = {name: render_within(field, values, bounds) for name, field in template.fields.items()}
+    fields = {name: one_line(said) if name in lines else said for name, said in rendered.items()}
     text = render_within(template.text, values, bounds)
     html = None if template.html is None else render_within(template.html, values, bounds)
-    if not subject:
-        return NotRendered(Reason.MISSING_VALUE, f"{template.file}: the subject is empty")
-    return Rendered(subject, text, html)
+    if (empty := next((name for name in lines if not fields[name]), None)) is not None:
+        return NotRendered(Reason.MISSING_VALUE, f"{template.file}: the {empty} is empty")
+    return Rendered(fields, text, html)
 
 
 def _plain(raw: msgspec.Raw) -> Any:

@@ -34,7 +34,7 @@ from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_GUARD, LONGEST_WAIT, MAX_STEPS
 from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
-from shared.definitions.rules import MAX_LEAVES, MAX_TEXT, MAX_VALUES
+from shared.definitions.rules import MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.sets import MAX_HISTORY_BYTES, MAX_SETS, MOST_SETS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
@@ -44,7 +44,8 @@ from shared.http.sealing import MAX_CURSOR
 from shared.http.shapes import MAX_LIMIT
 from shared.reading.live import CALLS, WAITING
 from shared.reading.pools import GLANCE_SECONDS
-from shared.rules.series import MAX_TOTAL
+from shared.rules.pairs import MAX_TOTAL
+from shared.rules.rule import MAX_LEAVES
 from shared.runtime.absorbed import INLINE, MOST_ABSORBED
 from shared.runtime.brake import LONGEST_PAUSE_S
 from shared.runtime.replayed import BLOCK, KNOWN_DAYS, MOST_BLOCKS

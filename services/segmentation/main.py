@@ -31,7 +31,7 @@ def main() -> int:
         plan = read_plan(settings)
     except DefinitionError as error:
         cannot_start("segmentation", *error.problems)
-    _log.info("segments compiled", segments=len(plan.segments), features=len(plan.series), number=plan.number)
+    _log.info("segments compiled", segments=len(plan.segments), features=len(plan.features), number=plan.number)
     return run("segmentation", [SegmentationStage(plan)], settings)
 
 

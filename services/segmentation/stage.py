@@ -1,6 +1,6 @@
 """The stage `segmentation`: resolved events in, entered and left segments out. The runtime does everything else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import ClassVar
 
 import msgspec
@@ -10,8 +10,9 @@ from shared.contracts.changes import CHANGE_ENCODER, ChangeReason, SegmentChange
 from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
-from shared.rules.features import adopt, answers, take_event, take_traits
-from shared.rules.plan import Plan
+from shared.rules.feature import Seen
+from shared.rules.plan import Answers, Plan
+from shared.rules.watching import Watch, adopt, look_at_all, pass_border, sooner, take_event, take_traits
 from shared.runtime.stage import Record, Stage, Step
 
 PAGE_VIEWED = "Page Viewed"
@@ -64,21 +65,27 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
     def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
         plan = self.plan
         event = plan.events.get(_event_name(item))
-        traits = plan.read_traits(item.traits) if item.type == "identify" and plan.traits else ()
+        traits = plan.read_traits(item.traits) if item.type == "identify" and plan.has_traits else ()
         if event is None and not traits and _is_decided(plan, state):
             step.unchanged = True
             return state  # most events: no rule asks for them
         _catch_up(plan, state, step)
         at = min(max(item.timestamp, 0), item.received_at)
-        touched = plan.all_segments if state.blank else ()
+        said = (at, item.message_id, item.source_id)
+        is_new = state.blank
+        watch = Watch(plan, state, step.now) if _can_watch(plan, state, step) else None
         before = _held_before(plan, state, step)
+        touched: set[int] = set()
         if event is not None:
-            step.ignored += take_event(plan, event, state, item.properties, at)
-            touched = touched or event.segments
+            touched.update(event.segments)
+            step.ignored += take_event(event, state, item.properties, Seen(at, plan.calendar.numbers(at), said), watch)
         if traits:
-            asking = take_traits(plan, state, traits, (at, item.message_id, item.source_id))
-            touched = touched or asking
-        _decide(plan, state, step, ChangeReason.EVENT, [place for place in touched if place not in before], at, item.message_id)
+            touched |= take_traits(plan, state, traits, said, watch)
+        if watch is not None:
+            _follow(plan, state, step, watch, is_new, at, item.message_id)
+        else:
+            everything = plan.open_to(state) if is_new else touched
+            _decide(plan, state, step, ChangeReason.EVENT, everything - before, at, item.message_id)
         return state
 
     def wake(self, state: Membership, step: Step) -> Membership:
@@ -122,6 +129,11 @@ def _is_decided(plan: Plan, state: Membership) -> bool:
     return state.version == plan.number or (state.blank and not plan.some_hold_of_nothing)
 
 
+def _can_watch(plan: Plan, state: Membership, step: Step) -> bool:
+    """Whether this person's memberships are those of their features at `now`, so that only what changes need be looked at."""
+    return bool(step.now) and not step.held and (state.version == plan.number or state.blank)
+
+
 def _catch_up(plan: Plan, state: Membership, step: Step) -> None:
     """Decide at every border that has passed, one after the other, so that a late clock decides what a punctual one would have.
 
@@ -129,27 +141,43 @@ def _catch_up(plan: Plan, state: Membership, step: Step) -> None:
     """
     if step.held or not state.version or not 0 < state.due <= step.now:
         return
-    standing = plan.unchanged_since(state.version)
-    if not standing:
-        return
-    if state.version != plan.number:
+    is_current = state.version == plan.number
+    standing = frozenset(plan.unchanged_since(state.version)) if not is_current else frozenset()
+    if not is_current:
+        if not standing:
+            return
         adopt(plan, state)
     while 0 < state.due <= step.now:
         border = state.due
-        changes = decide(plan, state, answers(plan, state, border), standing, border)
-        _publish(changes, step, ChangeReason.TIME)
+        changed = pass_border(plan, state, border)
+        if not is_current:
+            changed &= standing
+        if changed:
+            answers = Answers(plan, state, plan.calendar.numbers(border))
+            _publish(decide(plan, state, answers, changed, border), step, ChangeReason.TIME)
         if 0 < state.due <= border:
             raise RuntimeError(f"timer at {border} sets itself to {state.due}: it would never end")
 
 
-def _held_before(plan: Plan, state: Membership, step: Step) -> frozenset[int]:
+def _held_before(plan: Plan, state: Membership, step: Step) -> set[int]:
     """The segments (by place) that have a new definition and hold without the event that is about to be taken in."""
     changed = plan.changed_since(state.version)
     if not (plan.applied and state.version and changed and step.now) or step.held:
-        return frozenset()
+        return set()
     adopt(plan, state)
-    found = answers(plan, state, step.now)
-    return frozenset(place for place in changed if plan.segments[place].holds(found))
+    answers = Answers(plan, state, plan.calendar.numbers(step.now))
+    return {place for place in changed if answers.segment(place)}
+
+
+def _follow(plan: Plan, state: Membership, step: Step, watch: Watch, is_new: bool, at: int, message_id: str) -> None:
+    """Decide what an event has changed of somebody who had been decided until now; of somebody new also what holds of everybody."""
+    watch.has_changed()
+    state.due = sooner(state.due, watch.due)
+    state.version = plan.number
+    touched = watch.changed.union(plan.holding_of_nothing) if is_new else watch.changed
+    if touched:
+        answers = Answers(plan, state, plan.calendar.numbers(step.now))
+        _publish(decide(plan, state, answers, touched, at), step, ChangeReason.EVENT, message_id)
 
 
 def _decide(
@@ -157,26 +185,27 @@ def _decide(
     state: Membership,
     step: Step,
     reason: ChangeReason,
-    touched: Sequence[int] = (),
+    touched: Iterable[int] = (),
     at: int = 0,
     message_id: str | None = None,
 ) -> None:
-    """Decide `touched` as of `at`, and, if the person was not yet decided under this plan, what it has changed as of `now`."""
+    """Decide `touched` as of `at`, and of somebody who was not yet decided under this plan what it has changed as of `now`."""
     if step.held or not step.now:
         state.version = 0
         state.due = PENDING
         return
     if state.version != plan.number:
         adopt(plan, state)
-    found = answers(plan, state, step.now)
-    _publish(decide(plan, state, found, touched, at), step, reason, message_id)
+    look_at_all(plan, state, step.now)
+    answers = Answers(plan, state, plan.calendar.numbers(step.now))
+    _publish(decide(plan, state, answers, touched, at), step, reason, message_id)
     if state.version != plan.number:
-        changed = plan.changed_since(state.version)
+        changed = plan.open_to(state).intersection(plan.changed_since(state.version))
         if plan.applied and state.version:
             reason = ChangeReason.DEFINITION
         state.version = plan.number
         _publish(leave_undefined(plan, state, step.now), step, ChangeReason.DEFINITION)
-        _publish(decide(plan, state, found, changed, step.now), step, reason)
+        _publish(decide(plan, state, answers, changed, step.now), step, reason)
 
 
 def _publish(changes: list[Change], step: Step, reason: ChangeReason, message_id: str | None = None) -> None:

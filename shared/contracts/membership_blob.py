@@ -30,9 +30,10 @@ class Membership(msgspec.Struct, array_like=True):
     """One person's.
 
     `version`: the number of the plan (shared/rules/plan.py) under which the memberships were decided, 0 if they have yet to be.
-    `due`: the next instant, epoch ms, at which time alone may change something; 0 if none.
+    `due`: an instant, epoch ms, up to which nothing changes by time alone; 0: nothing ever does.
     `series`: feature id -> bucket, value, bucket, value, … by ascending bucket.
     `members`: segment -> since when, epoch ms. `left`: segment -> when it was left.
+    `kept`: feature id -> what the feature keeps, in a form of its own (shared/rules/leaves).
     `beyond`: feature id -> bucket (as text) -> its sum as text, where 64 bits do not hold it; such a bucket is not in `series`.
     """
 
@@ -43,11 +44,13 @@ class Membership(msgspec.Struct, array_like=True):
     members: dict[str, int] = {}
     left: dict[str, int] = {}
     beyond: dict[str, dict[str, str]] = {}
+    kept: dict[str, bytes] = {}
 
     @property
     def blank(self) -> bool:
         """Nothing is known of the person and nothing has been decided."""
-        return not (self.version or self.due or self.series or self.traits or self.members or self.left or self.beyond)
+        known = self.series or self.traits or self.members or self.left or self.beyond or self.kept
+        return not (self.version or self.due or known)
 
 
 VERSION: Final = 1
@@ -67,12 +70,15 @@ def members_index(segment: str) -> str:
 def encode_membership(state: Membership) -> bytes:
     """Equal states give equal bytes; a blank state gives none.
 
-    `beyond` is written only where there is something in it, and is no new version: a release that does not know it takes such a sum for
-    absent, as this one does, and begins it anew. With a version of its own one person's absurd orders could forbid a step back.
+    `beyond` and `kept` are written only where there is something in them, and are no new version: a release that does not know them takes
+    such a sum for absent, as this one does, and such a feature for one that begins now. With a version of its own one person's absurd
+    orders could forbid a step back.
     """
     if state.blank:
         return b""
     fields = (state.version, state.due, state.series, state.traits, state.members, state.left)
+    if state.kept:
+        return stamped(_encoder.encode((*fields, state.beyond, state.kept)), VERSION)
     return stamped(_encoder.encode((*fields, state.beyond) if state.beyond else fields), VERSION)
 
 
@@ -87,4 +93,4 @@ def canonical_membership(raw: bytes) -> bytes:
     Left out is what tells of the order: the instants of transitions, and under which plan they were decided.
     """
     state = decode_membership(raw)
-    return _encoder.encode((state.series, state.traits, sorted(state.members), state.beyond))
+    return _encoder.encode((state.series, state.traits, sorted(state.members), state.beyond, state.kept))

@@ -1,22 +1,20 @@
-"""The rule tree: who is in a segment, or what a journey waits for. Leaves about events, leaves about traits, trees of both."""
+"""The words that leaves of rules are made of: conditions, bounds, windows, names. The leaves are in shared/rules/leaves."""
 
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Final, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, PlainValidator, Tag, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from shared.definitions.conditions import can_hold, interval, whole_interval
 from shared.definitions.durations import DAY_MS, HOUR_MS, MINUTE_MS, Duration
 from shared.definitions.models import Part, wrong
-from shared.definitions.numbers import MAX_AMOUNT, SCALE, fits
+from shared.definitions.numbers import MAX_AMOUNT, fits
 
 MAX_TEXT: Final = 250
 """Longest text, in characters, that a rule compares with."""
 MAX_VALUES: Final = 1000
-MAX_LEAVES: Final = 500
-"""Leaves of one rule. Each is looked at whenever the rule is, on every event that it names."""
 
 
 def _number(value: Any) -> Decimal:
@@ -48,7 +46,7 @@ FieldName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True,
 """A property or trait at the top level."""
 
 
-_NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1})
+NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1})
 """For the schema; the validators say it better."""
 
 
@@ -66,7 +64,7 @@ class Condition(Part):
 
     is_: Scalar | None = Field(None, alias="is")
     is_not: Scalar | None = None
-    in_: Annotated[tuple[Scalar, ...], BeforeValidator(_some_values), _NOT_EMPTY] | None = Field(None, alias="in")
+    in_: Annotated[tuple[Scalar, ...], BeforeValidator(_some_values), NOT_EMPTY] | None = Field(None, alias="in")
     exists: Annotated[bool, Field(strict=True)] | None = None
     gt: Number | None = None
     gte: Number | None = None
@@ -79,7 +77,7 @@ class Condition(Part):
         if not said:
             raise wrong("expected at least one of is, is_not, in, exists, gt, gte, lt, lte")
         if not can_hold(self):
-            raise _never("value", said)
+            raise never("value", said)
         return self
 
 
@@ -97,7 +95,8 @@ Where = dict[
 _BOUNDS: Final = ("gte", "lte", "gt", "lt", "eq")
 
 
-def _never(what: str, words: Sequence[str]) -> PydanticCustomError:
+def never(what: str, words: Sequence[str]) -> PydanticCustomError:
+    """The mistake of asking for what nothing fulfils."""
     return wrong(f"can never hold: no {what} fulfils {' and '.join(words)}{' together' if len(words) > 1 else ''}")
 
 
@@ -126,7 +125,7 @@ class Compare(_Bounds):
     def _can_hold(self) -> Self:
         low, high = interval(self.gte, self.gt, self.lte, self.lt, self.eq)
         if low is not None and high is not None and low > high:
-            raise _never("number", self.said())
+            raise never("number", self.said())
         return self
 
 
@@ -149,7 +148,7 @@ class CompareCount(_Bounds):
     def _can_hold(self) -> Self:
         low, high = self.interval
         if high is not None and low > high:
-            raise _never("count", self.said())
+            raise never("count", self.said())
         return self
 
 
@@ -194,156 +193,3 @@ def bucket_ms(reach: Duration) -> int:
     if reach.ms <= DAY_MS:
         return MINUTE_MS
     return HOUR_MS if reach.ms <= 30 * DAY_MS else DAY_MS
-
-
-class _Happened(Windowed):
-    where: Where = Field(default_factory=dict)
-    count: CompareCount | None = None
-    sum: Aggregate | None = None
-    min: Aggregate | None = None
-    max: Aggregate | None = None
-
-    @model_validator(mode="after")
-    def _one_aggregate(self) -> Self:
-        said = [name for name in ("count", "sum", "min", "max") if getattr(self, name) is not None]
-        if len(said) > 1:
-            raise wrong(f"expected one aggregate, found {', '.join(said)}: write one leaf each under `all`")
-        return self
-
-
-class Did(_Happened):
-    """The person did `did` (at least once, or as the aggregate says). Over no events, count and sum are 0, min and max hold for nothing."""
-
-    did: EventName
-
-    @model_validator(mode="after")
-    def _can_hold(self) -> Self:
-        for aggregate in (self.min, self.max):
-            if aggregate is not None and aggregate.is_out_of_range:
-                raise wrong(f"can never hold: a value beyond ±{MAX_AMOUNT // SCALE} counts as absent")
-        return self
-
-
-class DidNot(_Happened):
-    """The exact opposite of `did` with the same words."""
-
-    did_not: EventName
-
-    @model_validator(mode="after")
-    def _can_hold(self) -> Self:
-        if self.count is not None and self.count.interval == (0, None):
-            raise wrong(f"can never hold: every count fulfils {' and '.join(self.count.said())}, and `did_not` is the opposite")
-        return self
-
-
-class First(Windowed):
-    """The first `first` there ever was (fulfilling `where`) happened in the window."""
-
-    first: EventName
-    where: Where = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_window(self) -> Self:
-        if self.within is None and self.between is None:
-            raise wrong("expected `within` or `between`")
-        return self
-
-
-class Last(Windowed):
-    """The last `last` (fulfilling `where`) happened in the window, and none since."""
-
-    last: EventName
-    where: Where = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_window(self) -> Self:
-        if self.within is None and self.between is None:
-            raise wrong("expected `within` or `between`")
-        return self
-
-
-class Trait(Condition):
-    """The person's trait fulfils the condition."""
-
-    trait: FieldName
-
-
-def _not_empty(value: Any) -> Any:
-    if not isinstance(value, list | tuple) or not value:
-        raise wrong("expected a list of at least one rule")
-    return value
-
-
-class All(Part):
-    """Every part holds."""
-
-    all: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
-
-
-class AnyOf(Part):
-    """At least one part holds."""
-
-    any: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
-
-
-class NoneOf(Part):
-    """No part holds."""
-
-    none: Annotated[tuple["Rule", ...], BeforeValidator(_not_empty), _NOT_EMPTY]
-
-
-_TREES: Final = ("all", "any", "none")
-_HEADS: Final = ("did", "did_not", "first", "last", "trait", *_TREES)
-
-
-def _tag(value: Any) -> str | None:
-    """The leaf or tree that a mapping is, by the one head that it has."""
-    if isinstance(value, Part):
-        heads = [head for head in _HEADS if head in type(value).model_fields]
-    elif isinstance(value, dict):
-        heads = [head for head in _HEADS if head in value]
-    else:
-        return None
-    return f"<{heads[0]}>" if len(heads) == 1 else None
-
-
-Rule = Annotated[
-    Annotated[Did, Tag("<did>")]
-    | Annotated[DidNot, Tag("<did_not>")]
-    | Annotated[First, Tag("<first>")]
-    | Annotated[Last, Tag("<last>")]
-    | Annotated[Trait, Tag("<trait>")]
-    | Annotated[All, Tag("<all>")]
-    | Annotated[AnyOf, Tag("<any>")]
-    | Annotated[NoneOf, Tag("<none>")],
-    Discriminator(
-        _tag,
-        custom_error_type="wrong",
-        custom_error_message=f"expected a rule with exactly one of {', '.join(_HEADS)}",
-    ),
-]
-
-
-def leaves(value: Any) -> int:
-    """How many leaves a rule has that has been parsed but not checked; the count ends just beyond MAX_LEAVES."""
-    found, waiting = 0, [value]
-    while waiting and found <= MAX_LEAVES:
-        one = waiting.pop()
-        if isinstance(one, list | tuple):
-            waiting += one
-        elif isinstance(one, dict) and (trees := [one[head] for head in _TREES if head in one]):
-            waiting += trees
-        else:
-            found += 1
-    return found
-
-
-def few_leaves(value: Any) -> Any:
-    """`value` if it may be a rule. Raises PydanticCustomError if it has too many leaves: then nothing else of it is looked at."""
-    if leaves(value) > MAX_LEAVES:
-        raise wrong(f"expected at most {MAX_LEAVES} leaves in one rule: use `in` for several values, or several segments")
-    return value
-
-
-for _tree in (All, AnyOf, NoneOf):
-    _tree.model_rebuild()

@@ -1,14 +1,16 @@
 """A segment file: a name, titles, the rule of who is in it, and tests of that rule."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import AwareDatetime, BeforeValidator, Field, PlainValidator, WithJsonSchema, model_validator
 
-from shared.definitions.models import Definition, Part, canonical, short_hash, wrong
-from shared.definitions.rules import EventName, Rule, few_leaves
+from shared.definitions.models import Definition, Part, Reference, canonical, short_hash, wrong
+from shared.definitions.rules import EventName
 from shared.definitions.yaml_text import Plain
+from shared.rules.rule import Rule, few_leaves, references
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$", strict=True)]
 """A definition's name: lower-case letters, digits and underscores."""
@@ -107,6 +109,9 @@ class Segment(Definition):
                 if any(one.at > test.now for one in history):
                     raise wrong(f"test {test.name!r}: expected everything given to happen by `now`")
         return self
+
+    def references(self) -> Sequence[Reference]:
+        return references(self.when, ("when",))
 
     @property
     def version(self) -> int:

@@ -31,6 +31,11 @@ def unit_for(reach: Duration) -> Unit:
     return _UNIT_OF_LENGTH[bucket_ms(reach)]
 
 
+Numbers = tuple[int, int, int, int, int]
+"""An instant: the numbers of the buckets that hold it, indexed by unit, and then itself, epoch ms."""
+INSTANT: Final = 4
+
+
 class Calendar:
     """Buckets of instants and back, in one time zone. Instants are epoch ms from 1970 on."""
 
@@ -57,9 +62,9 @@ class Calendar:
             return bucket * HOUR_MS
         return bucket * MINUTE_MS if unit is Unit.MINUTE else 0
 
-    def numbers(self, at: int) -> tuple[int, int, int, int]:
-        """The numbers of the buckets that hold `at`, indexed by unit."""
-        return (0, at // MINUTE_MS, at // HOUR_MS, at // DAY_MS if self._utc else self._day(at))
+    def numbers(self, at: int) -> Numbers:
+        """The instant `at` as the numbers of the buckets that hold it."""
+        return (0, at // MINUTE_MS, at // HOUR_MS, at // DAY_MS if self._utc else self._day(at), at)
 
     def _day(self, at: int) -> int:
         day = at // DAY_MS

@@ -1,232 +1,197 @@
 """From segment definitions to a plan."""
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
-from shared.definitions.conditions import Test, condition_test, interval, whole_interval
 from shared.definitions.files import Defined
-from shared.definitions.models import canonical
-from shared.definitions.rules import All, AnyOf, Condition, Did, DidNot, First, Last, NoneOf, Rule, Trait, Windowed, bucket_ms
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
-from shared.rules.buckets import Calendar, Unit, unit_for
-from shared.rules.plan import (
-    EventLeaf,
-    EventPlan,
-    Feed,
-    Holds,
-    Plan,
-    SegmentPlan,
-    SeriesPlan,
-    TraitLeaf,
-    TraitPlan,
-    plan_hash,
-)
-from shared.rules.series import COMBINE, Combine, Measure, SeriesKey
-from shared.rules.values import Where, properties_reader, traits_reader, where_test
-from shared.rules.windows import Look, bounded, of_age, over_all, over_window, total_since
+from shared.rules.buckets import Calendar
+from shared.rules.cuts import NO_HIGH, NO_LOW, Answered, Bounds, Tests
+from shared.rules.feature import Feature
+from shared.rules.gauges import Gauge
+from shared.rules.leaf import Answers, Holds, Leaf, opposite
+from shared.rules.leaves import LEAVES
+from shared.rules.order import ordered
+from shared.rules.plan import EventPlan, FeaturePlan, Feed, GaugePlan, LeafPlan, Plan, SegmentPlan, plan_hash
+from shared.rules.rule import All, AnyOf, NoneOf, Rule
+from shared.rules.values import properties_reader, traits_reader
+
+_Question = tuple[int, int] | str
+"""What a leaf asks of its gauge: an interval, or the text of a test."""
 
 
 class SameId(ValueError):
-    """Two features have one id by chance; `segment` is the place, in order of names, of a segment that has one of them."""
+    """Two features have one id by chance; `segment` is the name of a segment that asks one of them."""
 
-    def __init__(self, message: str, segment: int) -> None:
+    def __init__(self, message: str, segment: str) -> None:
         super().__init__(message)
         self.segment = segment
 
 
 def compiled(segments: Sequence[Defined[Segment]], zone: str) -> Plan:
-    """As `compile_plan`, of segments as they stand in files, sorted by name. Raises DefinitionError if they cannot be compiled."""
+    """As `compile_plan`, of segments as they stand in files. Raises DefinitionError if they cannot be compiled."""
     try:
         return compile_plan([one.definition for one in segments], zone)
     except SameId as error:
-        raise DefinitionError([segments[error.segment].document.problem(("when",), str(error))]) from None
+        place = next(one for one in segments if one.definition.name == error.segment)
+        raise DefinitionError([place.document.problem(("when",), str(error))]) from None
 
 
 def compile_plan(segments: Iterable[Segment], zone: str, since: Mapping[str, int] | None = None) -> Plan:
     """The plan of `segments` (of different names) with days in time zone `zone`.
 
     `since`: when the version of each segment was applied, epoch ms; of a removed one, which is not among `segments`, when it was removed.
-    None: no log has applied them. Raises ValueError or KeyError if there is no such zone, KeyError if `since` lacks a segment, SameId if
-    chance has given two features one id.
+    None: no log has applied them. Raises ValueError or KeyError if there is no such zone, KeyError if `since` lacks a segment or a rule
+    speaks of one that is not there, order.Circle if rules speak of one another in a circle, SameId if chance has given two features one id.
     """
-    compiler = _Compiler(Calendar(zone))
-    ordered = sorted(segments, key=lambda segment: segment.name)
-    rules = []
-    for place, segment in enumerate(ordered):
-        compiler.place = place
-        rules.append(compiler.rule(segment.when))
-    of_nothing = tuple(compiler.of_nothing)
-    number = plan_hash([(segment.name, segment.version) for segment in ordered], zone) if since is None else max(since.values(), default=0)
+    calendar = Calendar(zone)
+    order = ordered(segments)
+    compiler = _Compiler(calendar, [segment.name for segment in order])
+    rules = [compiler.segment_rule(place, segment.when) for place, segment in enumerate(order)]
+    number = plan_hash([(segment.name, segment.version) for segment in order], zone) if since is None else max(since.values(), default=0)
+    features = compiler.features()
     return Plan(
         number=number,
         applied=since is not None,
-        calendar=compiler.calendar,
+        calendar=calendar,
         segments=tuple(
-            SegmentPlan(segment.name, segment.version, holds, holds(of_nothing), number if since is None else since[segment.name])
-            for segment, holds in zip(ordered, rules, strict=True)
+            SegmentPlan(one.name, one.version, rule, number if since is None else since[one.name], compiler.dependents(place))
+            for place, (one, rule) in enumerate(zip(order, rules, strict=True))
         ),
-        events=compiler.events(),
-        traits=compiler.traits(),
-        read_traits=traits_reader(sorted(compiler.traits())),
-        series=compiler.series(),
-        of_nothing=of_nothing,
-        leaves=tuple(compiler.leaves),
+        events=_events(features),
+        read_traits=traits_reader(sorted(one.feature.trait for one in features.values() if one.feature.trait is not None)),
+        features=features,
+        gauges=compiler.gauges(),
+        leaves=compiler.leaves(),
     )
 
 
 class _Compiler:
-    """Collects leaves and what they need; `place` is the segment whose rule is being compiled."""
+    """Collects what leaves ask. It is what a leaf is compiled with (leaf.Asking)."""
 
-    def __init__(self, calendar: Calendar) -> None:
+    def __init__(self, calendar: Calendar, names: Sequence[str]) -> None:
         self.calendar = calendar
-        self.place = 0
-        self.leaves: dict[EventLeaf | TraitLeaf, int] = {}
-        self.of_nothing: list[bool] = []
-        self._looks: dict[EventLeaf, Look] = {}
-        self._tests: dict[TraitLeaf, Test] = {}
-        self._wheres: dict[str, Mapping[str, Condition]] = {}
-        self._event_segments: dict[str, set[int]] = {}
-        self._trait_segments: dict[str, set[int]] = {}
+        self._names = names
+        self._places = {name: place for place, name in enumerate(names)}
+        self._place = 0
+        self._gauges: dict[Gauge, int] = {}
+        self._leaves: dict[tuple[int, _Question], int] = {}
+        self._tests: dict[tuple[int, _Question], Callable[[Any], bool]] = {}
+        self._segments: list[set[int]] = []
+        self._dependents: dict[int, set[int]] = {}
 
-    def rule(self, rule: Rule) -> Holds:
+    def segment_rule(self, place: int, rule: Rule) -> Holds:
+        self._place = place
+        return self._rule(rule)
+
+    def _rule(self, rule: Rule) -> Holds:
         match rule:
-            case Did():
-                return _answer(self._happened(rule, rule.did))
-            case DidNot():
-                return _no_answer(self._happened(rule, rule.did_not))
-            case First():
-                return _answer(self._age(rule, rule.first, rule.where, Measure.FIRST))
-            case Last():
-                return _answer(self._age(rule, rule.last, rule.where, Measure.LAST))
-            case Trait():
-                return _answer(self._trait(rule))
             case All():
-                return _every([self.rule(part) for part in rule.all])
+                return _every([self._rule(part) for part in rule.all])
             case AnyOf():
-                return _some([self.rule(part) for part in rule.any])
+                return _some([self._rule(part) for part in rule.any])
             case NoneOf():
-                return _not(_some([self.rule(part) for part in rule.none]))
-            case _:
-                assert_never(rule)
+                return opposite(_some([self._rule(part) for part in rule.none]))
+            case Leaf():
+                return rule.ask(self)
 
-    def _happened(self, rule: Did | DidNot, event: str) -> int:
-        if rule.count is not None:
-            low, high = whole_interval(rule.count.gte, rule.count.gt, rule.count.lte, rule.count.lt, rule.count.eq)
-            return self._aggregate(rule, event, Measure.COUNT, None, low, high)
-        for measure, aggregate in ((Measure.SUM, rule.sum), (Measure.MIN, rule.min), (Measure.MAX, rule.max)):
-            if aggregate is not None:
-                low, high = interval(aggregate.gte, aggregate.gt, aggregate.lte, aggregate.lt, aggregate.eq)
-                return self._aggregate(rule, event, measure, aggregate.of, low, high)
-        if rule.between is None:  # whether it happened since some time is whether the last one did: one number instead of a series
-            return self._age(rule, event, rule.where, Measure.LAST)
-        return self._aggregate(rule, event, Measure.COUNT, None, 1, None)
+    def bounds(self, gauge: Gauge, low: int | None, high: int | None) -> Holds:
+        least, most = NO_LOW if low is None else low, NO_HIGH if high is None else high
+        return self._leaf(gauge, (least, most), lambda value: least <= value <= most)
 
-    def _aggregate(self, rule: Did | DidNot, event: str, measure: Measure, of: str | None, low: int | None, high: int | None) -> int:
-        unit, outer, inner = self._window(rule)
-        key = self._series(event, rule.where, measure, of, unit)
-        combine = COMBINE[measure]
-        holds = bounded(low, high, 0 if combine is Combine.ADD else None)
-        if not outer:
-            look = over_all(holds)
-        elif combine is Combine.ADD and not inner:
-            look = total_since(outer, low, high)
-        else:
-            look = over_window(outer, inner, combine, holds)
-        return self._event_leaf(EventLeaf(key, unit, outer, inner, low, high), look, of_nothing=look([], 0)[0])
+    def test(self, gauge: Gauge, text: str, test: Callable[[Any], bool]) -> Holds:
+        return self._leaf(gauge, text, test)
 
-    def _age(self, rule: Windowed, event: str, where: Mapping[str, Condition], measure: Measure) -> int:
-        unit, outer, inner = self._window(rule)
-        key = self._series(event, where, measure, None, Unit.EVER)
-        look = of_age(outer, inner, unit, self.calendar) if outer else over_all(bounded(None, None, None))
-        return self._event_leaf(EventLeaf(key, unit, outer, inner, None, None), look, of_nothing=False)
+    def segment(self, name: str) -> Holds:
+        place = self._places[name]
+        self._dependents.setdefault(place, set()).add(self._place)
+        return partial(_segment_holds, place)
 
-    def _window(self, rule: Windowed) -> tuple[Unit, int, int]:
-        """(unit, outer, inner) in buckets of that unit; outer 0: over all time."""
-        edges = rule.between or ((rule.within,) if rule.within is not None else None)
-        if edges is None:
-            return Unit.EVER, 0, 0
-        length = bucket_ms(edges[0])
-        inner = edges[1].ms // length if len(edges) == 2 else 0
-        return unit_for(edges[0]), edges[0].ms // length, inner
+    def _leaf(self, gauge: Gauge, question: _Question, test: Callable[[Any], bool]) -> Holds:
+        key = (self._gauges.setdefault(gauge, len(self._gauges)), question)
+        leaf = self._leaves.setdefault(key, len(self._leaves))
+        if leaf == len(self._segments):
+            self._segments.append(set())
+            self._tests[key] = test
+        self._segments[leaf].add(self._place)
+        return partial(_leaf_holds, leaf)
 
-    def _series(self, event: str, where: Mapping[str, Condition], measure: Measure, of: str | None, unit: Unit) -> SeriesKey:
-        text = json.dumps({name: canonical(condition) for name, condition in where.items()}, sort_keys=True, ensure_ascii=False)
-        self._wheres[text] = where
-        return SeriesKey(event, text, measure, of, unit, self.calendar.zone if unit is Unit.DAY else None)
+    def dependents(self, place: int) -> tuple[int, ...]:
+        return tuple(sorted(self._dependents.get(place, ())))
 
-    def _event_leaf(self, leaf: EventLeaf, look: Look, of_nothing: bool) -> int:
-        self._looks[leaf] = look
-        self._event_segments.setdefault(leaf.series.event, set()).add(self.place)
-        return self._leaf(leaf, of_nothing)
+    def leaves(self) -> tuple[LeafPlan, ...]:
+        return tuple(
+            LeafPlan(key[0], self._tests[key], tuple(sorted(segments))) for key, segments in zip(self._leaves, self._segments, strict=True)
+        )
 
-    def _trait(self, rule: Trait) -> int:
-        test = condition_test(rule)
-        leaf = TraitLeaf(rule.trait, canonical(rule))
-        self._tests[leaf] = test
-        self._trait_segments.setdefault(rule.trait, set()).add(self.place)
-        return self._leaf(leaf, test(None))
+    def gauges(self) -> tuple[GaugePlan, ...]:
+        asked: dict[int, list[tuple[int, _Question]]] = {}
+        for (gauge, question), leaf in self._leaves.items():
+            asked.setdefault(gauge, []).append((leaf, question))
+        return tuple(GaugePlan(gauge, self._answered(place, asked[place])) for gauge, place in self._gauges.items())
 
-    def _leaf(self, leaf: EventLeaf | TraitLeaf, of_nothing: bool) -> int:
-        place = self.leaves.setdefault(leaf, len(self.leaves))
-        if place == len(self.of_nothing):
-            self.of_nothing.append(of_nothing)
-        return place
+    def _answered(self, gauge: int, asked: Sequence[tuple[int, _Question]]) -> Answered:
+        bounds = [(leaf, *question) for leaf, question in asked if not isinstance(question, str)]
+        return Bounds(bounds) if bounds else Tests([(leaf, self._tests[gauge, question]) for leaf, question in asked])
 
-    def series(self) -> dict[str, SeriesPlan]:
-        asked: dict[SeriesKey, list[tuple[int, EventLeaf]]] = {}
-        for leaf, place in self.leaves.items():
-            if isinstance(leaf, EventLeaf):
-                asked.setdefault(leaf.series, []).append((place, leaf))
-        found: dict[str, SeriesPlan] = {}
-        for key, leaves in asked.items():
-            keep = 0 if key.unit is Unit.EVER else max(leaf.outer for _, leaf in leaves)
-            looks = tuple((place, leaf.unit, self._looks[leaf]) for place, leaf in leaves)
-            other = found.setdefault(key.id, SeriesPlan(key, COMBINE[key.measure], keep, looks))
-            if other.key != key:
-                message = f"two features have one id by chance: change {key.event!r} or {other.key.event!r} a little, such as its window"
-                raise SameId(message, max(self._event_segments[key.event]))
+    def features(self) -> dict[str, FeaturePlan]:
+        """Every feature that a gauge is read from, and those that are always kept."""
+        asking: dict[Feature, list[int]] = {feature: [] for leaf in LEAVES for feature in leaf.always}
+        for gauge, place in self._gauges.items():
+            for feature in gauge.features:
+                asking.setdefault(feature, []).append(place)
+        gauges = list(self._gauges)
+        segments: dict[int, set[int]] = {}
+        for (gauge_place, _), leaf in self._leaves.items():
+            segments.setdefault(gauge_place, set()).update(self._segments[leaf])
+        found: dict[str, FeaturePlan] = {}
+        for feature, places in asking.items():
+            touched = {segment for place in places for segment in segments[place]}
+            keep = max((gauges[place].reach for place in places), default=0)
+            other = found.setdefault(feature.id, FeaturePlan(feature, keep, tuple(places), tuple(sorted(self._with_dependents(touched)))))
+            if other.feature != feature:
+                events = " or ".join(repr(name) for one in (feature, other.feature) for name in one.events)
+                message = f"two features have one id by chance: change {events} a little, such as its window"
+                raise SameId(message, self._names[max(touched)])
         return found
 
-    def events(self) -> dict[str, EventPlan]:
-        by_event: dict[str, list[SeriesKey]] = {}
-        for key in dict.fromkeys(leaf.series for leaf in self.leaves if isinstance(leaf, EventLeaf)):
-            by_event.setdefault(key.event, []).append(key)
-        return {event: self._event(event, keys) for event, keys in by_event.items()}
-
-    def _event(self, event: str, keys: Sequence[SeriesKey]) -> EventPlan:
-        properties = sorted({name for key in keys for name in self._wheres[key.where]} | {key.of for key in keys if key.of is not None})
-        places = {name: place for place, name in enumerate(properties)}
-        wheres: dict[str, Where | None] = {key.where: where_test(self._wheres[key.where], places) for key in keys}
-        feeds = tuple(
-            Feed(key.id, key.measure, COMBINE[key.measure], key.unit, wheres[key.where], places[key.of] if key.of is not None else 0)
-            for key in keys
-        )
-        return EventPlan(properties_reader(properties) if properties else None, feeds, tuple(sorted(self._event_segments[event])))
-
-    def traits(self) -> dict[str, TraitPlan]:
-        found: dict[str, list[tuple[int, Test]]] = {}
-        for leaf, place in self.leaves.items():
-            if isinstance(leaf, TraitLeaf):
-                found.setdefault(leaf.trait, []).append((place, self._tests[leaf]))
-        return {name: TraitPlan(tuple(leaves), tuple(sorted(self._trait_segments[name]))) for name, leaves in found.items()}
+    def _with_dependents(self, places: Iterable[int]) -> set[int]:
+        found, waiting = set(places), list(places)
+        while waiting:
+            more = self._dependents.get(waiting.pop(), set()) - found
+            found |= more
+            waiting += more
+        return found
 
 
-def _answer(leaf: int) -> Holds:
-    return lambda answers: answers[leaf]
+def _events(features: Mapping[str, FeaturePlan]) -> dict[str, EventPlan]:
+    by_event: dict[str, list[FeaturePlan]] = {}
+    for one in features.values():
+        for event in one.feature.events:
+            by_event.setdefault(event, []).append(one)
+    return {event: _event(fed) for event, fed in by_event.items()}
 
 
-def _no_answer(leaf: int) -> Holds:
-    return lambda answers: not answers[leaf]
+def _event(fed: Sequence[FeaturePlan]) -> EventPlan:
+    properties = sorted({name for one in fed for name in one.feature.properties})
+    places = {name: place for place, name in enumerate(properties)}
+    feeds = tuple(Feed(one, one.feature.where(places), one.feature.take(places)) for one in fed)
+    segments = tuple(sorted({segment for one in fed for segment in one.segments}))
+    return EventPlan(properties_reader(properties) if properties else None, feeds, segments)
 
 
-def _not(part: Holds) -> Holds:
-    return lambda answers: not part(answers)
+def _leaf_holds(leaf: int, answers: Answers) -> bool:
+    return answers.leaf(leaf)
+
+
+def _segment_holds(place: int, answers: Answers) -> bool:
+    return answers.segment(place)
 
 
 def _every(parts: Sequence[Holds]) -> Holds:
-    def holds(answers: Sequence[bool]) -> bool:
+    def holds(answers: Answers) -> bool:
         for part in parts:  # noqa: SIM110 a generator costs three times as much, on every event
             if not part(answers):
                 return False
@@ -236,7 +201,7 @@ def _every(parts: Sequence[Holds]) -> Holds:
 
 
 def _some(parts: Sequence[Holds]) -> Holds:
-    def holds(answers: Sequence[bool]) -> bool:
+    def holds(answers: Answers) -> bool:
         for part in parts:  # noqa: SIM110 as above
             if part(answers):
                 return True

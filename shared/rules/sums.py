@@ -6,7 +6,7 @@ they came.
 """
 
 from shared.contracts.membership_blob import Membership
-from shared.rules.series import MAX_TOTAL, Combine, add
+from shared.rules.pairs import MAX_TOTAL, Combine, add
 
 
 def add_sum(state: Membership, series: str, bucket: int, value: int) -> bool:

@@ -106,7 +106,7 @@ def test_who_never_came_back_is_gone_from_every_stage_and_who_comes_back_loses_n
 
     forget_all(house, workers["profile"])
     for one in SHY:
-        assert house.transitions(f"a:{one}") == [(Transition.ENTERED, None), (Transition.LEFT, ChangeReason.EXPIRED)]
+        assert house.transitions(f"a:{one}") == [(Transition.ENTERED, ChangeReason.EVENT), (Transition.LEFT, ChangeReason.EXPIRED)]
     assert (house.events_of("u:ann"), house.events_of("a:refuses")) == (2, 1)
     assert pipeline.log(RECORD_FAILED) == []
 

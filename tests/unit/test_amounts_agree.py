@@ -13,7 +13,8 @@ from shared.contracts.profile_blob import Money
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.segment import Segment
 from shared.rules.compiler import compile_plan
-from shared.rules.features import take_event
+from shared.rules.feature import Seen
+from shared.rules.watching import take_event
 
 MOST = MAX_AMOUNT // SCALE
 RICH = {"did": "Order Completed", "sum": {"of": "revenue", "gte": 1}}
@@ -29,7 +30,8 @@ def in_a_profile(sent: object) -> int | None:
 def in_a_segment(sent: object) -> int | None:
     plan = compile_plan([Segment.model_validate({"segment": "rich", "title": {"zh": "a", "en": "b"}, "when": RICH})], "UTC")
     state = Membership()
-    ignored = take_event(plan, plan.events["Order Completed"], state, msgspec.Raw(json.dumps({"revenue": sent}).encode()), 0)
+    seen = Seen(0, plan.calendar.numbers(0), (0, "m", "web"))
+    ignored = take_event(plan.events["Order Completed"], state, msgspec.Raw(json.dumps({"revenue": sent}).encode()), seen, None)
     assert ignored == (not state.series)
     return next((pairs[1] for pairs in state.series.values()), None)
 

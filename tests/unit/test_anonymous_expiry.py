@@ -216,9 +216,9 @@ def test_who_comes_back_is_a_new_person_under_the_old_id(world: World) -> None:
     assert world.holders("a:1") == list(STAGES)
     assert (world.profile("a:1").events, world.profile("a:1").first_seen) == (1, world.log.now - 2000)
     assert [(one.transition, one.reason) for one in world.transitions()] == [
-        (Transition.ENTERED, None),
+        (Transition.ENTERED, ChangeReason.EVENT),
         (Transition.LEFT, ChangeReason.EXPIRED),
-        (Transition.ENTERED, None),
+        (Transition.ENTERED, ChangeReason.EVENT),
     ]
     after = world.summaries()[-1]
     assert (before.events, after.events) == (1, 1), "nothing is said of an event that changes nothing else"

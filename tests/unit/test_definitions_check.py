@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from deploy.cli import definitions
 from shared.adapters.environment import CANNOT_START
-from shared.definitions import files, liquid_text, rules, yaml_text
+from shared.definitions import files, liquid_text, yaml_text
+from shared.rules import rule
 from tests.architecture.sources import python_files
 
 SERVICES = ("ingest", "profile", "segmentation", "messaging", "query")
@@ -112,7 +113,7 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
         "a.yaml:3: when.withn: unknown key 'withn' (did you mean 'within'?)",
     ),
     "many leaves": (
-        text("a.yaml", SEGMENT.format("a", f"{{any: [{', '.join(['{did: A}'] * (rules.MAX_LEAVES + 1))}]}}")),
+        text("a.yaml", SEGMENT.format("a", f"{{any: [{', '.join(['{did: A}'] * (rule.MAX_LEAVES + 1))}]}}")),
         SEGMENTS,
         "a.yaml:3: when: expected at most 500 leaves in one rule: use `in` for several values, or several segments",
     ),
@@ -355,7 +356,7 @@ def test_a_huge_segment_is_refused_before_its_work_is_done(folder: Path, monkeyp
         checks += 1
 
     monkeypatch.setattr(yaml_text.BoundedLoader, "compose_node", compose)
-    monkeypatch.setattr(rules, "_tag", look)
+    monkeypatch.setattr(rule, "_tag", look)
     text("big.yaml", "segment: big\ntitle: {zh: a, en: b}\nwhen:\n  any:\n" + "    - {did: Order Completed, within: 3d}\n" * 25_500)(folder)
     code, lines = checked(folder)
     assert (code, lines[0]) == (1, "big.yaml:4002: more than 20000 keys, values and list entries in one file: write several files")
@@ -372,10 +373,10 @@ def test_leaves_are_counted_no_further_than_the_bound() -> None:
             touched += 1
             return super().__contains__(key)
 
-    assert rules.leaves({"any": [{"all": [Leaf(did="A")] * 400}, {"none": [Leaf(did="A")] * 100}]}) == rules.MAX_LEAVES
+    assert rule.leaves({"any": [{"all": [Leaf(did="A")] * 400}, {"none": [Leaf(did="A")] * 100}]}) == rule.MAX_LEAVES
     touched = 0
-    assert rules.leaves([Leaf(did="A")] * 27_000) == rules.MAX_LEAVES + 1
-    assert touched <= 3 * (rules.MAX_LEAVES + 1)
+    assert rule.leaves([Leaf(did="A")] * 27_000) == rule.MAX_LEAVES + 1
+    assert touched <= 3 * (rule.MAX_LEAVES + 1)
 
 
 def test_services_read_definitions_by_the_one_function() -> None:

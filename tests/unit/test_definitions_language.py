@@ -12,9 +12,12 @@ from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.journey import Caps, Enter, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Part
-from shared.definitions.rules import Aggregate, Condition, Did, DidNot, First, Last, Trait
+from shared.definitions.rules import Aggregate, Condition
 from shared.definitions.segment import Given, Segment, SegmentTest
 from shared.definitions.template import TemplateHead
+from shared.rules.leaves.age import First, Last
+from shared.rules.leaves.did import Did, DidNot
+from shared.rules.leaves.trait import Trait
 
 TEXT = (PROJECT / "shared" / "definitions" / "LANGUAGE.md").read_text()
 YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -18,10 +18,11 @@ from shared.contracts.membership_blob import Membership, canonical_membership, d
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Segment
 from shared.rules.compiler import compile_plan
-from shared.rules.series import MAX_TOTAL
+from shared.rules.oracle import Happening, Past
+from shared.rules.pairs import MAX_TOTAL
+from shared.rules.rule import holds
 from shared.rules.sums import add_sum, unite_sums
 from shared.runtime.stage import Step
-from shared.testing.segment_oracle import Happening, holds
 
 BASE = 1_730_000_000_000
 """27 October 2024, 03:33 UTC: a week before New York's clocks go back."""
@@ -150,7 +151,7 @@ class Person:
 def _expected(defined: Sequence[Segment], history: Sequence[Happening], now: int, zone: str) -> list[bool]:
     if not history:
         return [False] * len(defined)  # of nobody nothing is known, not even that they are
-    return [holds(segment.when, history, now, zone) for segment in defined]
+    return [holds(segment.when, Past(history, now, zone)) for segment in defined]
 
 
 @settings(max_examples=400, deadline=None)

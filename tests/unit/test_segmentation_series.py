@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.rules.buckets import Calendar, Unit
-from shared.rules.series import COMBINE, Combine, Measure, SeriesKey, add, dropped_at, lowest_kept, prune, united
+from shared.rules.pairs import Combine, add, dropped_at, lowest_kept, prune, united
+from shared.rules.series import COMBINE, Measure, SeriesKey
 
 UNITS = st.sampled_from([Unit.MINUTE, Unit.HOUR, Unit.DAY])
 ADDED = st.lists(st.tuples(st.integers(0, 20), st.integers(-5, 5)), max_size=15)

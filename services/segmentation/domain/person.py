@@ -3,13 +3,14 @@
 Pure functions over the state, which they change in place.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from heapq import heappop, heappush
 from typing import Final, NamedTuple
 
 from shared.contracts.changes import Transition
 from shared.contracts.membership_blob import Membership
-from shared.rules import features
-from shared.rules.plan import Plan
+from shared.rules import watching
+from shared.rules.plan import Answers, Plan
 
 PENDING: Final = 1
 """`due` of somebody about whom nothing could be decided for want of a clock: at once, when there is one."""
@@ -24,12 +25,17 @@ class Change(NamedTuple):
     since: int
 
 
-def decide(plan: Plan, state: Membership, found: Sequence[bool], segments: Iterable[int], at: int) -> list[Change]:
-    """Who is in which of `segments` (by place) now; `at` is when what changed became so, never before the last change of that segment."""
-    changes = []
-    for place in segments:
+def decide(plan: Plan, state: Membership, answers: Answers, segments: Iterable[int], at: int) -> list[Change]:
+    """Who is in which of `segments` (by place) now, and in which of those that speak of one that was entered or left.
+
+    `at` is when what changed became so, never before the last change of that segment.
+    """
+    changes: list[Change] = []
+    waiting = sorted(set(segments))
+    while waiting:
+        place = heappop(waiting)
         segment = plan.segments[place]
-        holds = segment.holds(found)
+        holds = answers.segment(place)
         if holds == (segment.name in state.members):
             continue
         if holds:
@@ -38,6 +44,9 @@ def decide(plan: Plan, state: Membership, found: Sequence[bool], segments: Itera
             changes.append(Change(segment.name, segment.version, Transition.ENTERED, since))
         else:
             changes.append(_leave(state, segment.name, segment.version, at))
+        for dependent in segment.dependents:
+            if dependent not in waiting:
+                heappush(waiting, dependent)
     return changes
 
 
@@ -66,7 +75,7 @@ def unite(plan: Plan, winner: Membership, loser: Membership) -> Membership:
 
     So the person enters once, whoever of the two did; what no longer holds of both together is left when it is decided.
     """
-    both = features.unite(plan, winner, loser)
+    both = watching.unite(plan, winner, loser)
     both.members = dict(winner.members)
     for name, since in loser.members.items():
         both.members[name] = min(since, both.members.get(name, since))

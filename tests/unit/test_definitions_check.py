@@ -17,7 +17,7 @@ from shared.definitions import files, liquid_text, yaml_text
 from shared.rules import rule
 from tests.architecture.sources import python_files
 
-SERVICES = ("ingest", "profile", "segmentation", "messaging", "query")
+SERVICES = ("ingest", "profile", "segmentation", "messaging", "query", "control")
 ENVIRONMENT = {
     "RAPPORT_KAFKA_BOOTSTRAP": "127.0.0.1:9",
     "RAPPORT_REDIS_URL": "redis://127.0.0.1:9/0",
@@ -221,7 +221,7 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
     ),
     "two catalogues": (
         lambda folder: [text(f"{name}.yaml", f"catalogue: {name}\n")(folder) for name in "ab"],
-        frozenset({"query"}),
+        frozenset({"query", "control"}),
         "b.yaml:1: catalogue: there may be one catalogue file",
     ),
 }
@@ -246,7 +246,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for service in ("profile", "segmentation", "messaging"):
         monkeypatch.setattr(f"services.{service}.main.run", _start)
     monkeypatch.setattr("services.segmentation.main.configure_logs", lambda *_: None)
-    monkeypatch.setattr("services.query.main.Metrics", _start)
+    monkeypatch.setattr("services.query.main.HttpMetrics", _start)
+    monkeypatch.setattr("services.control.main.Metrics", _start)
     return found
 
 

@@ -5,7 +5,8 @@ import asyncio
 from shared.contracts.control import KeyKind, key_hash
 from shared.http.idempotency import KEPT_SECONDS, Answered
 from shared.reading.away import LogAway
-from tests.query_fakes import ADMIN, FULL, READ, World
+from tests.api_fakes import World
+from tests.api_stores import ADMIN, FULL, READ
 
 
 async def test_a_made_key_works_at_once_and_its_secret_stands_nowhere() -> None:

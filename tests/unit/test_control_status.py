@@ -8,7 +8,7 @@ from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, FOLDER_REPLAYED
 from shared.testing.installation import partitions
-from tests.query_fakes import World
+from tests.api_fakes import World
 
 NOW = 1_780_000_000_000
 

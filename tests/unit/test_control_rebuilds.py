@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from services.query.domain.questions import flushed
-from services.query.domain.rebuilding import Progress, State, state
+from services.control.domain.flushed import flushed
+from services.control.domain.rebuilding import Progress, State, state
 from shared.contracts.kept_rows import TABLES
 from shared.contracts.rebuilds import LIFE_MS, REBUILD_DECODER, STAGES, RebuildChanged, View, holding
 from shared.contracts.redis_keys import meta_key
@@ -17,7 +17,8 @@ from shared.reading.away import HistoryLost
 from shared.reading.keeping import Standing
 from shared.reading.kept_history import KeptHistory
 from shared.runtime.cut import Cut, encode_cut
-from tests.query_fakes import ADMIN, READ, World
+from tests.api_stores import ADMIN, READ
+from tests.control_fakes import World
 
 NOW = 1_780_000_000_000
 

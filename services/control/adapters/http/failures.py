@@ -8,9 +8,9 @@ import msgspec
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from services.query.domain.newest import newest, windows
-from services.query.domain.replaying import PLACE_PATTERN, Place, place, replayed
-from services.query.parts import Parts
+from services.control.domain.newest import newest, windows
+from services.control.domain.replaying import PLACE_PATTERN, Place, place, replayed
+from services.control.parts import Parts
 from shared.contracts.events import REJECTED_DECODER, RejectedEvent
 from shared.contracts.failed import FAILED_DECODER, FailedRecord, FailureReason
 from shared.contracts.redis_keys import TAGS

@@ -4,14 +4,15 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.query.domain.newest import newest, windows
-from services.query.domain.replaying import Place, replayed
+from services.control.domain.newest import newest, windows
+from services.control.domain.replaying import Place, replayed
 from shared.contracts.events import RejectedEvent
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.slots import slot
 from shared.contracts.topics import EVENT_REJECTED, FOLDER_REPLAYED, RECORD_FAILED
 from shared.reading.log import LogRecord
-from tests.query_fakes import ADMIN, World
+from tests.api_stores import ADMIN
+from tests.control_fakes import World
 
 AT = 1_780_000_000_000
 

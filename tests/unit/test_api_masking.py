@@ -16,7 +16,8 @@ from shared.http.instants import epoch_ms, instant, rfc3339
 from shared.http.personal import View, masked_profile_id, masked_text
 from shared.http.reasons import Refused
 from shared.http.sealing import MAX_CURSOR, Sealer
-from tests.query_fakes import ADMIN, World
+from tests.api_fakes import World
+from tests.api_stores import ADMIN
 
 CATALOGUE = Catalogue(
     catalogue="tests",

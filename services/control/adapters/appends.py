@@ -7,7 +7,7 @@ from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
 
-from services.query.domain.replaying import Append
+from services.control.domain.replaying import Append
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.topics import LARGE_RECORD_BYTES
 from shared.reading.away import LogAway
@@ -25,7 +25,7 @@ class KafkaAppends:
         self._pool = Pool("kafka_appends", "Kafka", THREADS, waiting)
         self._producer = kafka.producer(
             {
-                "client.id": "rapport-query",
+                "client.id": "rapport-control",
                 "acks": "all",
                 "enable.idempotence": True,
                 "message.timeout.ms": int(ACKNOWLEDGED_SECONDS * 1000),

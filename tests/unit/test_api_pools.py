@@ -9,11 +9,10 @@ from typing import TypeVar
 
 import pytest
 
-from services.query.app import build
 from shared.reading.away import Busy, HistoryAway
 from shared.reading.pools import Glance, Pool, asker
 from shared.reading.questions import Question
-from tests.query_fakes import World
+from tests.api_fakes import World
 from tests.waiting import wait_for
 
 T = TypeVar("T")
@@ -151,7 +150,7 @@ async def test_a_store_that_hangs_is_named_by_readiness_and_status_within_their_
         return True
 
     world.history.rows, world.history.answers = rows, answers  # type: ignore[method-assign]
-    world.app = build(world.parts)
+    world.start()
     async with world.client() as client:
         ready = await asyncio.wait_for(client.get("/readyz"), 5)
         status = await asyncio.wait_for(client.get("/api/v1/system/status"), 5)
@@ -172,7 +171,7 @@ async def test_too_many_questions_to_a_store_are_answered_429_with_its_name() ->
     assert "ClickHouse" in answer.json()["message"]
     assert int(answer.headers["retry-after"]) > 0
     assert answer.headers["content-type"] == "application/problem+json"
-    told = [one for one in world.parts.metrics.registry.collectors.collect() if one.name == "rapport_api_busy"]
+    told = [one for one in world.query_parts.metrics.registry.collectors.collect() if one.name == "rapport_api_busy"]
     assert [(one.labels["pool"], one.value) for one in told[0].samples if one.name.endswith("_total")] == [("clickhouse_series", 1.0)]
 
 

@@ -1,27 +1,25 @@
 """system: where every stage stands, from Redis and Kafka; when the warehouse last wrote, from ClickHouse. What does not answer is said."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from services.query.domain import questions
-from services.query.domain.standing import STAGES, StageStanding, standing
-from services.query.parts import History, Parts
+from services.control.domain.flushed import flushed
+from services.control.domain.standing import STAGES, StageStanding, standing
+from services.control.parts import Parts
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import NotSettled, partition_count
-from shared.contracts.topics import KEY_CHANGED
 from shared.http.bearer import Reader
-from shared.http.health import Troubles
 from shared.http.instants import instant_or_none
 from shared.http.problems import documented
 from shared.http.shapes import Instant
 from shared.reading.inputs import Where, inputs, partitions
 from shared.reading.keeping import Standing
 from shared.reading.pools import Glance
+from shared.reading.ports import standing_now
 from shared.runtime.meta import Meta
 
 WAREHOUSE: Final = "warehouse"
@@ -99,12 +97,12 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         return ends, starts, list(await asyncio.gather(*(acked(reader) for reader in (*STAGES, WAREHOUSE))))
 
     slots_now, log_now = Glance(metas, NotSettled), Glance(offsets, NotSettled)
-    flushed_now, kept_now = Glance(lambda: parts.history.rows(questions.flushed())), Glance(lambda: standing_now(parts.history))
+    flushed_now, kept_now = Glance(lambda: parts.history.rows(flushed())), Glance(lambda: standing_now(parts.history))
 
     @routes.get("/system/status", operation_id="getSystemStatus", summary="Where every stage stands", responses=documented())
     async def status(access: Reader) -> Status:
         """Answers within a second whatever is down or slow: what it cannot know is null."""
-        slots, log, flushed, kept = await asyncio.gather(slots_now(), log_now(), flushed_now(), kept_now())
+        slots, log, last, kept = await asyncio.gather(slots_now(), log_now(), flushed_now(), kept_now())
         stages: list[StageShape] | None = None
         warehouse_lag = None
         if log is not None:
@@ -116,7 +114,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
                 ]
             done = committed[-1]
             warehouse_lag = sum(max(0, ends[at] - max(done.get(at, 0), starts[at])) for at in partitions(inputs(WAREHOUSE)) if at in ends)
-        row = flushed[0] if flushed else {}
+        row = last[0] if last else {}
         return Status(
             rebuilding=any(meta.rebuilding for meta in slots or ()) or (None if stages is None else False),
             stages=stages,
@@ -125,7 +123,7 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
                 detail=None if kept is None else kept.hole,
                 lag_records=warehouse_lag,
                 last_flush=instant_or_none(row.get("flushed_ms")),
-                events=row.get("events") if flushed else None,
+                events=row.get("events") if last else None,
             ),
             stores={
                 "redis": StoreShape(answers=slots is not None),
@@ -135,32 +133,6 @@ def router(parts: Parts, group_prefix: str) -> APIRouter:
         )
 
     return routes
-
-
-async def standing_now(history: History) -> Standing | None:
-    """How the history stands, None if ClickHouse does not answer now: what is remembered of it says nothing of that."""
-    return await history.standing() if await history.answers() else None
-
-
-def readiness(parts: Parts) -> Callable[[], Awaitable[tuple[Troubles, Troubles]]]:
-    """Redis, the number of partitions and the keys are needed; ClickHouse and Kafka are named."""
-    redis_now, clickhouse_now = Glance(parts.space.answers), Glance(lambda: standing_now(parts.history))
-    kafka_now = Glance(lambda: parts.reads.ends([(KEY_CHANGED, 0)]))
-
-    async def look() -> tuple[Troubles, Troubles]:
-        redis, kafka, clickhouse = await asyncio.gather(redis_now(), kafka_now(), clickhouse_now())
-        needed = {
-            "redis": None if redis else "does not answer",
-            "partitions": parts.partitions.trouble if parts.partitions is not None else None,
-            "query_keys": next((store.trouble for store in parts.stores.values() if store.trouble is not None), None),
-        }
-        named = {
-            "kafka": None if kafka is not None else "does not answer",
-            "clickhouse": clickhouse.hole if clickhouse is not None else "does not answer",
-        }
-        return needed, named
-
-    return look
 
 
 def _state(kept: Standing | None) -> WarehouseState:

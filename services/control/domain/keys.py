@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from services.query.domain.replaying import Append
+from services.control.domain.replaying import Append
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.key_signature import KeySecrets, signed
 from shared.contracts.topics import KEY_CHANGED

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Header, Path, Request, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.query.domain.keys import KeyWanted, appended, check_may_revoke, made, revoked
-from services.query.parts import Parts
+from services.control.domain.keys import KeyWanted, appended, check_may_revoke, made, revoked
+from services.control.parts import Parts
 from shared.contracts.control import KeyChanged, KeyKind
 from shared.http.access import Scope, granted, key_id
 from shared.http.bearer import Admin

@@ -1,4 +1,4 @@
-"""A real query process for the tests, with a query key of its own."""
+"""The real processes of the API for the tests, query and control behind the proxy, with a query key of its own."""
 
 import sys
 from collections.abc import Iterator
@@ -19,24 +19,42 @@ from shared.contracts.topics import TOPICS
 from tests.key_secrets import SECRETS
 
 
-class Query:
-    """One query service over these servers; `get` and `post` come with a key that may do everything."""
+class Api:
+    """One API over these servers; `get` and `post` come with a key that may do everything."""
 
     def __init__(self, kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> None:
         self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
         topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
         self.key = keys.create(KafkaConnection(self.bootstrap), SECRETS, KeyKind.QUERY, "tests").secret
-        port = free_port()
-        self.url = f"http://{HOST}:{port}"
-        env = {
-            "RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap,
-            "RAPPORT_REDIS_URL": redis_url,
-            "RAPPORT_CLICKHOUSE_URL": clickhouse_url,
-            "RAPPORT_PORT": str(port),
-        }
+        env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_REDIS_URL": redis_url, "RAPPORT_CLICKHOUSE_URL": clickhouse_url}
         env |= {f"RAPPORT_{name.upper()}": str(value) for name, value in settings.items()}
-        argv = [sys.executable, "-m", "services.query.main"]
-        self.process = Process("query", argv, folder / f"query-{port}.log", env, PROJECT, f"{self.url}/readyz")
+        ports = {name: free_port() for name in ("query", "control", "proxy")}
+        env |= {f"RAPPORT_PROXY_{name.upper()}_URL": f"http://{HOST}:{ports[name]}" for name in ("query", "control")}
+        modules = {"query": "services.query.main", "control": "services.control.main", "proxy": "deploy.local.proxy"}
+        self.parts = {
+            name: Process(
+                name,
+                [sys.executable, "-m", modules[name]],
+                folder / f"{name}-{port}.log",
+                env | {"RAPPORT_PORT": str(port)},
+                PROJECT,
+                f"http://{HOST}:{port}/readyz",
+            )
+            for name, port in ports.items()
+        }
+        self.url = f"http://{HOST}:{ports['proxy']}"
+
+    def start(self) -> None:
+        """Start every process that does not run, side by side; return when the address says that it is ready."""
+        for part in self.parts.values():
+            if not part.alive:
+                part.start()
+        for part in self.parts.values():
+            part.wait_ready()
+
+    def stop(self) -> None:
+        for part in self.parts.values():
+            part.stop()
 
     def get(self, path: str, key: str | None = None, **query: Any) -> httpx.Response:
         headers = {"authorization": f"Bearer {key or self.key}"}
@@ -63,8 +81,11 @@ class Query:
 
 
 @contextmanager
-def running(kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> Iterator[Query]:
-    """A ready query service that is stopped at the end."""
-    query = Query(kafka, redis_url, clickhouse_url, folder, **settings)
-    with query.process:
-        yield query
+def running(kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> Iterator[Api]:
+    """A ready API that is stopped at the end."""
+    api = Api(kafka, redis_url, clickhouse_url, folder, **settings)
+    try:
+        api.start()
+        yield api
+    finally:
+        api.stop()

@@ -1,10 +1,11 @@
-"""The query process on real Kafka and Redis: keys, people, members, failures, and what it says when a server is gone."""
+"""The API on real Kafka and Redis: keys, people, members, failures, and what it says when a server or one of its processes is gone."""
 
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -19,8 +20,8 @@ from shared.contracts.redis_keys import index_key, meta_key, side_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, FOLDER_REPLAYED, RECORD_FAILED
 from shared.runtime.envelope import Entry, close_entry
-from tests.integration import ingest_service, query_service
-from tests.integration.query_service import Query
+from tests.integration import api_service, ingest_service
+from tests.integration.api_service import Api
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -29,10 +30,10 @@ TOKEN = "internal token of the tests"
 
 
 @pytest.fixture(scope="module")
-def query(kafka: Process, redis_server: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
+def query(kafka: Process, redis_server: Process, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """A query service whose ClickHouse is away."""
     nowhere = f"http://{HOST}:{free_port()}"
-    with query_service.running(kafka, redis_server.url, nowhere, tmp_path_factory.mktemp("query")) as running:  # type: ignore[attr-defined]
+    with api_service.running(kafka, redis_server.url, nowhere, tmp_path_factory.mktemp("query")) as running:  # type: ignore[attr-defined]
         yield running
 
 
@@ -48,7 +49,7 @@ def stored(blob: bytes, winner: str | None = None) -> bytes:
     return close_entry(entry, blob)
 
 
-def test_a_person_is_found_through_links_and_markers(query: Query, live: "redis.Redis") -> None:
+def test_a_person_is_found_through_links_and_markers(query: Api, live: "redis.Redis") -> None:
     name = uuid.uuid4().hex
     user, device = f"u:{name}", f"a:{name}"
     live.set(state_key("folder", user), stored(encode_profile(Profile(events=2, first_seen=AT, last_seen=AT, user_ids={name: AT}))))
@@ -62,7 +63,7 @@ def test_a_person_is_found_through_links_and_markers(query: Query, live: "redis.
     assert query.get("profiles:lookup", user_id="nobody at all").status_code == 404
 
 
-def test_members_are_paged_over_all_slots_while_some_leave(query: Query, live: "redis.Redis") -> None:
+def test_members_are_paged_over_all_slots_while_some_leave(query: Api, live: "redis.Redis") -> None:
     segment = query.get("segments").json()["data"][0]["key"]
     people = [f"u:{uuid.uuid4().hex}" for _ in range(1500)]
     for n, person in enumerate(people):
@@ -84,22 +85,21 @@ def test_members_are_paged_over_all_slots_while_some_leave(query: Query, live: "
             live.delete(index_key("segmentation", partition, members_index(segment)))
 
 
-def test_a_key_made_over_the_api_outlives_the_process_and_a_revoked_one_does_not(query: Query) -> None:
+def test_a_key_made_over_the_api_outlives_the_process_and_a_revoked_one_does_not(query: Api) -> None:
     made = query.post("keys", {"kind": "query", "name": "reports", "scopes": ["read"]}).json()
     gone = query.post("keys", {"kind": "query", "name": "gone", "scopes": ["read"]}).json()
     assert query.get("segments", made["secret"]).status_code == 200
     assert query.get("keys", made["secret"]).status_code == 403
     assert query.delete(f"keys/{gone['id']}").status_code == 204
     assert query.get("segments", gone["secret"]).status_code == 401
-    query.process.stop()
-    query.process.start()
-    query.process.wait_ready()
+    query.stop()
+    query.start()
     assert query.get("segments", made["secret"]).status_code == 200
     assert query.get("segments", gone["secret"]).status_code == 401
     assert query.get("segments", "qk_stranger").status_code == 401
 
 
-def test_a_dead_letter_is_replayed_into_the_failed_stages_own_topic(query: Query) -> None:
+def test_a_dead_letter_is_replayed_into_the_failed_stages_own_topic(query: Api) -> None:
     person = f"u:{uuid.uuid4().hex}"
     letter = FailedRecord(
         stage="folder",
@@ -149,7 +149,7 @@ def test_a_rejected_event_goes_through_ingest_again_and_counts_once(kafka: Proce
         source, received = strict.source, strict
         with ingest_service.running(kafka, tmp_path, internal_token=TOKEN) as wide:
             settings = {"ingest_url": wide.url, "internal_token": TOKEN}
-            with query_service.running(kafka, redis_server.url, nowhere, tmp_path, **settings) as query:  # type: ignore[attr-defined]
+            with api_service.running(kafka, redis_server.url, nowhere, tmp_path, **settings) as query:  # type: ignore[attr-defined]
                 rejected = {one["reason"]: one for one in query.pages("rejected-events", source_id=source)}
                 assert set(rejected) == {"event_too_large", "unknown_type"}
                 ids = [rejected["event_too_large"]["id"], rejected["unknown_type"]["id"]]
@@ -161,7 +161,7 @@ def test_a_rejected_event_goes_through_ingest_again_and_counts_once(kafka: Proce
                 assert logged[0].event.user_id == "ada"
 
 
-def test_status_reads_fences_and_ends(query: Query, live: "redis.Redis") -> None:
+def test_status_reads_fences_and_ends(query: Api, live: "redis.Redis") -> None:
     name = meta_key("folder", 0)
     before = live.dump(name)
     live.hset(name, mapping={"seq": "3", f"f|{EVENT_RESOLVED}": "0", "rb": "1"})
@@ -177,7 +177,7 @@ def test_status_reads_fences_and_ends(query: Query, live: "redis.Redis") -> None
             live.restore(name, 0, before)
 
 
-def test_without_clickhouse_only_history_is_missing(query: Query) -> None:
+def test_without_clickhouse_only_history_is_missing(query: Api) -> None:
     for path in ("profiles/u:1/events", "profiles/u:1/messages", "messages", "identity-conflicts"):
         answer = query.get(path)
         assert (answer.status_code, answer.json()["code"]) == (503, "history_unavailable"), path
@@ -185,9 +185,24 @@ def test_without_clickhouse_only_history_is_missing(query: Query) -> None:
     assert query.get("segments").status_code == 200
 
 
+@pytest.mark.parametrize(("gone", "its", "others"), [("control", "keys", "segments"), ("query", "segments", "keys")])
+def test_a_process_that_is_killed_takes_only_its_own_paths_along_and_brings_them_back(query: Api, gone: str, its: str, others: str) -> None:
+    assert [query.get(path).status_code for path in (its, others)] == [200, 200]
+    query.parts[gone].kill()
+    answer = query.get(its)
+    assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["retry-after"]) > 0
+    assert query.get(others).status_code == 200
+    ready = httpx.get(f"{query.url}/readyz")
+    assert (ready.status_code, ready.json()["parts"][gone]) == (503, "does not answer")
+    query.start()
+    assert query.get(its).status_code == 200
+
+
 def test_redis_may_go_and_come_back(kafka: Process, fresh_redis: Process, tmp_path: Path) -> None:
     nowhere = f"http://{HOST}:{free_port()}"
-    with query_service.running(kafka, fresh_redis.url, nowhere, tmp_path) as query:  # type: ignore[attr-defined]
+    with api_service.running(kafka, fresh_redis.url, nowhere, tmp_path) as query:  # type: ignore[attr-defined]
         assert query.get("segments").status_code == 200
         fresh_redis.kill()
         answer = query.get("segments")

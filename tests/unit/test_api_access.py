@@ -3,7 +3,9 @@
 import pytest
 
 from shared.contracts.profile_blob import Profile
-from tests.query_fakes import ADMIN, CREATED, FULL, READ, World
+from tests.api_fakes import World
+from tests.api_stores import ADMIN, CREATED, FULL, READ
+from tests.query_fakes import World as QueryWorld
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ async def test_every_error_is_a_problem_document() -> None:
 
 
 async def test_requests_are_counted_by_operation_and_never_by_path() -> None:
-    world = World()
+    world = QueryWorld()
     world.space.profile("u:ada", Profile(events=1))
     await world.get("profiles/u:ada")
     await world.get("profiles/u:nobody")

@@ -10,8 +10,8 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from services.query.adapters.http.keys import IdempotencyKey
-from services.query.domain.rebuilding import (
+from services.control.adapters.http.keys import IdempotencyKey
+from services.control.domain.rebuilding import (
     Progress,
     State,
     gone,
@@ -25,8 +25,8 @@ from services.query.domain.rebuilding import (
     state,
     words,
 )
-from services.query.domain.replaying import Append
-from services.query.parts import Parts, RebuildOrders
+from services.control.domain.replaying import Append
+from services.control.parts import Parts, RebuildOrders
 from shared.contracts.kept_rows import PROGRESS, Noted, latest
 from shared.contracts.rebuilds import STAGES, RebuildChanged, View
 from shared.contracts.redis_keys import meta_key

@@ -163,6 +163,25 @@ def conflicts(after: Key | None, limit: int) -> Question:
     )
 
 
+def flushed() -> Question:
+    """When rows last reached the tables, and how many events there are.
+
+    The parts that inserts made tell it; minutes after the last one, when all are merged, it is the time of that merge.
+    """
+    return Question(
+        "flushed",
+        """
+        SELECT toUnixTimestamp(if(inserted > 0, inserted, changed)) * 1000 AS flushed_ms, events FROM (
+            SELECT maxIf(modification_time, level = 0) AS inserted, max(modification_time) AS changed,
+                sumIf(rows, active AND table = 'events') AS events
+            FROM system.parts WHERE database = 'rapport' AND table IN ('events', 'segment_transitions', 'messages', 'profiles')
+        )
+        """,
+        {},
+        Load.STATUS,
+    )
+
+
 _BUCKET: Final = {
     Interval.HOUR: "toString(toUnixTimestamp(toStartOfHour(timestamp, {zone:String})))",
     Interval.DAY: "toString(toDate(timestamp, {zone:String}))",
@@ -177,12 +196,15 @@ _CANONICAL: Final = f"""chain AS (
             WHERE loser IN (SELECT profile_id FROM rapport.events WHERE {_CHOSEN})
             UNION ALL
             SELECT chain.loser AS loser, further.winner AS winner, chain.steps + 1 AS steps
-            FROM chain INNER ANY JOIN (
-                SELECT loser, winner FROM rapport.merges WHERE loser IN (SELECT winner FROM chain)
+            FROM chain INNER JOIN (
+                SELECT DISTINCT loser, winner FROM rapport.merges WHERE loser IN (SELECT winner FROM chain)
             ) AS further ON further.loser = chain.winner
             WHERE chain.steps < {MOST_STEPS}
         ), canonical AS (SELECT loser, argMax(winner, steps) AS winner FROM chain GROUP BY loser), """
-"""Whom each of the people in question became, found by key from merge to merge; nobody else's merges are read."""
+"""Whom each of the people in question became, found by key from merge to merge; nobody else's merges are read.
+
+No ANY JOIN: of several who went up in one it takes one along, and leaves the others.
+"""
 _MERGED: Final = "LEFT ANY JOIN canonical AS moved ON moved.loser = profile_id"
 _PERSON: Final = "if(moved.winner = '', profile_id, moved.winner)"
 

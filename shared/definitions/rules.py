@@ -42,8 +42,8 @@ Number = Annotated[Decimal, PlainValidator(_number), WithJsonSchema({"type": "nu
 Scalar = Annotated[str | bool | Decimal, PlainValidator(_scalar), WithJsonSchema({"type": ["string", "number", "boolean"]})]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000, strict=True)]
 EventName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True)]
-FieldName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True, pattern=r"^[^.\[\]]+$")]
-"""A property or trait at the top level."""
+FieldName = Annotated[str, Field(min_length=1, max_length=MAX_TEXT, strict=True, pattern=r'^[^.\[\]"\\\x00-\x1f]+$')]
+"""A property or trait at the top level. What JSON writes with a backslash is no name: the reader of events (rules/values.py) takes none."""
 
 
 NOT_EMPTY: Final = Field(json_schema_extra={"minItems": 1})

@@ -53,6 +53,8 @@ def problems(text: str) -> list[str]:
         ("  did: A\n  where:\n    coupon: [a]", "a.yaml:6: when.where.coupon: "),
         ("  did: ''", "a.yaml:4: when.did: "),
         ("  first: A", "a.yaml:3: when: expected `within` or `between`"),
+        ("  trait: 'a\\b'\n  is: c", "a.yaml:4: when.trait: "),
+        ("  did: A\n  where: {'a\"b': c}", 'a.yaml:5: when.where.a"b'),
         ("  trait: a", "a.yaml:3: when: expected at least one of is, is_not, in, exists"),
         ("  trait: a\n  in: []", "a.yaml:5: when.in: expected a list of 1 to 1000 values"),
         ("  all:\n    - did: A\n    - any:\n        - none: []", "a.yaml:7: when.all[1].any[0].none: expected a list of at least one rule"),

@@ -254,6 +254,17 @@ def test_a_block_that_a_view_missed_reaches_it_when_the_block_is_repeated(store:
         assert store.rows(f"SELECT loser, winner FROM rapport.{table}") == [{"loser": "a:1", "winner": "u:1"}], table
 
 
+@pytest.mark.parametrize("long", ["", "客" * 9_000], ids=["in the URL", "in the body"])
+def test_a_parameter_comes_as_it_was(store: ClickHouse, long: str) -> None:
+    texts = ("a\tb\n\r", "back\\slash", "it's", '"q"', "\0", "{p0:String}", "%41&x=1", "😀" + long)
+    for text in texts:
+        assert store.rows("SELECT {text:String} AS found", {"text": text}) == [{"found": text}]
+    asked = "SELECT {texts:Array(String)} AS texts, {numbers:Array(Int64)} AS numbers, {number:Int64} AS number"
+    assert store.rows(asked, {"texts": texts, "numbers": (-1, 2**53), "number": -7}) == [
+        {"texts": list(texts), "numbers": [-1, 2**53], "number": -7}
+    ]
+
+
 def test_chains_of_merges_resolve_to_their_root(store: ClickHouse) -> None:
     chain = [f"p{n}" for n in range(30)]
     for at, (loser, winner) in enumerate(pairwise(chain)):

@@ -18,7 +18,7 @@ from shared.rules.buckets import Calendar, Numbers, Unit
 from shared.rules.feature import Said, Seen, Take
 from shared.rules.pairs import Combine, add, dropped_at, lowest_kept, prune, united
 from shared.rules.sums import add_sum, prune_beyond, unite_sums
-from shared.rules.values import Where, where_test
+from shared.rules.values import FILL, Where, where_test
 
 SeriesId = NewType("SeriesId", str)
 
@@ -175,4 +175,4 @@ class Series:
 
 def _out_of_range(value: Value, number: int | None) -> bool:
     """Whether what counts as absent is a number at all."""
-    return number is not None or (isinstance(value, str) and is_too_large(value))
+    return number is not None or (isinstance(value, str) and is_too_large(value.rstrip(FILL)))

@@ -17,10 +17,13 @@ Where = Callable[[tuple[Value, ...]], bool]
 
 MAX_KEPT: Final = 256
 """Characters of a text that are kept: more than any rule compares with (rules.MAX_TEXT), so that a cut one equals none."""
+FILL: Final = "\0"
+"""Makes the text of what is no text as long."""
 
 
 def value_of(raw: bytes) -> Value:
-    """One JSON value. A number too large to be exact, an object and an array become their text: they exist, and equal nothing."""
+    """One JSON value. A number too large to be exact, an object and an array become a text that is longer than any a rule compares with:
+    they exist, and equal nothing."""
     first = raw[:1]
     if first == b'"':
         text: str = msgspec.json.decode(raw, type=str)
@@ -30,10 +33,8 @@ def value_of(raw: bytes) -> Value:
     if first in (b"t", b"f"):
         return first == b"t"
     text = raw[:MAX_KEPT].decode(errors="replace")
-    if first in (b"{", b"["):
-        return text
-    number = scaled_text(text)
-    return text if number is None else number
+    number = None if first in (b"{", b"[") else scaled_text(text)
+    return text.ljust(MAX_KEPT, FILL) if number is None else number
 
 
 def where_test(where: Mapping[str, Condition], places: Mapping[str, int]) -> Where | None:

@@ -39,6 +39,7 @@ lint: $(VENV)/.installed-dev
 
 fuzz: $(VENV)/.installed-dev ## the properties, on stories not tried before
 	$(PY) -m pytest $(SIDE_BY_SIDE) --hypothesis-profile=fuzz -m 'not real' tests/unit tests/contract
+	$(PY) -m pytest --hypothesis-profile=fuzz --timeout 3600 tests/integration/test_rules_sql.py
 
 bench: $(VENV)/.installed-dev ## how fast it is on this machine
 	$(PY) -m tests.bench

@@ -11,12 +11,10 @@ from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
 from shared.rules.feature import Seen
+from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.plan import Answers, Plan
 from shared.rules.watching import Watch, adopt, look_at_all, pass_border, sooner, take_event, take_traits
 from shared.runtime.stage import Record, Stage, Step
-
-PAGE_VIEWED = "Page Viewed"
-SCREEN_VIEWED = "Screen Viewed"
 
 
 class SeenEvent(msgspec.Struct, frozen=True, gc=False):

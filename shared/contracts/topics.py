@@ -85,7 +85,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         EVENT_REJECTED,
         ("ingest",),
-        ("control",),
+        ("query",),
         "source id",
         "RejectedEvent JSON with the original bytes (events.py)",
         config=_LARGE,
@@ -193,7 +193,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         RECORD_FAILED,
         ("resolver", "folder", "segmentation", "journeys", "dispatcher"),
-        ("control",),
+        ("query",),
         "key of the failed record",
         "FailedRecord msgpack (failed.py)",
         config=_LARGE,
@@ -210,7 +210,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         RESOLVER_REPLAYED,
-        ("control",),
+        ("query",),
         ("resolver",),
         "key of the failed record",
         "the failed record again",
@@ -219,7 +219,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         FOLDER_REPLAYED,
-        ("control",),
+        ("query",),
         ("folder",),
         "key of the failed record",
         "the failed record again",
@@ -228,7 +228,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         SEGMENTATION_REPLAYED,
-        ("control",),
+        ("query",),
         ("segmentation",),
         "key of the failed record",
         "the failed record again",
@@ -237,7 +237,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         JOURNEYS_REPLAYED,
-        ("control",),
+        ("query",),
         ("journeys",),
         "key of the failed record",
         "the failed record again",
@@ -246,8 +246,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         KEY_CHANGED,
-        ("control", "cli"),
-        ("ingest", "query", "control", "cli"),
+        ("query", "cli"),
+        ("ingest", "query", "cli"),
         "`kind:hash` of the key",
         "KeyChanged JSON (control.py), signed (key_signature.py)",
         partitions=1,
@@ -257,8 +257,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         REBUILD_CHANGED,
-        ("control",),
-        ("resolver", "folder", "segmentation", "journeys", "warehouse", "control"),
+        ("query",),
+        ("resolver", "folder", "segmentation", "journeys", "warehouse", "query"),
         "id of the order",
         "RebuildChanged JSON (rebuilds.py): an order to rebuild a view, or its cancellation",
         compacted=True,
@@ -267,8 +267,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         DEFINITION_CHANGED,
-        ("control",),
-        ("control",),
+        ("query",),
+        ("query",),
         "`text:sha256` of a file, `set:number` of a set",
         "the text of a file; DefinitionSet JSON, signed (definitions.py): which files stood together, since when, by whom and why",
         compacted=True,
@@ -278,8 +278,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         DEFINITION_ACTIVATED,
-        ("control",),
-        ("control",),
+        ("query",),
+        ("query",),
         "`set`",
         "DefinitionActivated JSON (definitions.py): from here on a set holds in this partition; written to every partition",
         personal=Personal.NONE,

@@ -18,9 +18,10 @@ MAX_AMOUNT: Final = 10**12 * SCALE
 So 64 bits hold the sum of 900. It says nothing of what is likely: a telephone number sent as `total` is an amount.
 """
 
-_MAX_TEXT: Final = 64
+MAX_TEXT: Final = 64
+"""Characters of the longest text that is read as a number."""
 _STEP: Final = Decimal(1).scaleb(-PLACES)
-_CONTEXT: Final = Context(prec=_MAX_TEXT + MAX_WHOLE_DIGITS, rounding=ROUND_HALF_EVEN, traps=[])
+_CONTEXT: Final = Context(prec=MAX_TEXT + MAX_WHOLE_DIGITS, rounding=ROUND_HALF_EVEN, traps=[])
 _NUMBER: Final = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 
 
@@ -34,7 +35,7 @@ def scaled(value: Decimal) -> int | None:
 @lru_cache(maxsize=16_384)
 def scaled_text(text: str) -> int | None:
     """As `scaled`, of a decimal number in text; None if `text` is none."""
-    if len(text) > _MAX_TEXT or not _NUMBER.fullmatch(text):
+    if len(text) > MAX_TEXT or not _NUMBER.fullmatch(text):
         return None
     return scaled(Decimal(text))
 
@@ -47,7 +48,7 @@ def amount_text(text: str) -> int | None:
 
 def is_too_large(text: str) -> bool:
     """Whether `text` is a decimal number that `scaled_text` takes for absent because of its size."""
-    return len(text) <= _MAX_TEXT and _NUMBER.fullmatch(text) is not None and scaled_text(text) is None
+    return len(text) <= MAX_TEXT and _NUMBER.fullmatch(text) is not None and scaled_text(text) is None
 
 
 def fits(value: Decimal) -> bool:

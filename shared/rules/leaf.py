@@ -9,6 +9,7 @@ from shared.rules.buckets import Calendar
 from shared.rules.feature import Feature
 from shared.rules.gauges import Gauge
 from shared.rules.oracle import Past
+from shared.rules.sql.gathering import Gathering
 
 Reference = tuple[str, str, str]
 """(field of the leaf, kind of definition, name) that the leaf speaks of."""
@@ -54,6 +55,10 @@ class Leaf(Part):
     @abstractmethod
     def ask(self, asking: Asking) -> Holds:
         """The fold: which gauges answer the leaf, and how."""
+
+    @abstractmethod
+    def sql(self, gathering: Gathering) -> str:
+        """The SQL: the answer as an expression over what is gathered of a person's rows, never NULL (shared/rules/sql)."""
 
     @abstractmethod
     def holds_of(self, past: Past) -> bool:

@@ -10,6 +10,7 @@ from shared.rules.leaf import Asking, Holds, Leaf
 from shared.rules.leaves.windows import age
 from shared.rules.oracle import Past
 from shared.rules.series import Measure
+from shared.rules.sql.gathering import Gathering, Happened
 
 
 class First(Windowed, Leaf):
@@ -28,6 +29,9 @@ class First(Windowed, Leaf):
 
     def ask(self, asking: Asking) -> Holds:
         return age(asking, self, self.first, self.where, Measure.FIRST)
+
+    def sql(self, gathering: Gathering) -> str:
+        return gathering.first(Happened(self.first, self.where, self))
 
     def holds_of(self, past: Past) -> bool:
         times = [one.at for one in past.events(self.first, self.where)]
@@ -50,6 +54,9 @@ class Last(Windowed, Leaf):
 
     def ask(self, asking: Asking) -> Holds:
         return age(asking, self, self.last, self.where, Measure.LAST)
+
+    def sql(self, gathering: Gathering) -> str:
+        return gathering.last(Happened(self.last, self.where, self))
 
     def holds_of(self, past: Past) -> bool:
         times = [one.at for one in past.events(self.last, self.where)]

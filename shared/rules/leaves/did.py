@@ -14,6 +14,7 @@ from shared.rules.leaves.windows import age, window
 from shared.rules.oracle import Past
 from shared.rules.pairs import Combine
 from shared.rules.series import Measure, series
+from shared.rules.sql.gathering import Gathering, Happened
 
 
 class _Happened(Windowed, Leaf):
@@ -51,6 +52,16 @@ class _Happened(Windowed, Leaf):
             return asking.bounds(gauges.Between(kept, outer, inner, asking.calendar), low, high)
         return asking.bounds(gauges.Total(kept, outer, asking.calendar), low, high)
 
+    def gathered(self, gathering: Gathering, event: str) -> str:
+        """As `did` is said in SQL."""
+        of = Happened(event, self.where, self)
+        if self.sum is not None:
+            return gathering.sum(of, self.sum)
+        for name, bounds in (("min", self.min), ("max", self.max)):
+            if bounds is not None:
+                return gathering.extreme(name, of, bounds)
+        return gathering.count(of, *((1, None) if self.count is None else self.count.interval))
+
     def happened(self, past: Past, event: str) -> bool:
         """As `did` holds of the past."""
         found = [one for one in past.events(event, self.where) if past.in_window(self, one.at)]
@@ -80,6 +91,9 @@ class Did(_Happened):
     def ask(self, asking: Asking) -> Holds:
         return self.asked(asking, self.did)
 
+    def sql(self, gathering: Gathering) -> str:
+        return self.gathered(gathering, self.did)
+
     def holds_of(self, past: Past) -> bool:
         return self.happened(past, self.did)
 
@@ -99,6 +113,9 @@ class DidNot(_Happened):
 
     def ask(self, asking: Asking) -> Holds:
         return opposite(self.asked(asking, self.did_not))
+
+    def sql(self, gathering: Gathering) -> str:
+        return f"(NOT {self.gathered(gathering, self.did_not)})"
 
     def holds_of(self, past: Past) -> bool:
         return not self.happened(past, self.did_not)

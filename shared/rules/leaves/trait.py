@@ -13,6 +13,7 @@ from shared.rules.cuts import Answered
 from shared.rules.feature import TRAIT_PREFIX, Feature, Said, Take
 from shared.rules.leaf import Asking, Holds, Leaf
 from shared.rules.oracle import Past
+from shared.rules.sql.gathering import Gathering
 from shared.rules.values import Where, value_of
 
 
@@ -25,6 +26,9 @@ class Trait(Condition, Leaf):
 
     def ask(self, asking: Asking) -> Holds:
         return asking.test(LastSaid(TraitOf(self.trait)), canonical(self), condition_test(self))
+
+    def sql(self, gathering: Gathering) -> str:
+        return gathering.trait(self.trait, self)
 
     def holds_of(self, past: Past) -> bool:
         return past.fulfils(self, past.trait(self.trait))

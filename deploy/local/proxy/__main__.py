@@ -1,5 +1,0 @@
-"""`python -m deploy.local.proxy`."""
-
-from deploy.local.proxy.main import main
-
-main()

@@ -4,6 +4,10 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_settings import BaseSettings
 
+from deploy.local.proxy.services import PLACES as UNDER_WAY
+from deploy.local.proxy.settings import ProxySettings as Proxy
+from services.control.adapters.http.failures import MAX_FAILURES, MAX_REPLAYS
+from services.control.adapters.http.rebuilds import MOST_LISTED
 from services.ingest.domain.limits import Limits
 from services.ingest.settings import Settings as Ingest
 from services.messaging.dispatch.class_queue import Bounds as ClassBounds
@@ -17,8 +21,6 @@ from services.profile.domain.dedup import MAX_SEEN
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
 from services.profile.domain.node import MAX_ASKED
 from services.profile.sweep import ASKED_A_SECOND
-from services.query.adapters.http.failures import MAX_FAILURES, MAX_REPLAYS
-from services.query.adapters.http.rebuilds import MOST_LISTED
 from services.query.adapters.message_list import MOST_ROUNDS, PLACES
 from services.query.adapters.people import IDS_BYTES, MOST_IDS
 from services.query.domain.timeseries import MOST_BUCKETS, MOST_POINTS
@@ -304,7 +306,7 @@ MESSAGING: Final = (
     Bound("entries of the ledger in the log", _days(LEDGER_MS), CONSTANT, "", "gone from the log, kept in ClickHouse"),
     Bound("a rendered message", f"{MOST_BYTES:,} bytes", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
 )
-QUERY: Final = (
+API: Final = (
     Bound("a body", _mb(MAX_BODY), CONSTANT, "", "413"),
     Bound("items of a page; of a page of failures", f"{MAX_LIMIT:,}; {MAX_FAILURES}", CONSTANT, "", "400"),
     Bound("replays of one request", str(MAX_REPLAYS), CONSTANT, "", "400"),
@@ -349,6 +351,15 @@ QUERY: Final = (
     ),
     Bound("calls to Redis at a time; that wait", f"{CALLS}; {WAITING}", CONSTANT, "rapport_api_busy_total", "429 `too_busy`"),
     Bound("a look at a store for readiness and status", f"{GLANCE_SECONDS:g} s", CONSTANT, "", "named as not answering"),
+    Bound("requests of one service under way in the proxy", str(UNDER_WAY), CONSTANT, "rapport_proxy_failures_total", "429 `too_busy`"),
+    Bound("until the body of a request is there", f"{_set(Proxy, 'proxy_body_seconds'):g} s", "PROXY_BODY_SECONDS", "", "408"),
+    Bound(
+        "until a service begins its answer, and goes on",
+        f"{_set(Proxy, 'proxy_answer_seconds'):g} s",
+        "PROXY_ANSWER_SECONDS",
+        "rapport_proxy_failures_total",
+        "503 `service_unavailable`; in mid-answer the connection is closed",
+    ),
     Bound("ids of a person in one question", f"{MOST_IDS:,}, {IDS_BYTES // 1024} KB", CONSTANT, "", "ClickHouse finds the others"),
     Bound("hops between merged ids that are remembered", f"{REMEMBERED_HOPS:,}", CONSTANT, "", "read again, a round trip each"),
     Bound("states of messages looked at for one page", f"{MOST_ROUNDS * PLACES:,}", CONSTANT, "", "the page is short and leads on"),
@@ -371,6 +382,6 @@ BOUNDS: Final = {
     "every worker": RUNTIME,
     "a person": PEOPLE,
     "messaging": MESSAGING,
-    "query": QUERY,
+    "the API": API,
     "definitions": DEFINITIONS,
 }

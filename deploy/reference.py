@@ -22,10 +22,11 @@ from shared.contracts.metrics import METRICS, Metric
 from shared.contracts.redis_keys import PREFIXES
 from shared.contracts.rights import rights
 from shared.contracts.topics import DAY_MS, TOPICS
+from shared.http.metrics import HTTP_METRICS
 
 PROJECT: Final = Path(__file__).parents[1]
 PATH: Final = PROJECT / "deploy" / "REFERENCE.md"
-SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query")
+SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query", "control")
 RUNTIME: Final = "shared.runtime.settings:RuntimeSettings"
 """What a worker without settings of its own reads."""
 COMMANDS: Final = {
@@ -34,13 +35,14 @@ COMMANDS: Final = {
     "`rapport keys`": "deploy.cli.key_commands:KafkaSettings",
     "`rapport rebuild`": "deploy.cli.rebuild_commands:QuerySettings",
     "`rapport acls`": "deploy.cli.acl_commands:AclSettings",
+    "the proxy": "deploy.local.proxy.settings:ProxySettings",
     "the demo": "deploy.demo.replay:ReplaySettings",
 }
 CONNECTIONS: Final[dict[str, type[BaseSettings]]] = {
     "Kafka: every process and command that has `RAPPORT_KAFKA_BOOTSTRAP`": KafkaSecurity,
-    "Redis: profile, segmentation, messaging, query": RedisSettings,
-    "Signed keys: ingest, query and `rapport keys`": KeySecretSettings,
-    "ClickHouse: must be set for warehouse, its migrations and query; without it profile, segmentation and messaging rebuild from "
+    "Redis: profile, segmentation, messaging, query, control": RedisSettings,
+    "Signed keys: ingest, query, control and `rapport keys`": KeySecretSettings,
+    "ClickHouse: must be set for warehouse, its migrations, query and control; without it profile, segmentation and messaging rebuild from "
     "the log alone": ClickHouseSettings,
 }
 """Told once, not with each of the processes that read them."""
@@ -70,9 +72,11 @@ def settings() -> dict[str, type[BaseSettings]]:
 
 
 def metrics() -> dict[str, tuple[Metric, ...]]:
-    """The runtime's table under `every process`, then those of the services that have one."""
+    """What every process has, what the API's have, then the tables of those that have one."""
     own = [name for name in SERVICES if _has(name, "metrics.py")]
-    return {"every process": METRICS} | {name: import_module(f"services.{name}.metrics").METRICS for name in own}
+    tables = {name: f"services.{name}.metrics" for name in own} | {"proxy": "deploy.local.proxy.metrics"}
+    everywhere = {"every process": METRICS, "query and control": HTTP_METRICS}
+    return everywhere | {name: import_module(place).METRICS for name, place in tables.items()}
 
 
 def _has(service: str, file: str) -> bool:

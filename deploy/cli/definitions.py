@@ -1,5 +1,6 @@
 """`rapport check`, `rapport test`, `rapport schema`: definitions looked at without a running system."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -8,14 +9,15 @@ from zoneinfo import ZoneInfo
 import typer
 
 import deploy
-from services.messaging.channels.registry import HEADS
+from services.messaging.channels.endpoints import read_endpoints, without_endpoint
+from services.messaging.channels.registry import CHANNELS, HEADS
 from services.segmentation.rehearsal import Outcome, rehearse
 from shared.definitions.files import Defined
 from shared.definitions.folder import Definitions, read_folder
 from shared.definitions.kinds import KINDS
 from shared.definitions.schema import schema_files
 from shared.definitions.segment import Segment
-from shared.definitions.yaml_text import DefinitionError
+from shared.definitions.yaml_text import DefinitionError, Problem
 from shared.rules.compiler import compiled
 
 SHIPPED = Path(deploy.__file__).parent / "definitions"
@@ -25,10 +27,17 @@ Zone = Annotated[
     str, typer.Option("--timezone", envvar="RAPPORT_TIMEZONE", help="The installation's time zone: windows over 30 days count its days.")
 ]
 
+ChannelsFile = Annotated[
+    Path | None,
+    typer.Option("--channels", envvar="RAPPORT_CHANNELS_FILE", help="The channels file: `to:` of each template is looked up in it."),
+]
 
-def check(folder: Folder = SHIPPED, timezone: Zone = "UTC") -> None:
+
+def check(folder: Folder = SHIPPED, timezone: Zone = "UTC", channels: ChannelsFile = None) -> None:
     """Read every definition and template below FOLDER as the services do; name each problem with file, line and what was expected."""
     read = _read(folder, timezone)
+    if channels is not None:
+        _refuse(_endpoint_problems(read, channels))
     counts = {kind: sum(one.definition.kind == kind for one in read.found) for kind in KINDS} | {"template": len(read.templates)}
     typer.echo(", ".join(f"{count} {kind if count == 1 else _several(kind)}" for kind, count in counts.items()) + ": all well")
 
@@ -70,12 +79,26 @@ def _read(folder: Path, timezone: str) -> Definitions:
         compiled(read.of(Segment), timezone)
     except DefinitionError as error:
         problems += error.problems
+    _refuse(problems)
+    return read
+
+
+def _endpoint_problems(read: Definitions, channels: Path) -> list[Problem]:
+    """What is wrong with the channels file, or which endpoints templates name that it does not have."""
+    try:
+        endpoints = read_endpoints(channels, CHANNELS)
+    except DefinitionError as error:
+        return error.problems
+    return without_endpoint(read.templates, CHANNELS, endpoints)
+
+
+def _refuse(problems: Sequence[Problem]) -> None:
+    """End the command with a line for each, if there are any."""
     for problem in problems:
         typer.echo(str(problem), err=True)
     if problems:
         typer.echo(f"{len(problems)} problem{'' if len(problems) == 1 else 's'}", err=True)
         raise typer.Exit(1)
-    return read
 
 
 def _tell(one: Defined[Segment], outcome: Outcome) -> None:

@@ -121,7 +121,7 @@ WAREHOUSE: Final = Row(
 )
 
 QUERY: Final = Row(
-    "Query API",
+    "API",
     (
         Chart(
             "Requests by status",
@@ -140,7 +140,7 @@ QUERY: Final = Row(
             "Replayed",
             "cps",
             "Dead letters and rejected events sent in again.",
-            (per_second("rapport_query_replayed_total", "kind"),),
+            (per_second("rapport_control_replayed_total", "kind"),),
         ),
     ),
 )

@@ -22,7 +22,8 @@ from deploy.local.redis import Redis
 from deploy.local.servers import STARTED_HERE, VARIABLES, Servers
 from deploy.local.settings import PROJECT, Home
 
-HTTP_SERVICES = ("ingest", "query")
+HTTP_SERVICES = ("ingest", "query", "control")
+BEHIND_PROXY = ("query", "control")
 WORKERS = ("profile", "segmentation", "messaging", "warehouse")
 DEMO_MAX_EVENT_BYTES = 262_144  # invoices of the whole set reach 140 KB as an event
 
@@ -52,7 +53,7 @@ def urls(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> d
     """
     found = {
         "RAPPORT_INGEST_URL": f"http://{HOST}:{ports['ingest']}",
-        "RAPPORT_QUERY_URL": f"http://{HOST}:{ports['query']}",
+        "RAPPORT_QUERY_URL": f"http://{HOST}:{ports['proxy']}",
         "RAPPORT_KAFKA_BOOTSTRAP": f"{HOST}:{ports['kafka']}",
         "RAPPORT_REDIS_URL": f"redis://{HOST}:{ports['redis']}/0",
         "RAPPORT_CLICKHOUSE_URL": f"http://{HOST}:{ports['clickhouse']}",
@@ -74,7 +75,7 @@ def common(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) ->
 def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> list[Step]:
     """Every part that is to run here, on these ports and in this folder. Making a part raises MissingError where it cannot run."""
     shared = common(ports, home, servers)
-    between_services = secrets.token_urlsafe(32)  # query replays rejected events at ingest with it; new at each start
+    between_services = secrets.token_urlsafe(32)  # control replays rejected events at ingest with it; new at each start
 
     def log(name: str) -> Path:
         return home.logs / f"{name}.log"
@@ -88,11 +89,17 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
         if name == "ingest":
             own["RAPPORT_HEALTH_PORT"] = str(ports["ingest-health"])
-        if name in HTTP_SERVICES:
+        if name in ("ingest", "control"):
             own["RAPPORT_INTERNAL_TOKEN"] = between_services
         argv = [sys.executable, "-m", f"services.{name}.main"]
         ready = f"http://{HOST}:{port}/readyz"
         return Step(name, 3, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready), drains=drains)
+
+    def proxy() -> Process:
+        own = {"RAPPORT_PORT": str(ports["proxy"])}
+        own |= {f"RAPPORT_PROXY_{name.upper()}_URL": f"http://{HOST}:{ports[name]}" for name in BEHIND_PROXY}
+        argv = [sys.executable, "-m", "deploy.local.proxy"]
+        return Process("proxy", argv, log("proxy"), shared | own, PROJECT, f"http://{HOST}:{ports['proxy']}/readyz")
 
     found = [
         Step("kafka", 1, lambda: Kafka(home.data / "kafka", ports["kafka"], log("kafka"))),
@@ -101,11 +108,12 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         module("topics", "deploy.local.topics"),
         module("migrations", "services.warehouse.migrate"),
         Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
-        *(service(name) for name in (*WORKERS, "query")),
+        *(service(name) for name in (*WORKERS, *BEHIND_PROXY)),
         service("ingest", drains=4),  # nothing new comes in while the rest finishes
+        Step("proxy", 3, proxy, drains=4),
     ]
     if shutil.which("prometheus"):
-        targets = {name: ports[name] for name in (*HTTP_SERVICES, *WORKERS)} | {"ingest": ports["ingest-health"]}
+        targets = {name: ports[name] for name in (*HTTP_SERVICES, "proxy", *WORKERS)} | {"ingest": ports["ingest-health"]}
         data = home.data / "prometheus"
         found.append(Step("prometheus", 3, lambda: Prometheus(data, ports["prometheus"], log("prometheus"), targets)))
     return [step for step in found if step.name not in servers.elsewhere]

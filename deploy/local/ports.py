@@ -11,7 +11,7 @@ HOST = "127.0.0.1"
 USUAL: Mapping[str, int] = MappingProxyType(
     {
         "ingest": 8080,
-        "query": 8081,
+        "proxy": 8081,
         "kafka": 9092,
         "redis": 6379,
         "clickhouse": 8123,
@@ -22,9 +22,11 @@ USUAL: Mapping[str, int] = MappingProxyType(
         "messaging": 8093,
         "warehouse": 8094,
         "ingest-health": 8095,
+        "query": 8096,
+        "control": 8097,
     }
 )
-"""The port of each part when it is free; for a worker, and beside ingest's public one, that of its health pages."""
+"""The port of each part when it is free; for a worker, and beside ingest's public one, that of its health pages. The API is the proxy."""
 _BELOW_OUTGOING: Final = range(10_000, 32_768)
 _RANDOM: Final = random.SystemRandom()
 _TOLD: Final[set[int]] = set()

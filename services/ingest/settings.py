@@ -49,7 +49,7 @@ class Settings(KafkaSettings, KeySettings):
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code")
     definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; identity is read at the start")
     public_url: str | None = Field(None, description="URL under which SDKs reach this service; default: what the request says")
-    internal_token: SecretStr | None = Field(None, description="lets the query service replay rejected events; without it nobody can")
+    internal_token: SecretStr | None = Field(None, description="lets the control service replay rejected events; without it nobody can")
 
     def limits(self) -> Limits:
         return Limits(

@@ -16,7 +16,8 @@ from services.messaging.adapters.ledger_reader import read_standings
 from services.messaging.adapters.people import RedisPeople
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
-from services.messaging.channels.opened import Endpoints, OpenChannels
+from services.messaging.channels.endpoints import Loaded
+from services.messaging.channels.opened import OpenChannels
 from services.messaging.channels.socket import Channel
 from services.messaging.dispatch.book import Keeping
 from services.messaging.dispatch.decide import Desk, Rulebook
@@ -58,7 +59,7 @@ class Dispatcher:
         self,
         settings: Settings,
         channels: Mapping[str, Channel],
-        endpoints: Endpoints,
+        endpoints: Loaded,
         rulebook: Callable[[], Rulebook],
         longest_cap: int,
     ) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 
+from services.messaging.channels.endpoints import read_endpoints
 from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.dispatch.decide import Rulebook
 from services.messaging.dispatcher import Dispatcher
@@ -26,13 +27,14 @@ def main() -> int:
     try:
         folder = read_folder(settings.definitions_dir, settings.default_locale, heads=HEADS)
         folder.needed(Journey, Segment, TemplateHead, ConsentPolicy)
+        endpoints = read_endpoints(settings.channels_file, CHANNELS)
     except DefinitionError as error:
         cannot_start("messaging", *error.problems)
     journeys, templates = plans(folder.of(Journey), folder.templates), folder.templates
     parts = settings.messaging_parts
     stages = [Journeys(journeys, templates.person_names, contacts(CHANNELS), templates.endpoint)] if "journeys" in parts else []
     book = Rulebook(templates, Rules.of(folder.single(ConsentPolicy)))
-    companions = [Dispatcher(settings, CHANNELS, {}, lambda: book, longest_cap(journeys))] if "dispatcher" in parts else []
+    companions = [Dispatcher(settings, CHANNELS, endpoints, lambda: book, longest_cap(journeys))] if "dispatcher" in parts else []
     return run("messaging", stages, settings, METRICS, companions)
 
 

@@ -42,6 +42,7 @@ METRICS: Final = (
     Metric("rapport_provider_places", G, ("provider",), "messages that may be on their way to a provider at once"),
     Metric("rapport_provider_places_used", G, ("provider",), "messages that are on their way to a provider"),
     Metric("rapport_provider_away", G, ("provider",), "1 while a provider is left alone because it does not take messages"),
+    Metric("rapport_provider_off", G, ("provider",), "1 once a provider has said that it is gone for good: its messages fail"),
 )
 
 
@@ -75,6 +76,9 @@ class Metrics(Observer):
     def provider(self, name: str, seconds: float, away: bool) -> None:
         self._registry.histogram("rapport_provider_seconds").labels(name).observe(seconds)
         self._registry.gauge("rapport_provider_away").labels(name).set(away)
+
+    def switched_off(self, name: str) -> None:
+        self._registry.gauge("rapport_provider_off").labels(name).set(1)
 
     def places(self, name: str, used: int, count: int) -> None:
         self._registry.gauge("rapport_provider_places").labels(name).set(count)

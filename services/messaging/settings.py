@@ -38,6 +38,10 @@ class Settings(RuntimeSettings):
     smtp_per_second: float | None = Field(None, gt=0, le=100_000, description="most e-mails a second of this process; absent: no bound")
     smtp_connect_seconds: float = Field(10.0, gt=0, le=600, description="the SMTP server must take a connection within")
     smtp_reply_seconds: float = Field(30.0, gt=0, le=600, description="the SMTP server must answer a command, or the content, within")
+    channels_file: OptionalFile = Field(
+        None,
+        description="YAML file of the endpoints of webhooks and robots (services/messaging/channels); without it there are none",
+    )
     mail_from: str = Field("Rapport <rapport@localhost>", description="sender of e-mail: an address, with a name if wanted")
     dispatch_batch: int = Field(32, ge=1, le=500, description="most messages of a slot that are looked at at once")
     dispatch_put_off: int = Field(

@@ -1,73 +1,23 @@
-"""What the API stands on, as protocols: real ones stand in adapters/, tests hand in fakes."""
+"""What the query service stands on: real parts stand in adapters/ and in shared/reading, tests hand in fakes."""
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 from services.query.adapters.people import People
-from services.query.domain.replaying import Append
 from services.query.domain.segments import KnownSegment
-from services.query.metrics import Metrics
 from shared.adapters.partitions import PartitionsOfLog
-from shared.contracts.control import KeyKind
-from shared.contracts.key_signature import KeySecrets
-from shared.contracts.rebuilds import RebuildChanged
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 from shared.http.access import Access, Scope
-from shared.http.idempotency import Answered
 from shared.http.key_access import KeyAccess, KeyStore
+from shared.http.metrics import HttpMetrics
 from shared.http.personal import View
 from shared.http.sealing import Sealer
-from shared.reading.keeping import Standing
 from shared.reading.live import KeySpace
-from shared.reading.log import LogRecord
-from shared.reading.questions import Question
-
-
-class History(Protocol):
-    """ClickHouse. Raises HistoryAway, HistoryTooMuch; asked for rows while some are missing, HistoryLost."""
-
-    async def rows(self, question: Question) -> list[dict[str, Any]]: ...
-    async def answers(self) -> bool: ...
-    async def notes(self, question: Question) -> list[dict[str, Any]]: ...
-    async def standing(self) -> Standing: ...
-
-
-class LogReads(Protocol):
-    """Kafka, read. Raises LogAway (reads of too many bytes: TooMuch)."""
-
-    async def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
-    async def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
-    async def bounds(self, topic: str) -> dict[int, tuple[int, int]]: ...
-    async def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]: ...
-    async def read(self, topic: str, ranges: Mapping[int, tuple[int, int]]) -> list[LogRecord]: ...
-
-
-class LogAppends(Protocol):
-    """Kafka, written. Raises LogAway."""
-
-    async def append(self, records: Sequence[Append]) -> None: ...
-
-
-class RebuildOrders(Protocol):
-    """The orders to rebuild a view, as the log has them."""
-
-    @property
-    def orders(self) -> list[RebuildChanged]:
-        """Newest first."""
-
-    def caught_up(self, seconds: float) -> bool: ...
-
-
-class RejectedReplays(Protocol):
-    """Ingest's replay. Raises Refused."""
-
-    async def replay(self, record: bytes) -> None: ...
+from shared.reading.ports import History, LogOffsets
 
 
 @dataclass(frozen=True)
 class Parts:
-    """All of it. `stores`: the keys of each kind as the log has them, signed by `key_secrets`; `access` looks into those of kind `query`.
+    """All of it. `keys`: the query keys as the log has them; `access` looks into them.
 
     `catalogue`: what keys without the scope `personal` may see.
     `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
@@ -76,20 +26,15 @@ class Parts:
     space: KeySpace
     people: People
     history: History
-    reads: LogReads
-    appends: LogAppends
-    replays: RejectedReplays
-    stores: Mapping[KeyKind, KeyStore]
-    key_secrets: KeySecrets
+    offsets: LogOffsets
+    keys: KeyStore
     access: KeyAccess
     sealer: Sealer
-    answered: Answered
     segments: tuple[KnownSegment, ...]
-    metrics: Metrics
+    metrics: HttpMetrics
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
-    orders: RebuildOrders | None = None
 
     def view(self, access: Access) -> View:
         """How this key sees people."""

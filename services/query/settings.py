@@ -1,6 +1,6 @@
 """What the query service reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from shared.adapters.environment import read_environment
@@ -14,8 +14,7 @@ class Settings(HttpSettings, ReadingSettings, KeySettings):
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
-    ingest_url: str | None = Field(None, description="where rejected events are replayed through ingest")
-    internal_token: SecretStr | None = Field(None, description="the token that ingest asks for when rejected events are replayed")
+    port: int = Field(8096, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code, as ingest has it")
     query_series_threads: int = Field(
         2, ge=1, le=64, description="so many time series are asked of ClickHouse at a time, half of them of one key"

@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 
 CHANNELS: Final = ("email", "sms", "push", "wecom")
+PASSED_ON: Final = ("webhook", "wecom_group")
+"""Channels that address nobody: consent to them is to be named, `marketing` does not speak for them."""
 EVERY_CHANNEL: Final = "marketing"
 UNSUBSCRIBED: Final = "Unsubscribed"
 """A track event of this name withdraws the consent to e-mail."""
@@ -41,7 +43,7 @@ def consents(context: bytes, event: str | None) -> dict[str, bool]:
             answers = {name: raw == b"true" for name, raw in said_as.items() if raw in (b"true", b"false")}
             if EVERY_CHANNEL in answers:
                 said.update(dict.fromkeys(CHANNELS, answers[EVERY_CHANNEL]))
-            said.update((name, granted) for name, granted in answers.items() if name in CHANNELS)
+            said.update((name, granted) for name, granted in answers.items() if name in CHANNELS or name in PASSED_ON)
     if event == UNSUBSCRIBED:
         said["email"] = False
     return said

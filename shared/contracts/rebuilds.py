@@ -1,4 +1,4 @@
-"""Orders to rebuild a view: records of a compacted control topic. The query service appends them, the workers concerned follow them.
+"""Orders to rebuild a view: records of a compacted control topic. The control service appends them, the workers concerned follow them.
 
 An order has a generation, greater than that of every order before it. A slot (or a partition of the warehouse) whose own generation is
 smaller than the newest order's forgets what it has and reads the log again; it notes the generation with what it keeps, so an order is

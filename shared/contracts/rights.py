@@ -17,6 +17,7 @@ PROCESSES: Final = {
     "messaging": ("journeys", "dispatcher", "runtime"),
     "warehouse": ("warehouse",),
     "query": ("query",),
+    "control": ("control",),
     "cli": ("cli",),
     "topics": (),
 }
@@ -81,14 +82,16 @@ def _groups(prefix: str) -> Iterator[Right]:
                 yield Right(process, Kind.GROUP, f"{prefix}-{name}", Operation.READ)
         if names:
             yield Right(process, Kind.GROUP, READER_GROUP, Operation.DESCRIBE)
-    # An offset of another stage's group is asked for, never committed.
-    yield Right("query", Kind.GROUP, f"{prefix}-", Operation.DESCRIBE, prefixed=True)
+    # An offset of another's group is asked for, never committed: query asks how far ClickHouse should be, control how far every stage is.
+    yield Right("query", Kind.GROUP, f"{prefix}-warehouse", Operation.DESCRIBE)
+    yield Right("control", Kind.GROUP, f"{prefix}-", Operation.DESCRIBE, prefixed=True)
     yield Right("messaging", Kind.TRANSACTION, f"{prefix}-dispatcher-", Operation.WRITE, prefixed=True)
-    yield Right("query", Kind.TRANSACTION, f"{prefix}-definitions", Operation.WRITE)
+    yield Right("control", Kind.TRANSACTION, f"{prefix}-definitions", Operation.WRITE)
 
 
 def _administration(prefix: str) -> Iterator[Right]:
-    """The query service tells how far every stage has come; the topics job makes topics and sets how long they keep their records."""
-    yield Right("query", Kind.TOPIC, TOPIC_PREFIX, Operation.DESCRIBE, prefixed=True)
+    """The API asks for offsets and numbers of partitions; the topics job makes topics and sets how long they keep their records."""
+    for process in ("query", "control"):
+        yield Right(process, Kind.TOPIC, TOPIC_PREFIX, Operation.DESCRIBE, prefixed=True)
     for operation in (Operation.CREATE, Operation.DESCRIBE, Operation.DESCRIBE_CONFIGS, Operation.ALTER_CONFIGS):
         yield Right("topics", Kind.TOPIC, TOPIC_PREFIX, operation, prefixed=True)

@@ -85,7 +85,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         EVENT_REJECTED,
         ("ingest",),
-        ("query",),
+        ("control",),
         "source id",
         "RejectedEvent JSON with the original bytes (events.py)",
         config=_LARGE,
@@ -193,7 +193,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         RECORD_FAILED,
         ("resolver", "folder", "segmentation", "journeys", "dispatcher"),
-        ("query",),
+        ("control",),
         "key of the failed record",
         "FailedRecord msgpack (failed.py)",
         config=_LARGE,
@@ -210,7 +210,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         RESOLVER_REPLAYED,
-        ("query",),
+        ("control",),
         ("resolver",),
         "key of the failed record",
         "the failed record again",
@@ -219,7 +219,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         FOLDER_REPLAYED,
-        ("query",),
+        ("control",),
         ("folder",),
         "key of the failed record",
         "the failed record again",
@@ -228,7 +228,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         SEGMENTATION_REPLAYED,
-        ("query",),
+        ("control",),
         ("segmentation",),
         "key of the failed record",
         "the failed record again",
@@ -237,7 +237,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         JOURNEYS_REPLAYED,
-        ("query",),
+        ("control",),
         ("journeys",),
         "key of the failed record",
         "the failed record again",
@@ -246,8 +246,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         KEY_CHANGED,
-        ("query", "cli"),
-        ("ingest", "query", "cli"),
+        ("control", "cli"),
+        ("ingest", "query", "control", "cli"),
         "`kind:hash` of the key",
         "KeyChanged JSON (control.py), signed (key_signature.py)",
         partitions=1,
@@ -257,8 +257,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         REBUILD_CHANGED,
-        ("query",),
-        ("resolver", "folder", "segmentation", "journeys", "warehouse", "query"),
+        ("control",),
+        ("resolver", "folder", "segmentation", "journeys", "warehouse", "control"),
         "id of the order",
         "RebuildChanged JSON (rebuilds.py): an order to rebuild a view, or its cancellation",
         compacted=True,
@@ -267,8 +267,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         DEFINITION_CHANGED,
-        ("query",),
-        ("query",),
+        ("control",),
+        ("control",),
         "`text:sha256` of a file, `set:number` of a set",
         "the text of a file; DefinitionSet JSON, signed (definitions.py): which files stood together, since when, by whom and why",
         compacted=True,
@@ -278,8 +278,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         DEFINITION_ACTIVATED,
-        ("query",),
-        ("query",),
+        ("control",),
+        ("control",),
         "`set`",
         "DefinitionActivated JSON (definitions.py): from here on a set holds in this partition; written to every partition",
         personal=Personal.NONE,

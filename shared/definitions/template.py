@@ -3,8 +3,8 @@
 What the front matter holds depends on the channel. Who reads a folder to send hands in a model for each channel (`Heads`).
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, Any, ClassVar, Final, Literal
 
@@ -44,8 +44,12 @@ class TemplateHead(Definition):
         return None
 
     def liquid(self) -> Mapping[str, str]:
-        """Fields that are Liquid too."""
+        """Fields that are Liquid too; one inside a field by both names, `fields.plan`."""
         return {}
+
+    def value(self, said: str) -> str:
+        """A text that a person has said of themselves as the channel may show it, where what it shows has marks of its own."""
+        return said
 
 
 Heads = Mapping[str, type[TemplateHead]]
@@ -54,13 +58,14 @@ Heads = Mapping[str, type[TemplateHead]]
 
 @dataclass(frozen=True)
 class Template:
-    """One template in one locale, compiled."""
+    """One template in one locale, compiled. `lines`: where the fields of its front matter stand."""
 
     file: str
     head: TemplateHead
     fields: Mapping[str, liquid.BoundTemplate]
     text: liquid.BoundTemplate
     html: liquid.BoundTemplate | None
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def person_names(self) -> frozenset[str]:
@@ -80,6 +85,9 @@ class Templates:
     def __len__(self) -> int:
         """How many templates, each locale counted."""
         return sum(map(len, self._by_name.values()))
+
+    def __iter__(self) -> Iterator[Template]:
+        return (one for known in self._by_name.values() for one in known.values())
 
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
@@ -156,14 +164,17 @@ def _read_template(file: File, html_file: File | None, heads: Heads) -> Template
             problems.extend(error.problems)
             return None
 
-    said = {name: compiled(partial(str, source), file.name, document.line((name,))) for name, source in head.liquid().items()}
+    said = {
+        name: compiled(partial(str, source), file.name, document.line(tuple(name.split(".")))) for name, source in head.liquid().items()
+    }
     text = compiled(lambda: body, file.name, front.count("\n") + 4)
     html = None if html_file is None else compiled(html_file.text, html_file.name, 1, html=True)
     if html_file is not None and not head.html:
         problems.append(Problem(html_file.name, 1, "", f"channel {head.channel} takes no HTML part"))
+    lines = {str(path[0]): line for path, line in document.lines.items() if len(path) == 1}
     if text is None or problems:
         raise DefinitionError(problems)
-    return Template(file.name, head, {name: one for name, one in said.items() if one is not None}, text, html)
+    return Template(file.name, head, {name: one for name, one in said.items() if one is not None}, text, html, lines)
 
 
 def _model(document: Document, heads: Heads) -> type[TemplateHead]:

@@ -36,6 +36,8 @@ class Code(StrEnum):
     REPLAY_NOT_SET_UP = "replay_not_set_up"
     QUERY_TOO_LARGE = "query_too_large"
     TOO_BUSY = "too_busy"
+    SERVICE_UNAVAILABLE = "service_unavailable"
+    BODY_TIMEOUT = "body_timeout"
     INTERNAL_ERROR = "internal_error"
 
 

@@ -22,5 +22,6 @@ def serve(app: FastAPI, settings: HttpSettings) -> None:
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=75,  # longer than the proxy keeps a connection: none is closed under a request
         timeout_graceful_shutdown=int(settings.drain_seconds),
     )

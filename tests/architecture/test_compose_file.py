@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.local.proxy.routes import Backend
+from deploy.local.proxy.settings import ProxySettings
 from deploy.local.settings import PROJECT
 from deploy.local.topics import TopicSettings
 from deploy.reference import SERVICES, settings
@@ -73,6 +75,22 @@ def test_what_a_service_is_given_is_what_it_reads(name: str) -> None:
     given = set(PARTS[name]["environment"])
     assert given - shared_by_anchor <= reads
     assert required <= given
+
+
+def test_the_proxy_is_given_what_it_reads_and_knows_both_services_by_name() -> None:
+    given = PARTS["proxy"]["environment"]
+    assert set(given) <= {f"RAPPORT_{field.upper()}" for field in ProxySettings.model_fields}
+    for backend in Backend:
+        assert (
+            given[f"RAPPORT_PROXY_{backend.value.upper()}_URL"]
+            == f"http://{backend.value}:{PARTS[backend.value]['environment']['RAPPORT_PORT']}"
+        )
+    assert PARTS["proxy"]["command"] == ["python", "-m", "deploy.local.proxy"]
+    assert "depends_on" not in PARTS["proxy"], "it answers for whichever service is there"
+
+
+def test_of_the_api_only_its_one_address_is_published() -> None:
+    assert [name for name in ("query", "control", "proxy") if PARTS[name].get("ports")] == ["proxy"]
 
 
 def test_the_topics_job_is_given_what_it_reads() -> None:

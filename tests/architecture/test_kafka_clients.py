@@ -1,7 +1,10 @@
 """Clients of Kafka are made in one module, so that TLS and credentials reach all of them."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 from deploy.local.settings import PROJECT
 from tests.architecture.sources import python_files
@@ -29,6 +32,25 @@ def test_no_client_of_kafka_is_made_outside_the_builder() -> None:
         for line, name in made(tree)
     ]
     assert found == [], "make it by KafkaConnection.consumer, .producer or .admin"
+
+
+def test_nothing_that_the_query_process_loads_makes_a_producer() -> None:
+    """It answers reads: its user of Kafka has no right to write (tests/integration/test_kafka_security.py), and no code of it would."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, services.query.main; print(*sorted(m.__file__ or '' for m in sys.modules.values() if "
+         "m.__name__.partition('.')[0] in ('services', 'shared')), sep='\\n')"],
+        cwd=PROJECT, capture_output=True, text=True, timeout=120, check=True,
+    ).stdout.split()  # fmt: skip
+    modules = [Path(name) for name in loaded]
+    assert PROJECT / "shared/reading/log.py" in modules
+    makers = [str(path) for path in modules if path != BUILDER and makes_a_producer(ast.parse(path.read_text()))]
+    assert makers == []
+    assert makes_a_producer(ast.parse((PROJECT / "services/control/adapters/appends.py").read_text())), "it could be seen"
+
+
+def makes_a_producer(tree: ast.Module) -> bool:
+    calls = [node.func.attr for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    return "producer" in calls
 
 
 def test_the_builder_is_seen_making_all_three() -> None:

@@ -1,16 +1,27 @@
-"""The query API keeps its OpenAPI document: schemathesis calls every operation, with keys of every scope and with none."""
+"""The API keeps its OpenAPI document: schemathesis calls every operation, with keys of every scope and with none.
+
+Two services answer it; the document of the one address is that of the time when one process answered all.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 
+from deploy.local.proxy.document import ConflictError, merged
+from deploy.local.proxy.routes import OF_CONTROL, Backend, backend_of
 from shared.contracts.events import RejectedEvent
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
 from shared.contracts.profile_blob import TRAIT, Money, Profile, Said, encode_recent
 from shared.contracts.redis_keys import side_key
 from shared.contracts.topics import EVENT_REJECTED, RECORD_FAILED
-from tests.query_fakes import FULL, READ, World
+from tests.api_fakes import World
+from tests.api_stores import FULL, READ
 
 AT = 1_780_000_000_000
 EVENT = {
@@ -103,8 +114,71 @@ def test_with_every_store_away_nothing_is_500(case: schemathesis.Case) -> None:
         assert answer.headers["retry-after"]
 
 
+RELEASED: dict[str, Any] = json.loads((Path(__file__).parent / "data" / "api_document.json").read_text())
+"""The document of the release in which one process answered all; data/SOURCE.md."""
+
+
+def operations(document: dict[str, Any]) -> dict[tuple[str, str], Any]:
+    return {(path, method): operation for path, methods in document["paths"].items() for method, operation in methods.items()}
+
+
+def kept(then: Any, now: Any, where: str = "") -> list[str]:
+    """Where `now` lacks something that `then` has. Of objects and lists there may be more now."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        gone = [f"{where}/{name} is gone" for name in then if name not in now]
+        return gone + [told for name in then.keys() & now.keys() for told in kept(then[name], now[name], f"{where}/{name}")]
+    if isinstance(then, list) and isinstance(now, list):
+        return [f"{where} lacks {one}" for one in then if one not in now]
+    return [] if then == now else [f"{where} was {then}, is {now}"]
+
+
+def test_what_is_taken_away_or_changed_is_found() -> None:
+    document = json.loads(json.dumps(RELEASED))
+    document["components"]["schemas"]["KeyShape"]["properties"].pop("ends_in")
+    document["paths"]["/api/v1/keys"]["get"]["operationId"] = "keys"
+    assert kept(RELEASED, document) == [
+        "/paths//api/v1/keys/get/operationId was listKeys, is keys", "/components/schemas/KeyShape/properties/ends_in is gone"
+    ]  # fmt: skip
+
+
+async def test_the_joined_document_says_all_that_the_released_one_says() -> None:
+    """Operations with their ids, parameters, bodies and answers, to the letter. Later releases may add to an answer, and operations."""
+    async with WORLD.client(None) as client:
+        answer = await client.get("/api/v1/openapi.json")
+    assert answer.headers["content-type"] == "application/json"
+    joined = answer.json()
+    assert kept(RELEASED, joined) == []
+    now, then = operations(joined), operations(RELEASED)
+    for at, operation in then.items():  # what a client sends: nothing more may be asked of it
+        for part in ("operationId", "parameters", "requestBody", "security"):
+            assert now[at].get(part) == operation.get(part), at
+    bodies = set(re.findall(r"schemas/(\w+)", json.dumps([one.get("requestBody") for one in then.values()])))
+    assert {name: joined["components"]["schemas"][name] for name in bodies} == {
+        name: RELEASED["components"]["schemas"][name] for name in bodies
+    }
+
+
+def test_every_operation_is_of_one_service_and_comes_to_it_by_its_path() -> None:
+    """An operation that a service has and whose path the proxy gives to the other would be there for nobody."""
+    documents = {Backend.QUERY: WORLD.query.openapi(), Backend.CONTROL: WORLD.control.openapi()}
+    owned = {backend: {path for path, _ in operations(document) if path.startswith("/api/v1/")} for backend, document in documents.items()}
+    assert owned[Backend.QUERY] & owned[Backend.CONTROL] == set()
+    assert {path: backend_of(path) for paths in owned.values() for path in paths} == {
+        path: backend for backend, paths in owned.items() for path in paths
+    }
+    steps = {path.removeprefix("/api/v1/").split("/")[0].split(":")[0] for path in owned[Backend.CONTROL]}
+    assert steps == OF_CONTROL, "the proxy's table names what control has, and nothing else"
+
+
+def test_documents_of_different_releases_are_not_joined() -> None:
+    other = json.loads(json.dumps(WORLD.control.openapi()))
+    other["components"]["schemas"]["Problem"]["properties"].pop("field")
+    with pytest.raises(ConflictError, match="Problem"):
+        merged([WORLD.query.openapi(), other])
+
+
 def test_every_operation_has_an_id_of_its_own_and_its_errors() -> None:
-    document = WORLD.app.openapi()
+    document = WORLD.document()
     operations = [operation for path in document["paths"].values() for operation in path.values()]
     ids = [operation["operationId"] for operation in operations]
     assert len(set(ids)) == len(ids)
@@ -117,10 +191,10 @@ def test_every_operation_has_an_id_of_its_own_and_its_errors() -> None:
                 assert "422" not in operation["responses"], path
 
 
-@pytest.mark.parametrize("path", sorted(path for path in WORLD.app.openapi()["paths"] if path.startswith("/api/")))
+@pytest.mark.parametrize("path", sorted(path for path in WORLD.document()["paths"] if path.startswith("/api/")))
 async def test_no_operation_answers_without_a_key(path: str) -> None:
     async with WORLD.client(None) as client:
-        for method in WORLD.app.openapi()["paths"][path]:
+        for method in WORLD.document()["paths"][path]:
             concrete = (
                 path.replace("{place_id}", "0:0")
                 .replace("{key_id}", "0" * 16)

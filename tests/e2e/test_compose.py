@@ -114,7 +114,7 @@ def test_only_what_is_meant_for_callers_listens_and_only_on_this_machine(system:
         for bounds in system.inspect(part)["NetworkSettings"]["Ports"].values()
         for bound in bounds or []
     }
-    assert published == {("ingest", "127.0.0.1"), ("query", "127.0.0.1"), ("clickhouse", "127.0.0.1")}
+    assert published == {("ingest", "127.0.0.1"), ("proxy", "127.0.0.1"), ("clickhouse", "127.0.0.1")}
 
 
 def test_events_of_an_sdk_arrive_in_profile_segment_mailbox_and_clickhouse(system: System, sent: list[str]) -> None:

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from deploy.local.ports import free_port
 from deploy.local.process import Process
-from services.query.domain.replaying import Place, replayed
+from services.control.domain.replaying import Place, replayed
 from shared.contracts.failed import FAILED_DECODER
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import RECORD_FAILED, TURN_RECORDED

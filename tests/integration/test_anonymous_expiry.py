@@ -22,9 +22,9 @@ from shared.contracts.profile_blob import decode_profile
 from shared.contracts.redis_keys import TAGS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, PROFILE_CHANGED, RECORD_FAILED, SEGMENT_CHANGED
 from shared.testing.histories import encoded, event, key_of
-from tests.integration import query_service
+from tests.integration import api_service
+from tests.integration.api_service import Api
 from tests.integration.pipeline import SERVICES, Pipeline
-from tests.integration.query_service import Query
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400)]
@@ -40,7 +40,7 @@ class House:
 
     pipeline: Pipeline
     history: store.ClickHouse
-    query: Query
+    query: Api
     sent: int = 0
 
     def send(self, **fields: Any) -> tuple[str, bytes]:
@@ -85,7 +85,7 @@ def house(fresh_redis: Process, tmp_path: Path) -> Iterator[House]:
     ):
         history = store.ClickHouse(Address(clickhouse.url))
         migrate(history, found())
-        with query_service.running(kafka, pipeline.redis_url, clickhouse.url, tmp_path) as query:
+        with api_service.running(kafka, pipeline.redis_url, clickhouse.url, tmp_path) as query:
             pipeline.worker("warehouse", clickhouse_url=clickhouse.url).start()
             yield House(pipeline, history, query)
         history.close()

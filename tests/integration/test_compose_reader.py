@@ -1,4 +1,4 @@
-"""Under compose the query service comes to ClickHouse as a user who may only read, within limits that it cannot lift."""
+"""Under compose query and control come to ClickHouse as a user who may only read, within limits that it cannot lift."""
 
 import xml.etree.ElementTree as Xml
 

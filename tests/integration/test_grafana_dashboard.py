@@ -19,6 +19,7 @@ from deploy.local.ports import HOST, free_port
 from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from shared.adapters.prometheus import Registry
+from shared.http.metrics import HTTP_METRICS
 from tests.metric_tables import all_metrics, service_tables
 from tests.promql import unknown_names
 
@@ -48,7 +49,7 @@ def test_a_query_names_only_metrics_and_labels_that_exist(query: Query) -> None:
 
 def touched() -> Registry:
     """A process that has every metric, each with a value."""
-    registry = Registry("everything", [metric for table in service_tables().values() for metric in table])
+    registry = Registry("everything", [metric for table in (HTTP_METRICS, *service_tables().values()) for metric in table])
     for metric in all_metrics().values():
         collector = registry._made[metric.name]
         if metric.labels:

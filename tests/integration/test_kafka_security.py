@@ -24,6 +24,7 @@ from deploy.local.clickhouse import ClickHouse
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import HOST, free_port
 from deploy.local.process import MissingError, Process
+from deploy.local.proxy.routes import backend_of
 from deploy.local.redis import Redis
 from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection, Mechanism
@@ -35,9 +36,11 @@ from shared.contracts.topics import (
     DISPATCH_RECORDED,
     EVENT_RECEIVED,
     EVENT_RESOLVED,
+    FOLDER_REPLAYED,
     KEY_CHANGED,
     MESSAGE_REQUESTED,
     PROFILE_CHANGED,
+    REBUILD_CHANGED,
     RECORD_FAILED,
 )
 from tests.certificates import Authority
@@ -47,7 +50,7 @@ from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 USERS = acls.users()
-SERVICES = ("profile", "segmentation", "messaging", "warehouse", "query", "ingest")
+SERVICES = ("profile", "segmentation", "messaging", "warehouse", "query", "control", "ingest")
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +101,7 @@ class Installation:
 
     def _service(self, name: str) -> Process:
         port = str(self.ports[name])
-        own = {"RAPPORT_PORT" if name in ("ingest", "query") else "RAPPORT_HEALTH_PORT": port}
+        own = {"RAPPORT_PORT" if name in ("ingest", "query", "control") else "RAPPORT_HEALTH_PORT": port}
         env = dict(self.broker.environment(USERS[name])) | self._stores | own
         ready = f"http://{HOST}:{port}/readyz"
         return Process(name, [sys.executable, "-m", f"services.{name}.main"], self.folder / f"{name}.log", env, PROJECT, ready)
@@ -129,7 +132,7 @@ class Installation:
         assert answer.status_code == 200, answer.text
 
     def get(self, path: str, key: str | None = None) -> httpx.Response:
-        url = f"http://{HOST}:{self.ports['query']}/api/v1/{path}"
+        url = f"http://{HOST}:{self.ports[backend_of(f'/api/v1/{path}')]}/api/v1/{path}"
         return httpx.get(url, headers={"authorization": f"Bearer {key or self.query_key}"}, timeout=30)
 
     def keys_refused(self) -> set[str]:
@@ -242,7 +245,7 @@ def test_a_grant_written_again_revives_no_revoked_key_also_for_who_starts_later(
     _write_key_record(broker, signed(made.record, SECRETS))
     wait_until("query has seen it", lambda: "replayed" in house.keys_refused())
     assert house.get("segments", made.secret).status_code == 401
-    later = KeyTopic(broker.as_user(USERS["query"]), "rapport-query-query-keys", KeyKind.QUERY, SECRETS)
+    later = KeyTopic(broker.as_user(USERS["query"]), "rapport-query-keys", KeyKind.QUERY, SECRETS)
     later.start(lambda: None)
     assert later.wait(30)
     later.stop()
@@ -256,9 +259,13 @@ def test_a_grant_written_again_revives_no_revoked_key_also_for_who_starts_later(
         ("ingest", EVENT_RESOLVED),
         ("warehouse", MESSAGE_REQUESTED),
         ("warehouse", EVENT_RESOLVED),
-        ("query", EVENT_RESOLVED),
+        ("query", KEY_CHANGED),
+        ("query", REBUILD_CHANGED),
+        ("query", FOLDER_REPLAYED),
         ("query", EVENT_RECEIVED),
-        ("query", MESSAGE_REQUESTED),
+        ("control", EVENT_RESOLVED),
+        ("control", EVENT_RECEIVED),
+        ("control", MESSAGE_REQUESTED),
         ("segmentation", MESSAGE_REQUESTED),
         ("profile", KEY_CHANGED),
         ("messaging", KEY_CHANGED),
@@ -279,7 +286,9 @@ def test_what_a_process_may_not_write_it_cannot(process: str, topic: str, broker
     ("process", "topic"),
     [
         ("ingest", EVENT_RECEIVED),
+        ("query", RECORD_FAILED),
         ("query", PROFILE_CHANGED),
+        ("control", PROFILE_CHANGED),
         ("warehouse", DISPATCH_RECORDED),
         ("cli", RECORD_FAILED),
         ("topics", EVENT_RECEIVED),

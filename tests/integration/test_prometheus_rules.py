@@ -100,5 +100,5 @@ def test_every_service_is_scraped_under_compose_and_missed_by_name() -> None:
 
 
 def _metrics_port(service: str, environment: dict[str, str]) -> int:
-    """Of a service under compose: query has one port for all, the others one for inside."""
-    return int(environment["RAPPORT_PORT" if service == "query" else "RAPPORT_HEALTH_PORT"])
+    """Of a service under compose: those of the API have one port for all, the others one for inside."""
+    return int(environment["RAPPORT_PORT" if service in ("query", "control", "proxy") else "RAPPORT_HEALTH_PORT"])

@@ -24,8 +24,8 @@ from shared.contracts.slots import slot
 from shared.reading.away import HistoryAway, HistoryTooMuch
 from shared.reading.history import ClickHouseHistory
 from shared.reading.questions import Question
-from tests.integration import query_service
-from tests.integration.query_service import Query
+from tests.integration import api_service
+from tests.integration.api_service import Api
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.real
@@ -94,13 +94,13 @@ def tables(clickhouse: Process) -> Tables:
 @pytest.fixture(scope="module")
 def query(
     kafka: Process, redis_server: Process, clickhouse: Process, tables: Tables, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Query]:
+) -> Iterator[Api]:
     folder = tmp_path_factory.mktemp("query")
-    with query_service.running(kafka, redis_server.url, clickhouse.url, folder) as running:  # type: ignore[attr-defined]
+    with api_service.running(kafka, redis_server.url, clickhouse.url, folder) as running:  # type: ignore[attr-defined]
         yield running
 
 
-def test_a_persons_events_are_paged_newest_first_without_a_gap(query: Query, tables: Tables) -> None:
+def test_a_persons_events_are_paged_newest_first_without_a_gap(query: Api, tables: Tables) -> None:
     person = f"u:{uuid.uuid4().hex}"
     for n in range(25):
         tables.event(person, AT + n // 4, "Product Viewed", f'{{"n":{n},"email":"ada@example.com","nothing":null}}', f"{person}-{n}")
@@ -116,7 +116,7 @@ def test_a_persons_events_are_paged_newest_first_without_a_gap(query: Query, tab
     assert (masked["properties"]["email"], masked["context"]["ip"], masked["properties"]["n"]) == ("a***@example.com", "1***1", "***")
 
 
-def test_events_and_messages_of_the_merged_are_those_of_the_winner(query: Query, tables: Tables) -> None:
+def test_events_and_messages_of_the_merged_are_those_of_the_winner(query: Api, tables: Tables) -> None:
     name = uuid.uuid4().hex
     device, mail, user = f"a:{name}", f"email:{name}@x.org", f"u:{name}"
     for person in (device, mail, user):
@@ -131,7 +131,7 @@ def test_events_and_messages_of_the_merged_are_those_of_the_winner(query: Query,
         assert [point["value"] for point in one["points"]] == [value, "0", "0"]
 
 
-def test_a_chain_of_merges_that_the_live_view_does_not_know_is_one_person(query: Query, tables: Tables) -> None:
+def test_a_chain_of_merges_that_the_live_view_does_not_know_is_one_person(query: Api, tables: Tables) -> None:
     name = uuid.uuid4().hex
     chain = [f"u:{name}-{number}" for number in range(41)]
     tables.merges(list(pairwise(chain)))
@@ -144,7 +144,7 @@ def test_a_chain_of_merges_that_the_live_view_does_not_know_is_one_person(query:
     assert one["points"][0]["value"] == "1"
 
 
-def test_several_who_went_up_in_one_who_was_merged_on_are_one_person(query: Query, tables: Tables) -> None:
+def test_several_who_went_up_in_one_who_was_merged_on_are_one_person(query: Api, tables: Tables) -> None:
     name = uuid.uuid4().hex
     devices = [f"a:{name}-{number}" for number in range(5)]
     tables.merges([*((device, f"u:{name}-x") for device in devices), (f"u:{name}-x", f"u:{name}-y"), (f"u:{name}-y", f"u:{name}-z")])
@@ -154,7 +154,7 @@ def test_several_who_went_up_in_one_who_was_merged_on_are_one_person(query: Quer
     assert one["points"][0]["value"] == "1"
 
 
-def test_the_state_that_the_ledger_took_last_holds_whatever_the_hosts_clocks_said(query: Query, tables: Tables) -> None:
+def test_the_state_that_the_ledger_took_last_holds_whatever_the_hosts_clocks_said(query: Api, tables: Tables) -> None:
     journey, person = f"j{uuid.uuid4().hex}", f"u:{uuid.uuid4().hex}"
     for n in range(3):
         for place, (status, at) in enumerate(((MessageStatus.CLAIMED, 900), (MessageStatus.SENDING, 500), (MessageStatus.SENT, 100))):
@@ -181,7 +181,7 @@ def message(dispatch_id: str, profile_id: str, status: MessageStatus, at: int = 
     )
 
 
-def test_a_message_is_listed_once_in_its_last_state(query: Query, tables: Tables) -> None:
+def test_a_message_is_listed_once_in_its_last_state(query: Api, tables: Tables) -> None:
     journey = f"j{uuid.uuid4().hex}"
     for n in range(5):
         for step, status in enumerate((MessageStatus.CLAIMED, MessageStatus.SENDING, MessageStatus.SENT if n else MessageStatus.UNKNOWN)):
@@ -192,7 +192,7 @@ def test_a_message_is_listed_once_in_its_last_state(query: Query, tables: Tables
     assert list(query.pages("messages", journey=journey, status="sending")) == []
 
 
-def test_transitions_and_conflicts_are_listed(query: Query, tables: Tables) -> None:
+def test_transitions_and_conflicts_are_listed(query: Api, tables: Tables) -> None:
     segment = query.get("segments").json()["data"][0]["key"]
     person = f"u:{uuid.uuid4().hex}"
     for n in range(6):
@@ -209,13 +209,13 @@ def test_transitions_and_conflicts_are_listed(query: Query, tables: Tables) -> N
     assert (conflict["two"], conflict["why"]) == ("u:zzz", "phone 1")
 
 
-def ask(query: Query, **body: Any) -> Any:
+def ask(query: Api, **body: Any) -> Any:
     answer = query.post("queries/timeseries", {"from": "2026-05-28T00:00:00Z", "to": "2026-05-31T00:00:00Z"} | body)
     assert answer.status_code == 200, answer.text
     return answer.json()["data"]
 
 
-def test_a_series_counts_sums_and_groups_by_the_zones_days(query: Query, tables: Tables) -> None:
+def test_a_series_counts_sums_and_groups_by_the_zones_days(query: Api, tables: Tables) -> None:
     event = f"Order Completed {uuid.uuid4().hex}"
     for n, (amount, tax, currency) in enumerate((("0.1", 0.1, "EUR"), ("0.2", 0.2, "EUR"), ("1234567890.1234", 5, "CNY"))):
         tables.event(f"u:{event}{n % 2}", AT + n * 12 * HOUR, event, f'{{"tax":{tax},"currency":"{currency}"}}', revenue=amount)
@@ -237,7 +237,7 @@ def test_a_series_counts_sums_and_groups_by_the_zones_days(query: Query, tables:
     assert [one["total"] for one in ask(query, event="no such event")] == ["0"]
 
 
-def test_status_tells_when_rows_last_reached_clickhouse(query: Query, tables: Tables) -> None:
+def test_status_tells_when_rows_last_reached_clickhouse(query: Api, tables: Tables) -> None:
     tables.event("u:1", AT, "Order Completed")
     warehouse = query.get("system/status").json()["warehouse"]
     assert warehouse["events"] >= 1
@@ -247,7 +247,7 @@ def test_status_tells_when_rows_last_reached_clickhouse(query: Query, tables: Ta
 
 @pytest.mark.parametrize(("store", "unknown"), [("clickhouse", 401), ("kafka", 503)])
 def test_a_store_that_stands_still_is_named_at_once_and_stalls_nothing_else(
-    query: Query, store: str, unknown: int, request: pytest.FixtureRequest
+    query: Api, store: str, unknown: int, request: pytest.FixtureRequest
 ) -> None:
     server: Process = request.getfixturevalue(store)
     reader = {"authorization": f"Bearer {query.key}"}

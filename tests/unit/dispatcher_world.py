@@ -317,6 +317,7 @@ class World:
         self.templates = templates
         self.channels: Writing = MailOnly()
         self.other_lanes: dict[Lane, Outlet] = {}
+        self.repeats = False
         self.records: list[FakeRecord] = []
         self.log = FakeRequestLog(self.records)
         self.patience = Patience(10.0, 100.0, 1.0, 8.0, failures=3)
@@ -334,7 +335,7 @@ class World:
         """The provider as a process of its own has it."""
         breaker = Breaker(self.patience)
         places = Places(self.places, self.kept, breaker, self.pace)
-        return Outlet(self.provider, places, breaker, self.clock, Observer(), self.bounds)
+        return Outlet(self.provider, places, breaker, self.clock, Observer(), self.bounds, self.repeats)
 
     def outlets(self, outlet: Outlet) -> Outlets:
         return Outlets({MAIL: outlet, **self.other_lanes}, self.clock, Observer())

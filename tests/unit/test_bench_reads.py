@@ -3,11 +3,12 @@
 import httpx
 import pytest
 
+from tests.api_fakes import World
+from tests.api_stores import ADMIN
 from tests.bench import reads
-from tests.query_fakes import ADMIN, World
 
 WORLD = World()
-WAYS = reads.ways(WORLD.app.openapi())
+WAYS = reads.ways(WORLD.document())
 
 
 @pytest.mark.parametrize("name", WAYS)

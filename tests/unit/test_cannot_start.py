@@ -18,6 +18,7 @@ MAINS = {
     "messaging": "services.messaging.main",
     "warehouse": "services.warehouse.main",
     "query": "services.query.main",
+    "control": "services.control.main",
 }
 
 
@@ -49,12 +50,12 @@ def test_migrations_and_topics_say_it_too(monkeypatch: pytest.MonkeyPatch, capsy
     assert refusal(topics.main, capsys).startswith("topics cannot start: RAPPORT_RETENTION_DAYS: ")
 
 
-@pytest.mark.parametrize("service", ["profile", "segmentation", "messaging", "query"])
+@pytest.mark.parametrize("service", ["profile", "segmentation", "messaging", "query", "control"])
 def test_a_wrong_definition_is_told_with_its_file_and_line(
     service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAPPORT_DEFINITIONS_DIR", str(tmp_path))
-    name = {"profile": "identity", "messaging": "journey"}.get(service, "segment")
+    name = {"profile": "identity", "messaging": "journey", "control": "catalogue"}.get(service, "segment")
     (tmp_path / f"{name}.yaml").write_text(f"{name}: wrong\nunheard_of: 1\n")
     told = refusal(importlib.import_module(MAINS[service]).main, capsys)
     assert told.startswith(f"{service} cannot start: ")

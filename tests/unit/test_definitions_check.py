@@ -17,7 +17,7 @@ from shared.definitions import files, liquid_text, yaml_text
 from shared.rules import rule
 from tests.architecture.sources import python_files
 
-SERVICES = ("ingest", "profile", "segmentation", "messaging", "query")
+SERVICES = ("ingest", "profile", "segmentation", "messaging", "query", "control")
 ENVIRONMENT = {
     "RAPPORT_KAFKA_BOOTSTRAP": "127.0.0.1:9",
     "RAPPORT_REDIS_URL": "redis://127.0.0.1:9/0",
@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
     "a journey by an unknown channel": (
         text("j.yaml", JOURNEY.replace("channel: email", "channel: emial")),
         MESSAGING,
-        "j.yaml:5: steps[0].send.channel: expected one of the channels email (found 'emial')",
+        "j.yaml:5: steps[0].send.channel: expected one of the channels email, webhook, wecom_group (found 'emial')",
     ),
     "an expiry too far": (
         text("j.yaml", JOURNEY.replace("hello}", "hello, expires: 32d}")),
@@ -221,7 +221,7 @@ MISTAKES: dict[str, tuple[Broken, frozenset[str], str]] = {
     ),
     "two catalogues": (
         lambda folder: [text(f"{name}.yaml", f"catalogue: {name}\n")(folder) for name in "ab"],
-        frozenset({"query"}),
+        frozenset({"query", "control"}),
         "b.yaml:1: catalogue: there may be one catalogue file",
     ),
 }
@@ -246,7 +246,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for service in ("profile", "segmentation", "messaging"):
         monkeypatch.setattr(f"services.{service}.main.run", _start)
     monkeypatch.setattr("services.segmentation.main.configure_logs", lambda *_: None)
-    monkeypatch.setattr("services.query.main.Metrics", _start)
+    monkeypatch.setattr("services.query.main.HttpMetrics", _start)
+    monkeypatch.setattr("services.control.main.Metrics", _start)
     return found
 
 
@@ -381,7 +382,7 @@ def test_leaves_are_counted_no_further_than_the_bound() -> None:
 
 def test_services_read_definitions_by_the_one_function() -> None:
     """A reader of its own would be one whose refusals `check` does not know."""
-    allowed = {"read_folder", "Definitions", "Defined", "DefinitionError", "Problem", "plain_mapping", "canonical", "Part"}
+    allowed = {"read_folder", "Definitions", "Defined", "DefinitionError", "Problem", "plain_mapping", "canonical", "Part", "wrong"}
     readers = {"shared.definitions.files", "shared.definitions.folder", "shared.definitions.yaml_text", "shared.definitions.models"}
     found = [
         f"{path.name}: {name.name}"

@@ -14,7 +14,6 @@ from shared.definitions.kinds import KINDS
 from shared.definitions.models import Part
 from shared.definitions.rules import Aggregate, Condition
 from shared.definitions.segment import Given, Segment, SegmentTest
-from shared.definitions.template import TemplateHead
 from shared.rules.leaves.age import First, Last
 from shared.rules.leaves.did import Did, DidNot
 from shared.rules.leaves.trait import Trait
@@ -48,7 +47,7 @@ def test_the_tests_in_the_examples_pass(written: Definitions) -> None:
     assert [outcome.passed for outcome in outcomes] == [True, True]
 
 
-@pytest.mark.parametrize("part", [*PARTS, Given, SegmentTest, TemplateHead], ids=lambda part: part.__name__)
+@pytest.mark.parametrize("part", [*PARTS, Given, SegmentTest, *HEADS.values()], ids=lambda part: part.__name__)
 def test_every_key_is_spoken_of(part: type[Part]) -> None:
     names = {field.alias or name for name, field in part.model_fields.items()}
     assert {name for name in names if not re.search(rf"\b{name}\b", TEXT)} == set()

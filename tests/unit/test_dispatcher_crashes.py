@@ -161,13 +161,11 @@ class Story:
         assert sum(status in (MessageStatus.SENT, MessageStatus.UNKNOWN) for status in capped) == 2, "the cap is held, and used up"
 
 
-@settings(max_examples=30, deadline=None)
-@given(deaths=st.lists(st.tuples(st.integers(1, 25), st.booleans()), max_size=6))
-async def test_whenever_processes_die_each_message_ends_once_and_no_cap_is_exceeded(
-    templates: Templates, deaths: list[tuple[int, bool]]
-) -> None:
-    """`deaths`: at which of its steps each process dies, and whether Redis is then what it was before the one that died."""
-    story = Story(templates)
+DEATHS = st.lists(st.tuples(st.integers(1, 25), st.booleans()), max_size=6)
+
+
+async def lived(story: Story, deaths: list[tuple[int, bool]]) -> int:
+    """Processes that die one after the other, then one that settles all; answers how many died."""
     done = 0
     for steps, goes_back in deaths:
         before = copy.deepcopy(story.world.caps.places)
@@ -177,4 +175,33 @@ async def test_whenever_processes_die_each_message_ends_once_and_no_cap_is_excee
         if goes_back:
             story.world.caps.places, story.world.caps.left = before, None
     assert await story.live(None, 0.05)
-    story.check(done)
+    return done
+
+
+@settings(max_examples=30, deadline=None)
+@given(deaths=DEATHS)
+async def test_whenever_processes_die_each_message_ends_once_and_no_cap_is_exceeded(
+    templates: Templates, deaths: list[tuple[int, bool]]
+) -> None:
+    """`deaths`: at which of its steps each process dies, and whether Redis is then what it was before the one that died."""
+    story = Story(templates)
+    story.check(await lived(story, deaths))
+
+
+@settings(max_examples=30, deadline=None)
+@given(deaths=DEATHS)
+async def test_whenever_processes_die_nothing_is_unknown_where_a_call_may_be_made_again(
+    templates: Templates, deaths: list[tuple[int, bool]]
+) -> None:
+    """What was sent is what an undisturbed run sends. The provider, which knows a message by its id, may be told it more than once."""
+    story = Story(templates)
+    world, world.repeats = story.world, True
+    await lived(story, deaths)
+    last = world.ledger.last()
+    ended = Counter(told.dispatch_id for told in world.ledger.told if told.status not in OPEN)
+    assert ended == Counter(f"{number:032x}" for number in range(MESSAGES)), "each end is told, and told once"
+    sent = {key for key, entry in last.items() if entry.status is MessageStatus.SENT}
+    assert {f"{number:032x}" for number in set(range(MESSAGES)) - set(CAPPED)} <= sent
+    assert set(world.provider.got) == sent
+    assert len(sent) == MESSAGES - len(CAPPED) + 2, "the cap is held, and used up"
+    assert {entry.status for entry in last.values()} <= {MessageStatus.SENT, MessageStatus.SUPPRESSED}

@@ -221,3 +221,23 @@ async def test_marketing_about_a_person_goes_to_nobody_else_against_any_refusal(
     await world.stop(slot)
     assert world.status(1) == status
     assert world.status(2) == ("sent", None), "a notice to staff needs no consent"
+
+
+async def test_an_endpoint_that_is_gone_is_called_no_more_and_its_messages_fail(world: World) -> None:
+    hook = add(world, HOOK, Scripted([Failed(Reason.ENDPOINT_GONE, "HTTP 410")]))
+    outlet = world.other_lanes[HOOK]
+    told: list[str] = []
+    outlet.observer.switched_off = told.append  # type: ignore[method-assign, assignment]
+    world.ask(to(HOOK, 1))
+    slot = world.start()
+    await world.settle(slot)
+    world.ask(*(to(HOOK, n) for n in range(2, 6)), request(6))
+    slot.receive(world.records[1:])
+    await world.settle(slot)
+    await world.stop(slot)
+    assert hook.calls == 1
+    assert [world.status(n) for n in range(1, 6)] == [("failed", "endpoint_gone")] * 5
+    assert world.status(6) == ("sent", None)
+    assert told == ["scripted"]
+    assert outlet.trouble is not None
+    assert sum(outlet.places.used.values()) == 0

@@ -47,8 +47,12 @@ def test_only_who_makes_keys_may_write_them_and_only_journeys_ask_for_messages()
     def writers(topic: str) -> set[str]:
         return {process for process in PROCESSES if may(process, Operation.WRITE, topic)}
 
-    assert writers(KEY_CHANGED) == {"query", "cli"}
+    assert writers(KEY_CHANGED) == {"control", "cli"}
     assert writers(MESSAGE_REQUESTED) == {"messaging"}
+
+
+def test_query_may_write_nothing() -> None:
+    assert {right.operation for right in RIGHTS if right.process == "query"} == {Operation.READ, Operation.DESCRIBE}
 
 
 def test_no_process_may_delete_or_change_anything_but_its_own() -> None:

@@ -130,10 +130,10 @@ def test_settings_of_a_kafka_elsewhere_that_do_not_fit_together_are_said_without
 
 
 def test_a_taken_port_matters_only_to_a_server_that_is_started_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deploy.local.run.choose", lambda _: {**USUAL, "kafka": 9099, "smtp": 8029, "query": 8089})
+    monkeypatch.setattr("deploy.local.run.choose", lambda _: {**USUAL, "kafka": 9099, "smtp": 8029, "proxy": 8089})
     said: list[str] = []
     choose_ports(None, said.append, {"kafka", "mail"})
-    assert said == ["port 8081 is taken: query gets 8089"]
+    assert said == ["port 8081 is taken: proxy gets 8089"]
 
 
 @pytest.mark.parametrize(

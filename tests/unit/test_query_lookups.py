@@ -22,7 +22,7 @@ from shared.runtime.absorbed import index_of
 from shared.runtime.envelope import OTHERS, Entry, close_entry
 from shared.testing.histories import encoded, event, histories, key_of, people_of, typed_ids
 from shared.testing.scene import Scene, finished
-from tests.query_fakes import MemorySpace
+from tests.api_stores import MemorySpace
 
 
 def scene() -> Scene:

@@ -11,7 +11,8 @@ from shared.contracts.redis_keys import meta_key, side_key, state_key
 from shared.contracts.slots import slot
 from shared.contracts.versions import stamped
 from shared.runtime.envelope import Entry, close_entry
-from tests.query_fakes import FULL, READ, World
+from tests.api_stores import FULL, READ
+from tests.query_fakes import World
 
 AT = 1_780_000_000_000
 

@@ -9,7 +9,8 @@ from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key, meta_key
 from shared.contracts.slots import slot
 from shared.testing.installation import partitions
-from tests.query_fakes import READ, MemorySpace, World
+from tests.api_stores import READ, MemorySpace
+from tests.query_fakes import World
 
 PEOPLE = st.dictionaries(st.text("abcü:/", min_size=1, max_size=6), st.integers(0, 3), max_size=60)
 

@@ -10,11 +10,12 @@ from typer.testing import CliRunner
 
 from deploy.cli.main import app
 from deploy.local.ports import HOST, free_port
-from services.query.domain.replaying import Append
+from services.control.domain.replaying import Append
 from shared.contracts.rebuilds import LIFE_MS, View
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.reading.inputs import Where
-from tests.query_fakes import ADMIN, READ, World
+from tests.api_stores import ADMIN, READ
+from tests.control_fakes import World
 from tests.waiting import wait_until
 
 

@@ -101,7 +101,7 @@ def _source_config(source: Source, write_key: str) -> dict[str, Any]:
 
 
 def replay(settings: Settings, tracking: Tracking) -> APIRouter:
-    """Rejected events again, for the query service: through the same parser, with the time and source of then."""
+    """Rejected events again, for the control service: through the same parser, with the time and source of then."""
     router = APIRouter(include_in_schema=False)
 
     @router.post("/internal/v1/replay")

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from services.messaging.channels.endpoints import Loaded
 from services.messaging.channels.socket import Channel, Draft, Open, Setup
 from services.messaging.dispatch.decide import Go
 from services.messaging.dispatch.outlet import Outlet
@@ -18,9 +19,6 @@ from services.messaging.settings import Settings
 from shared.contracts.changes import MessageRequested
 from shared.definitions.template import TemplateHead
 
-Endpoints = Mapping[str, Mapping[str, Any]]
-"""Channel -> name -> what is set of that endpoint."""
-
 
 @dataclass(frozen=True)
 class Opened:
@@ -33,7 +31,7 @@ class Opened:
 class OpenChannels:
     """By name. Those of another process have providers, places and breakers of their own."""
 
-    def __init__(self, channels: Mapping[str, Channel], settings: Settings, endpoints: Endpoints) -> None:
+    def __init__(self, channels: Mapping[str, Channel], settings: Settings, endpoints: Loaded) -> None:
         self._by_name = {
             name: Opened(channel, channel.open(Setup(settings, endpoints.get(name, {})))) for name, channel in channels.items()
         }

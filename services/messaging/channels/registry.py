@@ -6,9 +6,11 @@ from typing import Final
 
 from services.messaging.channels.email import EMAIL
 from services.messaging.channels.socket import Channel
+from services.messaging.channels.webhook import WEBHOOK
+from services.messaging.channels.wecom_group import WECOM_GROUP
 from shared.definitions.template import TemplateHead
 
-CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType({channel.name: channel for channel in (EMAIL,)})
+CHANNELS: Final[Mapping[str, Channel]] = MappingProxyType({channel.name: channel for channel in (EMAIL, WEBHOOK, WECOM_GROUP)})
 
 
 def heads(channels: Mapping[str, Channel]) -> dict[str, type[TemplateHead]]:

@@ -6,6 +6,7 @@ once it is opened with the settings of a process, how a message is written and w
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from services.messaging.dispatch.class_queue import Bounds
@@ -71,6 +72,20 @@ class Open(Generic[M]):
 
 class Endpoint(Part):
     """What the channels file says of one endpoint (endpoints.py). A channel with endpoints has a model of its own."""
+
+    def load(self, folder: Path) -> Any:
+        """What the channel is opened with, secrets read: files are named from `folder`. Raises ValueError, which holds no secret."""
+        return self
+
+
+ENDPOINT_HAND: Final = 100
+ENDPOINT_HAND_BYTES: Final = 256 * 1024
+ENDPOINT_PUT_OFF: Final = 1_000
+
+
+def endpoint_bounds(settings: Settings) -> Bounds:
+    """What may wait for one endpoint in one slot and class: less than for a whole channel, since there may be many."""
+    return Bounds(ENDPOINT_HAND, ENDPOINT_HAND_BYTES, min(ENDPOINT_PUT_OFF, settings.dispatch_put_off))
 
 
 @dataclass(frozen=True)

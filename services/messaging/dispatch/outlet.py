@@ -3,6 +3,8 @@
 A refusal of the sender or the login, 421, and no connection are the installation's trouble: everything waits, and the breaker lets one
 message at a time try, another each time. A provider that takes content and never answers opens the breaker too. What is in hand meanwhile
 is listed as `provider_away`, each message once; the process's log has a line when the provider goes and one when it is back.
+
+A provider that says that it is gone for good is called no more by this process: its messages fail, until the process is started again.
 """
 
 import asyncio
@@ -38,6 +40,7 @@ class Outlet:
     observer: Observer
     bounds: Bounds = field(default_factory=Bounds)
     repeats: bool = False
+    is_off: bool = False
     _calls: set[asyncio.Task[Outcome]] = field(default_factory=set)
     _put_off: int = 0
     _logged_at: float = float("-inf")
@@ -55,9 +58,11 @@ class Outlet:
     @property
     def trouble(self) -> str | None:
         """Why nothing is sent by it now. Its own words are in the log alone: they may name a person."""
-        return (
-            f"provider {self.provider.name} is away, one message at a time tries it; the log has its words" if self.breaker.open else None
-        )
+        if self.is_off:
+            return f"provider {self.provider.name} has said that it is gone: its messages fail until its setting is mended"
+        if self.breaker.open:
+            return f"provider {self.provider.name} is away, one message at a time tries it; the log has its words"
+        return None
 
     async def _send(self, message: Outgoing, place: Class, last_begin: float) -> Outcome:
         begun: float | None = None
@@ -71,6 +76,8 @@ class Outlet:
         tried = False
         self._observe()
         try:
+            if self.is_off:
+                return Failed(Reason.ENDPOINT_GONE, "it said so before")
             outcome = await self.provider.send(message, may_begin)
             now = self.clock.steady_s()
             tried = self._judge(outcome, now)
@@ -96,6 +103,11 @@ class Outlet:
                 self.breaker.failed(now)
                 if self.breaker.open and not was_open:
                     _log.warning("provider away, one message at a time tries it", provider=self.provider.name, detail=detail)
+            case Failed(reason=Reason.ENDPOINT_GONE, detail=detail):
+                self.is_off = True
+                self.breaker.went_well()
+                self.observer.switched_off(self.provider.name)
+                _log.error("provider is gone for good: it is switched off", provider=self.provider.name, detail=detail)
             case Sent() | Failed() | Deferred():
                 self.breaker.went_well()
                 if was_open:

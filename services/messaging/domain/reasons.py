@@ -17,6 +17,7 @@ class Reason(StrEnum):
     REQUEST_GONE = "request_gone"
 
     REFUSED = "refused"
+    ENDPOINT_GONE = "endpoint_gone"
 
     REPLY_LOST = "reply_lost"
     CRASHED = "crashed"

@@ -63,7 +63,7 @@ def _render(
     template: Template, person: Mapping[str, msgspec.Raw], segment: str | None, now_ms: int, bounds: Bounds
 ) -> Rendered | NotRendered:
     values: dict[str, Any] = {
-        "person": {name: value for name, raw in person.items() if (value := _plain(raw)) is not None},
+        "person": {name: _shown(value, template.head.value) for name, raw in person.items() if (value := _plain(raw)) is not None},
         "now": datetime.fromtimestamp(now_ms / 1000, UTC),
     }
     if segment is not None:
@@ -84,6 +84,18 @@ def _plain(raw: msgspec.Raw) -> Any:
         return msgspec.json.Decoder(float_hook=_number).decode(raw)
     except (ValueError, ArithmeticError, RecursionError):  # ValueError: msgspec's own, and of bytes that are no UTF-8
         return None
+
+
+def _shown(value: Any, shown: Callable[[str], str]) -> Any:
+    match value:
+        case str():
+            return shown(value)
+        case list():
+            return [_shown(one, shown) for one in value]
+        case dict():
+            return {shown(name): _shown(one, shown) for name, one in value.items()}
+        case _:
+            return value
 
 
 def _number(text: str) -> Decimal:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from services.query.domain import questions
 from services.query.domain.questions import Key
-from services.query.parts import History
+from shared.reading.ports import History
 
 PLACES: Final = 500
 """Places looked at in one round; so many ids go into one question."""

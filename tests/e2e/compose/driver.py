@@ -15,7 +15,7 @@ import httpx
 
 from deploy.local.settings import PROJECT
 
-SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query")
+SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query", "control", "proxy")
 SERVERS: Final = ("kafka", "redis", "clickhouse")
 SHOPPER: Final = Path(__file__).with_name("shopper.py")
 MAILS: Final = """

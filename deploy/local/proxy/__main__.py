@@ -1,0 +1,5 @@
+"""`python -m deploy.local.proxy`."""
+
+from deploy.local.proxy.main import main
+
+main()

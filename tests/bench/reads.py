@@ -33,7 +33,7 @@ SMALL_BLOCKS: dict[str, str | int] = {"max_block_size": 16_384, "min_insert_bloc
 """So that the local server makes them within the memory that it gives one statement."""
 AT = 1_780_000_000_000
 CALLS, WARM_UP = 200, 20
-PARTS = ("kafka", "redis", "clickhouse", "topics", "migrations", "query")
+PARTS = ("kafka", "redis", "clickhouse", "topics", "migrations", "query", "control", "proxy")
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,11 @@ def table(summary: Summary, env: dict[str, str], home: Home) -> Table:
         made.add_row("e-mails in the local mailbox", f"{sum(1 for _ in home.mail.glob('*.eml')):,} in {home.mail}")
     else:
         made.add_row("e-mails went out by", masked(env[VARIABLES["mail"]]))
+    if f"{VARIABLES['hooks']}=" in env.get(STARTED_HERE, ""):
+        for title, channel in (("webhooks", "webhook"), ("notices to staff", "wecom_group")):
+            made.add_row(f"{title} in the local catcher", f"{sum(1 for _ in home.hooks.glob(f'*-{channel}.json')):,} in {home.hooks}")
+    else:
+        made.add_row("webhooks and notices went out as says", env.get(VARIABLES["hooks"], "no channels file: there are no endpoints"))
     for stage, seconds in summary.delay.items():
         made.add_row(f"delay in {stage}, 99 of 100", f"under {seconds * 1000:,.0f} ms")
     for title, name in (("send events to", "INGEST"), ("ask", "QUERY"), ("ClickHouse", "CLICKHOUSE")):

@@ -27,8 +27,11 @@ MESSAGES: Final = Row(
             "short",
             "Requests without a place at their provider, in hand or still in the log, and messages put off for another try.",
             (
-                Query("sum by (class) (rapport_dispatcher_waiting) + sum by (class) (rapport_dispatcher_unread)", "{{class}}"),
-                Query("sum by (class) (rapport_dispatcher_put_off)", "{{class}} put off"),
+                Query(
+                    "sum by (channel, class) (rapport_dispatcher_waiting) + sum by (channel, class) (rapport_dispatcher_unread)",
+                    "{{channel}} {{class}}",
+                ),
+                Query("sum by (channel, class) (rapport_dispatcher_put_off)", "{{channel}} {{class}} put off"),
             ),
         ),
         Chart(
@@ -73,8 +76,11 @@ MESSAGES: Final = Row(
         Chart(
             "Providers left alone",
             "short",
-            "1 while a provider is not tried because it takes no messages.",
-            (Query("max by (provider) (rapport_provider_away)", "{{provider}}"),),
+            "1 while a provider is not tried because it takes no messages, or once it has said that it is gone.",
+            (
+                Query("max by (provider) (rapport_provider_away)", "{{provider}}"),
+                Query("max by (provider) (rapport_provider_off)", "{{provider}} gone"),
+            ),
         ),
     ),
 )

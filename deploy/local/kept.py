@@ -11,6 +11,8 @@ FOLDERS: Final = (
     Kept("data/prometheus", Personal.NONE, "figures; no label is an id of a person"),
     Kept("logs", Personal.IDS, "what the parts say: no value of a person; an id where an operator must find somebody"),
     Kept("mail", Personal.CLEAR, "what the local mail catcher received, whole"),
+    Kept("hooks", Personal.CLEAR, "what the local hook catcher received, whole: webhooks and notices to a robot"),
+    Kept("channels", Personal.NONE, "endpoints of webhooks and robots on this machine, and their secrets"),
     Kept("env", Personal.NONE, "keys and addresses of the installation"),
     Kept("key_secret", Personal.NONE, "what signs the keys of the installation"),
     Kept("parts.json", Personal.NONE, "the running parts"),
@@ -24,6 +26,7 @@ VOLUMES: Final = (
     Kept("redis", Personal.CLEAR, "as data/redis"),
     Kept("clickhouse", Personal.CLEAR, "as data/clickhouse"),
     Kept("mail", Personal.CLEAR, "as mail"),
+    Kept("hooks", Personal.CLEAR, "as hooks"),
     Kept("prometheus", Personal.NONE, "as data/prometheus"),
     Kept("grafana", Personal.NONE, "dashboards and who may see them"),
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from deploy.local import key_secret
 from deploy.local.clickhouse import ClickHouse
+from deploy.local.hooks import HookCatcher, channels_file
 from deploy.local.kafka import Kafka
 from deploy.local.mail import MailCatcher
 from deploy.local.ports import HOST
@@ -58,6 +59,7 @@ def urls(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> d
         "RAPPORT_REDIS_URL": f"redis://{HOST}:{ports['redis']}/0",
         "RAPPORT_CLICKHOUSE_URL": f"http://{HOST}:{ports['clickhouse']}",
         "RAPPORT_SMTP_URL": f"smtp://{HOST}:{ports['smtp']}",
+        "RAPPORT_CHANNELS_FILE": str(channels_file(home).resolve()),
         **key_secret.variables(home),
     }
     here = {name: value for name, value in found.items() if name not in servers.variables}
@@ -108,6 +110,7 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         module("topics", "deploy.local.topics"),
         module("migrations", "services.warehouse.migrate"),
         Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
+        Step("hooks", 2, lambda: HookCatcher(home, ports["hooks"], log("hooks"))),  # before messaging, which reads its channels file
         *(service(name) for name in (*WORKERS, *BEHIND_PROXY)),
         service("ingest", drains=4),  # nothing new comes in while the rest finishes
         Step("proxy", 3, proxy, drains=4),

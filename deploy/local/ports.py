@@ -22,6 +22,7 @@ USUAL: Mapping[str, int] = MappingProxyType(
         "messaging": 8093,
         "warehouse": 8094,
         "ingest-health": 8095,
+        "hooks": 8026,
         "query": 8096,
         "control": 8097,
     }

@@ -217,7 +217,18 @@ def reset(root: Path) -> list[str]:
         return []
     with only_one(home):
         deleted = []
-        for path in (home.data, home.logs, home.mail, home.env, home.key_secret, home.parts, home.demo, root / "bench.json"):
+        for path in (
+            home.data,
+            home.logs,
+            home.mail,
+            home.hooks,
+            home.channels,
+            home.env,
+            home.key_secret,
+            home.parts,
+            home.demo,
+            root / "bench.json",
+        ):
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.exists():

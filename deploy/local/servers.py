@@ -17,9 +17,10 @@ VARIABLES: Final[Mapping[str, str]] = MappingProxyType(
         "redis": "RAPPORT_REDIS_URL",
         "clickhouse": "RAPPORT_CLICKHOUSE_URL",
         "mail": "RAPPORT_SMTP_URL",
+        "hooks": "RAPPORT_CHANNELS_FILE",
     }
 )
-"""Part -> the variable that names a server elsewhere."""
+"""Part -> the variable that names a server elsewhere; for webhooks and robots, the file that names several."""
 SENDER: Final = "RAPPORT_MAIL_FROM"
 STARTED_HERE: Final = "RAPPORT_STARTED_HERE"
 """In `.rapport/env`: NAME=value of each server that the run started. A shell that has sourced the file names no server elsewhere by it."""
@@ -51,13 +52,19 @@ class Servers:
         lines = [
             f"{part} is {masked(value)}, as {VARIABLES[part]} says: none is started here"
             for part, value in self.elsewhere.items()
-            if part != "mail"
+            if part not in ("mail", "hooks")
         ]
         if self.again:
             lines.append(f"{', '.join(self.again)} came from an earlier run here: these servers are started here again")
         if self.ignored:
             lines.append(f"{', '.join(self.ignored)} not used: the servers they are meant for are started here")
-        return lines + self._mail(home, demo)
+        return [*lines, *self._mail(home, demo), self._hooks(home)]
+
+    def _hooks(self, home: Home) -> str:
+        file = self.elsewhere.get("hooks")
+        if file is None:
+            return f"no webhook and no robot's notice goes out: they are kept in {home.hooks}; set {VARIABLES['hooks']} to send them"
+        return f"webhooks and robots' notices go out for real, as {VARIABLES['hooks']} says: {file}"
 
     def _mail(self, home: Home, demo: bool) -> list[str]:
         server = self.elsewhere.get("mail")

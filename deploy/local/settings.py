@@ -58,6 +58,16 @@ class Home:
         return self.root / "mail"
 
     @property
+    def hooks(self) -> Path:
+        """What the hook catcher received: one .json file a message."""
+        return self.root / "hooks"
+
+    @property
+    def channels(self) -> Path:
+        """The channels file of this machine's endpoints, and their secrets."""
+        return self.root / "channels"
+
+    @property
     def env(self) -> Path:
         """Keys and URLs, to be sourced by a shell; readable by its owner only."""
         return self.root / "env"
@@ -84,5 +94,5 @@ class Home:
 
     def make(self) -> None:
         """Make the folders, closed to other users: they will hold personal data."""
-        for folder in (self.root, self.data, self.logs, self.mail):
+        for folder in (self.root, self.data, self.logs, self.mail, self.hooks):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

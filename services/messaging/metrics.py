@@ -38,11 +38,11 @@ METRICS: Final = (
         ("slot",),
         "when (seconds since 1970) checkpoints last held every settled message of a slot",
     ),
-    Metric("rapport_provider_seconds", H, ("provider",), "one message handed to a provider, from connection to answer", SECONDS),
-    Metric("rapport_provider_places", G, ("provider",), "messages that may be on their way to a provider at once"),
-    Metric("rapport_provider_places_used", G, ("provider",), "messages that are on their way to a provider"),
-    Metric("rapport_provider_away", G, ("provider",), "1 while a provider is left alone because it does not take messages"),
-    Metric("rapport_provider_off", G, ("provider",), "1 once a provider has said that it is gone for good: its messages fail"),
+    Metric("rapport_provider_seconds", H, ("channel", "provider"), "one message handed to a provider, from connection to answer", SECONDS),
+    Metric("rapport_provider_places", G, ("channel", "provider"), "messages that may be on their way to a provider at once"),
+    Metric("rapport_provider_places_used", G, ("channel", "provider"), "messages that are on their way to a provider"),
+    Metric("rapport_provider_away", G, ("channel", "provider"), "1 while a provider is left alone because it does not take messages"),
+    Metric("rapport_provider_off", G, ("channel", "provider"), "1 once a provider has said that it is gone for good: its messages fail"),
 )
 
 
@@ -73,16 +73,16 @@ class Metrics(Observer):
         for name, count in (("waiting", in_hand), ("unread", unread), ("put_off", put_off)):
             self._registry.gauge(f"rapport_dispatcher_{name}").labels(str(partition), channel or "none", message_class).set(count)
 
-    def provider(self, name: str, seconds: float, away: bool) -> None:
-        self._registry.histogram("rapport_provider_seconds").labels(name).observe(seconds)
-        self._registry.gauge("rapport_provider_away").labels(name).set(away)
+    def provider(self, channel: str, name: str, seconds: float, away: bool) -> None:
+        self._registry.histogram("rapport_provider_seconds").labels(channel, name).observe(seconds)
+        self._registry.gauge("rapport_provider_away").labels(channel, name).set(away)
 
-    def switched_off(self, name: str) -> None:
-        self._registry.gauge("rapport_provider_off").labels(name).set(1)
+    def switched_off(self, channel: str, name: str) -> None:
+        self._registry.gauge("rapport_provider_off").labels(channel, name).set(1)
 
-    def places(self, name: str, used: int, count: int) -> None:
-        self._registry.gauge("rapport_provider_places").labels(name).set(count)
-        self._registry.gauge("rapport_provider_places_used").labels(name).set(used)
+    def places(self, channel: str, name: str, used: int, count: int) -> None:
+        self._registry.gauge("rapport_provider_places").labels(channel, name).set(count)
+        self._registry.gauge("rapport_provider_places_used").labels(channel, name).set(used)
 
     def lost_to_retention(self, records: int) -> None:
         self._registry.counter("rapport_lost_to_retention_total").labels("dispatcher").inc(records)

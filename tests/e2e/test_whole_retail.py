@@ -142,17 +142,22 @@ def test_nobody_is_mailed_twice_and_nobody_forgotten(shop: Shop) -> None:
         "SELECT uniqExact(profile_id) AS n FROM rapport.segment_transitions FINAL "
         "WHERE segment = 'important_keep' AND transition = 'entered'"
     )
-    settled = "SELECT dispatch_id, argMax(status, at) AS status FROM rapport.messages FINAL GROUP BY dispatch_id"
+    settled = "SELECT dispatch_id, any(channel) AS channel, argMax(status, at) AS status FROM rapport.messages FINAL GROUP BY dispatch_id"
     wait_until(
         "every message has an end",
         lambda: (
-            len(rows := shop.rows(settled)) >= int(entered[0]["n"])
+            len(rows := shop.rows(settled)) >= 3 * int(entered[0]["n"])  # an e-mail, a webhook, a notice to staff
             and all(row["status"] in {"sent", "suppressed", "expired", "failed"} for row in rows)
         ),
         120,
     )
-    sent = [row for row in shop.rows(settled) if row["status"] == "sent"]
+    ended = shop.rows(settled)
+    sent = [row for row in ended if row["status"] == "sent" and row["channel"] == "email"]
     receivers = [
         line for path in Path(shop.mail).glob("*.eml") for line in path.read_text().split("\n\n")[0].splitlines() if line.startswith("To:")
     ]
     assert len(receivers) == len(set(receivers)) == len(sent) > 0
+    for channel in ("webhook", "wecom_group"):
+        taken = len(list(shop.home.hooks.glob(f"*-{channel}.json")))
+        assert taken == sum(row["status"] == "sent" and row["channel"] == channel for row in ended) > 0
+        assert {row["status"] for row in ended if row["channel"] == channel} <= {"sent", "expired"}

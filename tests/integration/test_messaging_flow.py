@@ -69,9 +69,9 @@ class Flow:
         return ends
 
     def ends(self) -> dict[str, str]:
-        """Dispatch id -> the state and reason it stands at."""
+        """Dispatch id -> the state and reason it stands at, of the journey that writes to people."""
         entries = (LEDGER_DECODER.decode(record.value()) for record in self.house.read(DISPATCH_RECORDED))
-        return {entry.dispatch_id: f"{entry.status.value} {entry.reason}" for entry in entries}
+        return {entry.dispatch_id: f"{entry.status.value} {entry.reason}" for entry in entries if entry.journey == "keep_important"}
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ def test_the_rules_take_the_number_of_slots_from_the_workers() -> None:
 
 def test_every_service_is_scraped_under_compose_and_missed_by_name() -> None:
     jobs = {job["job_name"]: job for job in yaml.safe_load((FOLDER / "prometheus.yml").read_text())["scrape_configs"]}
-    services = set(USUAL) - {"kafka", "redis", "clickhouse", "smtp", "prometheus", "ingest-health"}
+    services = set(USUAL) - {"kafka", "redis", "clickhouse", "smtp", "hooks", "prometheus", "ingest-health"}
     found = {name: by["port"] for by in jobs["rapport"]["dns_sd_configs"] for name in by["names"]}
     composed = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
     assert found == {name: _metrics_port(name, composed[name]["environment"]) for name in services}

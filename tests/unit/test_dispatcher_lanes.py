@@ -227,7 +227,7 @@ async def test_an_endpoint_that_is_gone_is_called_no_more_and_its_messages_fail(
     hook = add(world, HOOK, Scripted([Failed(Reason.ENDPOINT_GONE, "HTTP 410")]))
     outlet = world.other_lanes[HOOK]
     told: list[str] = []
-    outlet.observer.switched_off = told.append  # type: ignore[method-assign, assignment]
+    outlet.observer.switched_off = lambda channel, name: told.append(name)  # type: ignore[method-assign]
     world.ask(to(HOOK, 1))
     slot = world.start()
     await world.settle(slot)

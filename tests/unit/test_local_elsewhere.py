@@ -22,6 +22,7 @@ ELSEWHERE = {
     "RAPPORT_REDIS_URL": "rediss://app:redis-secret@redis.example.com:6380/0",
     "RAPPORT_CLICKHOUSE_URL": "https://app:click-secret@ch.example.com:8443",
     "RAPPORT_SMTP_URL": "smtp://app:smtp-secret@mail.example.com:587",
+    "RAPPORT_CHANNELS_FILE": "/etc/rapport/channels.yaml",
 }
 
 
@@ -69,14 +70,17 @@ def test_passwords_stand_neither_in_what_is_said_nor_in_the_file_nor_on_a_comman
 
 def test_the_start_says_where_mail_goes(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    [stays] = named({}, home).told(home, demo=True)
+    stays, hooks = named({}, home).told(home, demo=True)
+    assert hooks == f"no webhook and no robot's notice goes out: they are kept in {home.hooks}; set RAPPORT_CHANNELS_FILE to send them"
     assert stays == f"no e-mail goes out: it is kept in {home.mail}; set RAPPORT_SMTP_URL and RAPPORT_MAIL_FROM to send it"
     smtp = {"RAPPORT_SMTP_URL": "smtp://mail.example.com"}
     unsigned = named(smtp, home).told(home, demo=False)
     assert unsigned[0] == "e-mail goes out for real, by smtp://mail.example.com, as RAPPORT_SMTP_URL says"
     assert unsigned[1].startswith("RAPPORT_MAIL_FROM is not set")
     signed = named(smtp | {"RAPPORT_MAIL_FROM": "a@b.example"}, home)
-    assert len(signed.told(home, demo=False)) == 1
+    assert len(signed.told(home, demo=False)) == 2
+    out = named({"RAPPORT_CHANNELS_FILE": "/etc/rapport/channels.yaml"}, home).told(home, demo=False)
+    assert out[-1] == "webhooks and robots' notices go out for real, as RAPPORT_CHANNELS_FILE says: /etc/rapport/channels.yaml"
     assert "example.com" in signed.told(home, demo=True)[1]
 
 

@@ -90,7 +90,7 @@ def test_a_reset_deletes_what_a_run_keeps_and_nothing_else(tmp_path: Path) -> No
     home.make()
     env_file.write(home.env, {"A": "b"})
     (home.root / "mine.txt").write_text("mine")
-    assert set(reset(home.root)) == {"data", "logs", "mail", "env"}
+    assert set(reset(home.root)) == {"data", "logs", "mail", "hooks", "env"}
     assert {path.name for path in home.root.iterdir()} == {"lock", "mine.txt"}
 
 

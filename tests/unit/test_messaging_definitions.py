@@ -199,7 +199,8 @@ def test_templates_name_the_traits_they_need(folder: Path) -> None:
 
 def test_what_ships_is_well_and_needs_a_yes_for_marketing() -> None:
     shipped = read(SHIPPED)
-    assert {plan.journey for found in planned(SHIPPED).values() for plan in found} == {"keep_important"}
+    assert {plan.journey for found in planned(SHIPPED).values() for plan in found} == {"keep_important", "tell_important"}
+    assert [shipped.templates.endpoint(name) for name in ("tell_crm", "tell_staff", "keep_important")] == ["crm", "ops", None]
     assert {locale: one.html is not None for locale, one in shipped.templates.of("keep_important").items()} == {"en": True, "zh": True}
     assert Rules.of(shipped.single(ConsentPolicy)) == Rules({"email": "opt_in"})
     assert Rules.of(None) == Rules({})

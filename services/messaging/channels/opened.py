@@ -52,7 +52,7 @@ class OpenChannels:
                 breaker = Breaker(patience)
                 places = Places(exit_.places, exit_.kept, breaker, Pace(exit_.per_second))
                 lane = Lane(one.channel.name, to)
-                found[lane] = Outlet(exit_.provider, places, breaker, clock, observer, exit_.bounds, one.channel.repeats)
+                found[lane] = Outlet(exit_.provider, places, breaker, clock, observer, exit_.bounds, one.channel.repeats, lane.channel)
         return Outlets(found, clock, observer)
 
     def reach(self, request: MessageRequested) -> Reach | None:

@@ -40,6 +40,7 @@ class Outlet:
     observer: Observer
     bounds: Bounds = field(default_factory=Bounds)
     repeats: bool = False
+    channel: str = "none"
     is_off: bool = False
     _calls: set[asyncio.Task[Outcome]] = field(default_factory=set)
     _put_off: int = 0
@@ -82,7 +83,7 @@ class Outlet:
             now = self.clock.steady_s()
             tried = self._judge(outcome, now)
             if begun is not None:
-                self.observer.provider(self.provider.name, now - begun, self.breaker.open)
+                self.observer.provider(self.channel, self.provider.name, now - begun, self.breaker.open)
             if self.repeats and isinstance(outcome, Unknown):
                 return Deferred(outcome.reason, outcome.detail, away=True, in_doubt=True)
             return outcome
@@ -91,7 +92,7 @@ class Outlet:
             self._observe()
 
     def _observe(self) -> None:
-        self.observer.places(self.provider.name, sum(self.places.used.values()), self.places.count)
+        self.observer.places(self.channel, self.provider.name, sum(self.places.used.values()), self.places.count)
 
     def _judge(self, outcome: Outcome, now: float) -> bool:
         """Whether the outcome says something of the provider."""
@@ -106,7 +107,7 @@ class Outlet:
             case Failed(reason=Reason.ENDPOINT_GONE, detail=detail):
                 self.is_off = True
                 self.breaker.went_well()
-                self.observer.switched_off(self.provider.name)
+                self.observer.switched_off(self.channel, self.provider.name)
                 _log.error("provider is gone for good: it is switched off", provider=self.provider.name, detail=detail)
             case Sent() | Failed() | Deferred():
                 self.breaker.went_well()

@@ -10,6 +10,10 @@ from services.control.adapters.http.failures import MAX_FAILURES, MAX_REPLAYS
 from services.control.adapters.http.rebuilds import MOST_LISTED
 from services.ingest.domain.limits import Limits
 from services.ingest.settings import Settings as Ingest
+from services.messaging.adapters.outbound import MOST_REPLY_BYTES
+from services.messaging.channels.endpoints import MOST_ENDPOINTS
+from services.messaging.channels.socket import ENDPOINT_HAND, ENDPOINT_PUT_OFF
+from services.messaging.channels.webhook import LONGEST_RETRY_AFTER_S, MOST_BODY_BYTES
 from services.messaging.dispatch.class_queue import Bounds as ClassBounds
 from services.messaging.domain.facts import MAX_TRAIT_BYTES
 from services.messaging.domain.passages import MOST_A_MONTH, MOST_ENDED, MOST_PASSAGES
@@ -273,7 +277,7 @@ MESSAGING: Final = (
         "the rest stays in the log",
     ),
     Bound(
-        "messages of a slot and class put off",
+        "messages of a slot, channel and class put off",
         f"{_set(Messaging, 'dispatch_put_off'):,}",
         "DISPATCH_PUT_OFF",
         "rapport_dispatcher_put_off",
@@ -286,7 +290,13 @@ MESSAGING: Final = (
         "rapport_provider_places_used",
         "no further one is begun",
     ),
-    Bound("requests in hand of a slot and class", _HAND, CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("requests in hand of a slot, channel and class", _HAND, CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("endpoints of webhooks and robots", str(MOST_ENDPOINTS), CONSTANT, "", "messaging does not start"),
+    Bound("of them for one endpoint", str(ENDPOINT_HAND), CONSTANT, "rapport_dispatcher_waiting", "the rest stays in the log"),
+    Bound("messages of a slot, endpoint and class put off", f"{ENDPOINT_PUT_OFF:,}", CONSTANT, "", "no new one is begun"),
+    Bound("the body of a webhook", f"{MOST_BODY_BYTES // 1024} KB", CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
+    Bound("what is read of an endpoint's answer", f"{MOST_REPLY_BYTES // 1024} KB", CONSTANT, "", "a robot's is `unknown`"),
+    Bound("how long an endpoint may ask to be left alone", f"{LONGEST_RETRY_AFTER_S / 3600:g} hour", CONSTANT, "", "it is called then"),
     Bound("rendering a message", _RENDERING, CONSTANT, "rapport_messages_total", "suppressed: `template_failed`"),
     Bound("e-mails a second of one process", "no bound", "SMTP_PER_SECOND", "rapport_dispatcher_unread", "they wait"),
     Bound(

@@ -16,7 +16,7 @@ from services.messaging.adapters.ledger_reader import read_standings
 from services.messaging.adapters.people import RedisPeople
 from services.messaging.adapters.request_log import KafkaRequestLog
 from services.messaging.adapters.requests import RequestFeed, Slots
-from services.messaging.channels.endpoints import Loaded
+from services.messaging.channels.endpoints import Loaded, without_endpoint
 from services.messaging.channels.opened import OpenChannels
 from services.messaging.channels.socket import Channel
 from services.messaging.dispatch.book import Keeping
@@ -89,6 +89,8 @@ class Dispatcher:
         )
         channels, endpoints = self._with
         self._channels = OpenChannels(channels, settings, endpoints)
+        for problem in without_endpoint(self._rulebook().templates, channels, endpoints):
+            _log.warning("messages by this template cannot be sent", template=problem.file, detail=problem.message)
         self._outlets = self._channels.outlets(patience, SystemClock(), self._observer)
         self._requests = KafkaRequestLog(settings.kafka, self._group)
         self._people = RedisPeople(self._redis)

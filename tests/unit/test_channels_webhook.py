@@ -22,6 +22,7 @@ from services.messaging.channels.webhook import Hook, WebhookHead, compose, outc
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Sent, Unknown
 from services.messaging.domain.reasons import Reason
 from services.messaging.domain.rendering import NotRendered, Rendered, render
+from shared.contracts.consent import consents
 from shared.definitions.liquid_text import parse_liquid
 from shared.definitions.template import Template
 from shared.definitions.yaml_text import DefinitionError
@@ -273,3 +274,16 @@ def test_a_repeat_is_the_same_request() -> None:
     assert isinstance(one, Composed)
     assert one == other
     assert isinstance(one.message, Hook)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard"),
+    [
+        ({"webhook": True, "marketing": False}, {"webhook": True, "email": False, "sms": False, "push": False, "wecom": False}),
+        ({"wecom_group": False, "functional": True}, {"wecom_group": False}),
+        ({"webhook": "yes"}, {}),
+    ],
+)
+def test_consent_to_be_passed_on_is_to_be_named(said: dict[str, Any], heard: dict[str, bool]) -> None:
+    context = json.dumps({"consent": {"categoryPreferences": said}}).encode()
+    assert consents(msgspec.json.encode(json.loads(context)), None) == heard

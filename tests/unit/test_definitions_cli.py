@@ -117,3 +117,21 @@ def test_an_unknown_time_zone_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(SEGMENT)
     code, output = rapport("test", str(tmp_path), "--timezone", "Mars/Olympus")
     assert (code, "is no time zone" in output) == (1, True)
+
+
+def test_check_looks_endpoints_of_templates_up_in_the_channels_file(tmp_path: Path) -> None:
+    (tmp_path / "crm.secret").write_text("whsec_" + "QUJD" * 8)
+    (tmp_path / "ops.key").write_text("0d2c7d0e-aaaa-bbbb")
+    file = tmp_path / "channels.yaml"
+    webhook = "webhook: {crm: {url: 'https://example.com/', secret_file: crm.secret}}\n"
+    file.write_text(webhook + "wecom_group: {ops: {key_file: ops.key}}\n")
+    assert rapport("check", "--channels", str(file))[0] == 0
+    file.write_text(webhook)
+    code, output = rapport("check", RAPPORT_CHANNELS_FILE=str(file))
+    assert code == 1
+    assert "templates/tell_staff.zh.liquid:6: to: there is no endpoint 'ops' of channel wecom_group; there are none" in output
+    assert "1 problem" in output
+    file.write_text(webhook.replace("secret_file", "secret"))
+    code, output = rapport("check", "--channels", str(file))
+    assert code == 1
+    assert "channels.yaml:1: webhook.crm.secret: unknown key 'secret'" in output

@@ -247,6 +247,12 @@ GOOD = "webhook:\n  crm: {url: 'https://example.com/', secret_file: crm.secret}\
         (("url: 'https://example.com/', ", ""), KEY, "channels.yaml:2: webhook.crm.url: is missing"),
         (("https:", "http:"), KEY, "channels.yaml:2: webhook.crm: url: expected https"),
         (("crm.secret", "crm.secret, secret: x"), KEY, "channels.yaml:2: webhook.crm.secret: unknown key 'secret'"),
+        (
+            ("crm.secret", "crm.secret, ca_file: none.pem"),
+            KEY,
+            "channels.yaml:2: webhook.crm: ca_file names none.pem, which is no PEM file",
+        ),
+        (("crm.secret", "crm.secret, ca_file: crm.secret"), KEY, "channels.yaml:2: webhook.crm: ca_file names crm.secret, which is no PEM"),
         (("crm.secret", "none"), KEY, "channels.yaml:2: webhook.crm: secret_file names none, which cannot be read"),
         (("a", "a"), "whsec_c2hvcnQ=", "channels.yaml:2: webhook.crm: secret_file must hold a key such as whsec_"),
         (("a", "a"), "pa55word", "channels.yaml:2: webhook.crm: secret_file must hold a key such as whsec_"),

@@ -6,6 +6,7 @@ wecom_group:
   ops: {key_file: ops.key}
 """
 
+import ssl
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +14,7 @@ from typing import Any, Final
 from pydantic import Field, create_model
 
 from services.messaging.channels.socket import Channel
+from shared.adapters.tls import Tls
 from shared.definitions.models import Part, read
 from shared.definitions.segment import Name
 from shared.definitions.template import Template
@@ -75,6 +77,17 @@ def secret_of(folder: Path, name: str, file: Path) -> str:
     if not found:
         raise ValueError(f"{name} names {file}, which is empty")
     return found
+
+
+def trusted(folder: Path, file: Path | None) -> Path | None:
+    """`file`, which is named from `folder`, if certificates can be checked by it. Raises ValueError."""
+    if file is None:
+        return None
+    try:
+        Tls(folder / file).context()
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(f"ca_file names {file}, which is no PEM file of certificates ({type(error).__name__})") from None
+    return folder / file
 
 
 def without_endpoint(templates: Iterable[Template], channels: Mapping[str, Channel], endpoints: Loaded) -> list[Problem]:

@@ -21,7 +21,7 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from services.messaging.adapters.outbound import Answer, Called, HttpCaller, NoAnswer, NotWritten, Target, TooLate, checked_url
-from services.messaging.channels.endpoints import secret_of
+from services.messaging.channels.endpoints import secret_of, trusted
 from services.messaging.channels.socket import Channel, Composed, Draft, Endpoint, Exit, Open, Setup, endpoint_bounds
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Outgoing, Sent, Unknown
 from services.messaging.domain.reasons import Reason
@@ -89,7 +89,7 @@ class WebhookEndpoint(Endpoint):
         keys = tuple(map(signing_key, secret_of(folder, "secret_file", self.secret_file).split()))
         if not 1 <= len(keys) <= 2:
             raise ValueError("secret_file must hold one key, or two while they are changed")
-        ca_file = None if self.ca_file is None else folder / self.ca_file
+        ca_file = trusted(folder, self.ca_file)
         target = Target(self.url, self.private, ca_file, self.connect_seconds, self.reply_seconds)
         return Receiver(target, keys, self.connections, None if self.per_minute is None else self.per_minute / 60)
 

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import Field, field_validator, model_validator
 
 from services.messaging.adapters.outbound import Answer, Called, HttpCaller, NoAnswer, NotWritten, Target, TooLate, checked_url
-from services.messaging.channels.endpoints import secret_of
+from services.messaging.channels.endpoints import secret_of, trusted
 from services.messaging.channels.socket import Channel, Composed, Draft, Endpoint, Exit, Open, Setup, endpoint_bounds
 from services.messaging.domain.outcome import Deferred, Failed, Outcome, Outgoing, Sent, Unknown
 from services.messaging.domain.reasons import Reason
@@ -83,7 +83,7 @@ class RobotEndpoint(Endpoint):
         key = secret_of(folder, "key_file", self.key_file)
         if not key.isascii() or not key.replace("-", "").isalnum() or not 8 <= len(key) <= 128:
             raise ValueError("key_file must hold the robot's key: letters, digits and hyphens")
-        ca_file = None if self.ca_file is None else folder / self.ca_file
+        ca_file = trusted(folder, self.ca_file)
         url = f"{self.base.rstrip('/')}/webhook/send?key={key}"
         return Robot(Target(url, self.private, ca_file, self.connect_seconds, self.reply_seconds, keeps=False), self.per_minute / 60)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI
 
+from shared.contracts.problems import MEDIA_TYPE
 from shared.http import problems
 from shared.http.envelope import Envelope
 from shared.http.key_access import KeyAccess
@@ -69,6 +70,6 @@ def _as_problems(responses: dict[str, Any]) -> None:
     for status, response in responses.items():
         content = response.get("content", {})
         if status >= "400" and "application/json" in content and "$ref" in content["application/json"].get("schema", {}):
-            content[problems.MEDIA_TYPE] = content.pop("application/json")
-        if status in ("429", "503") and problems.MEDIA_TYPE in content:
+            content[MEDIA_TYPE] = content.pop("application/json")
+        if status in ("429", "503") and MEDIA_TYPE in content:
             response["headers"] = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}

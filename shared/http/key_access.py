@@ -1,19 +1,17 @@
 """From a bearer key to what it may do. 401 is said only for a key that certainly does not exist (or is revoked, or has expired)."""
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, Protocol
 
 from shared.contracts.control import KeyChanged, key_hash
 from shared.http.access import Access, access
+from shared.http.certainty import Certainty
 from shared.http.reasons import RETRY_SECONDS, Code, Refused
 from shared.reading.pools import WAITING, Pool
 
 CONFIRM_SECONDS: Final = 0.8
 THREADS: Final = 2
-UNKNOWN_FOR_SECONDS: Final = 1.0
-REMEMBERED: Final = 4096
 
 
 class KeyStore(Protocol):
@@ -37,9 +35,8 @@ class KeyAccess:
     def __init__(self, store: KeyStore, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000, waiting: int = WAITING) -> None:
         self._store = store
         self._now_ms = now_ms
-        self._unknown: dict[str, float] = {}
-        self._confirming: asyncio.Task[bool] | None = None
         self._pool = Pool("kafka_keys", "Kafka", THREADS, waiting)
+        self._certainty = Certainty(lambda: self.read_up(store, CONFIRM_SECONDS))
 
     async def access(self, secret: str) -> Access:
         """What the key may do. Raises Refused: 401 if it is certainly not good, 503 if that is not certain."""
@@ -49,7 +46,8 @@ class KeyAccess:
         hashed = key_hash(secret)
         record = self._store.keys.get(hashed)
         if record is None:
-            await self._make_certain(hashed)
+            if not await self._certainty.reached(hashed):
+                raise _not_read("the query keys cannot be read now")
             record = self._store.keys.get(hashed)
         if record is None or record.revoked_at is not None:
             raise Refused(401, Code.UNKNOWN_KEY, "there is no such query key, or it was revoked")
@@ -60,20 +58,6 @@ class KeyAccess:
     async def read_up(self, store: KeyStore, seconds: float) -> bool:
         """Whether all that `store`'s topic holds now has been read within `seconds`. Raises Busy."""
         return await self._pool.run(store.caught_up, seconds)
-
-    async def _make_certain(self, hashed: str) -> None:
-        """Return when all that the log holds now has been read. Raises Refused (503) if it cannot be."""
-        now = time.monotonic()
-        if self._unknown.get(hashed, 0.0) > now:
-            return
-        # One question at a time, whoever asks: a flood of unknown keys must not become a flood of requests to Kafka.
-        if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.create_task(self.read_up(self._store, CONFIRM_SECONDS))
-        if not await asyncio.shield(self._confirming):
-            raise _not_read("the query keys cannot be read now")
-        if len(self._unknown) >= REMEMBERED:
-            self._unknown.clear()
-        self._unknown[hashed] = time.monotonic() + UNKNOWN_FOR_SECONDS
 
 
 def _not_read(message: str) -> Refused:

@@ -10,13 +10,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from shared.contracts.problems import MEDIA_TYPE, problem_document
 from shared.contracts.slots import NotSettled
 from shared.contracts.versions import NewerVersion
 from shared.http.metrics import HttpMetrics
 from shared.http.reasons import RETRY_SECONDS, Code, Refused
 from shared.reading.away import Busy, HistoryAway, HistoryLost, HistoryTooMuch, LiveAway, LogAway
 
-MEDIA_TYPE: Final = "application/problem+json"
 _log = structlog.get_logger("http")
 
 
@@ -52,16 +52,8 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def respond(refused: Refused) -> Response:
-    content = Problem(
-        type="about:blank",
-        title=HTTPStatus(refused.status).phrase,
-        status=refused.status,
-        detail=refused.message,
-        code=refused.code,
-        message=refused.message,
-        field=refused.field,
-    )
-    response = Response(content.model_dump_json(exclude_none=True), refused.status, media_type=MEDIA_TYPE)
+    body = problem_document(refused.status, refused.code.value, refused.message, refused.field)
+    response = Response(body, refused.status, media_type=MEDIA_TYPE)
     if refused.retry_after is not None:
         response.headers["retry-after"] = str(refused.retry_after)
     if refused.status == 401:

@@ -1,11 +1,12 @@
-"""What the proxy answers itself. Its problems look like those of the services (shared/http/problems.py): RFC 9457, `code` and `message`."""
+"""What the proxy answers itself. Its problems are in the form that the services answer (shared/contracts/problems.py)."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
+
+from shared.contracts.problems import MEDIA_TYPE, problem_document
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
@@ -30,12 +31,5 @@ def reply_json(status: int, content: Any) -> Reply:
 
 def problem(status: int, code: str, message: str, headers: list[tuple[bytes, bytes]] | None = None) -> Reply:
     """A problem document; `code` is one of shared/http/reasons.py."""
-    content = {
-        "type": "about:blank",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": message,
-        "code": code,
-        "message": message,
-    }
-    return Reply(status, [(b"content-type", b"application/problem+json"), *(headers or [])], msgspec.json.encode(content))
+    content_type = (b"content-type", MEDIA_TYPE.encode())
+    return Reply(status, [content_type, *(headers or [])], problem_document(status, code, message))

@@ -1,25 +1,16 @@
 """Answers of the tracking API: success, problem+json, CORS. Few headers: uvicorn checks each by two regular expressions."""
 
 import re
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 from services.ingest.domain.reasons import Refused
+from shared.contracts.problems import MEDIA_TYPE, problem_document
 
 Headers = list[tuple[bytes, bytes]]
 
 OK_BODY: Final = b'{"success":true}'
 GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff21f90401000000002c00000000010001000002024401003b")
 _OK_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(OK_BODY))]
-_TITLES: Final = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    405: "Method Not Allowed",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    503: "Service Unavailable",
-}
 _PRINTABLE: Final = re.compile(rb"[\x21-\x7e][\x20-\x7e]*").fullmatch
 _DEFAULT_ALLOWED: Final = (
     b"authorization, content-type, content-encoding, anonymousid, sentat, rsa-retry-attempt, rsa-retry-reason, rsa-since-last-attempt, "
@@ -64,19 +55,9 @@ def pixel(origin: bytes | None) -> tuple[int, Headers, bytes]:
 
 
 def problem(refused: Refused, origin: bytes | None) -> tuple[int, Headers, bytes]:
-    """RFC 9457, with `code` and `message`: rudder-python retries for ever what lacks them."""
-    content: dict[str, Any] = {
-        "type": "about:blank",
-        "title": _TITLES[refused.status],
-        "status": refused.status,
-        "detail": refused.message,
-        "code": refused.code.value,
-        "message": refused.message,
-    }
-    if refused.field is not None:
-        content["field"] = refused.field
-    body = msgspec.json.encode(content)
-    headers = [(b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)), *cors(origin)]
+    """The problem document, its headers, and what a browser needs."""
+    body = problem_document(refused.status, refused.code.value, refused.message, refused.field)
+    headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", b"%d" % len(body)), *cors(origin)]
     if refused.retry_after is not None:
         headers.append((b"retry-after", b"%d" % refused.retry_after))
     if refused.status == 401:

@@ -8,10 +8,10 @@ from typing import Final, Protocol
 from services.ingest.domain.limits import TokenBucket
 from services.ingest.domain.reasons import Refusal, Refused
 from shared.contracts.control import KeyChanged, key_hash
+from shared.http.certainty import Certainty
 
 RETRY_SECONDS: Final = 2
 CONFIRM_SECONDS: Final = 1.0
-UNKNOWN_FOR_SECONDS: Final = 1.0
 CACHE: Final = 4096
 
 
@@ -48,19 +48,18 @@ class Keyring:
         self._clock = clock
         self._known: dict[str, Source] = {}
         self._buckets: dict[str, TokenBucket] = {}
-        self._unknown: dict[str, float] = {}
-        self._confirming: asyncio.Task[bool] | None = None
+        self._certainty = Certainty(lambda: asyncio.to_thread(store.caught_up, CONFIRM_SECONDS), clock)
 
     def forget(self) -> None:
         """Look every key up anew: some key was made or revoked."""
         self._known = {}
-        self._unknown = {}
+        self._certainty.forget()
 
     async def source(self, secret: str) -> Source:
         """The source of a write key. Raises Refused: 401 if there is none, 503 if that is not certain."""
         source = self._known.get(secret) or self._look_up(secret)
         if source is None:
-            await self._make_certain(secret)
+            await self._make_certain(key_hash(secret))
             source = self._look_up(secret)
         if source is None or (source.expires_at is not None and source.expires_at <= time.time_ns() // 1_000_000):
             raise Refused(401, Refusal.UNKNOWN_WRITE_KEY, "there is no such write key, or it was revoked")
@@ -80,19 +79,9 @@ class Keyring:
             known[secret] = source
         return source
 
-    async def _make_certain(self, secret: str) -> None:
-        """Return when the secret is certainly not valid, or may have become valid. Raises Refused (503) if the topic cannot be read."""
-        now = self._clock()
-        hashed = key_hash(secret)
-        if self._unknown.get(hashed, -1e9) > now - UNKNOWN_FOR_SECONDS:
-            return
+    async def _make_certain(self, hashed: str) -> None:
+        """Return when the key is certainly not valid, or may have become valid. Raises Refused (503) if the topic cannot be read."""
         if not self._store.read_to_end:
             raise Refused(503, Refusal.KEYS_NOT_READ, "the write keys have not been read yet", retry_after=RETRY_SECONDS)
-        # One question at a time, whoever asks: a flood of unknown keys must not become a flood of requests to Kafka.
-        if self._confirming is None or self._confirming.done():
-            self._confirming = asyncio.create_task(asyncio.to_thread(self._store.caught_up, CONFIRM_SECONDS))
-        if not await asyncio.shield(self._confirming):
+        if not await self._certainty.reached(hashed):
             raise Refused(503, Refusal.KEYS_NOT_READ, "the write keys cannot be read now", retry_after=RETRY_SECONDS)
-        if len(self._unknown) >= CACHE:
-            self._unknown.clear()
-        self._unknown[hashed] = self._clock()

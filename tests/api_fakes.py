@@ -56,7 +56,7 @@ class World(Stores, Client):
         self.query, self.control = query.build(self.query_parts), control.build(self.control_parts)
         self.services = {Backend.QUERY: AsgiService(self.query), Backend.CONTROL: AsgiService(self.control)}
         self.proxy_metrics = Metrics(Registry("proxy", METRICS))
-        self.app: Any = Proxy(self.services, self.proxy_metrics, body_seconds=5, answer_seconds=30)
+        self.app: Any = Proxy(self.services, self.proxy_metrics, body_seconds=60, answer_seconds=60, ready_seconds=60)
 
     def document(self) -> dict[str, Any]:
         """The OpenAPI document of the one address."""

@@ -66,17 +66,17 @@ class Heard:
         await self.told.put(dict(message))
 
     async def start(self) -> tuple[int, dict[bytes, bytes]]:
-        message = await asyncio.wait_for(self.told.get(), 20)
+        message = await asyncio.wait_for(self.told.get(), 60)
         assert message["type"] == "http.response.start"
         return message["status"], dict(message["headers"])
 
     async def chunk(self) -> bytes:
-        return bytes((await asyncio.wait_for(self.told.get(), 20))["body"])
+        return bytes((await asyncio.wait_for(self.told.get(), 60))["body"])
 
     async def body(self) -> bytes:
         found = b""
         while True:
-            message = await asyncio.wait_for(self.told.get(), 20)
+            message = await asyncio.wait_for(self.told.get(), 60)
             found += bytes(message["body"])
             if not message["more_body"]:
                 return found
@@ -112,12 +112,14 @@ async def problem(heard: Heard) -> tuple[int, dict[str, Any], dict[bytes, bytes]
 
 
 @asynccontextmanager
-async def behind(script: Script, seconds: float = 20.0, body_seconds: float = 20.0) -> AsyncIterator[tuple[Proxy, Behind]]:
+async def behind(
+    script: Script, seconds: float = 60.0, body_seconds: float = 60.0, places: int = PLACES
+) -> AsyncIterator[tuple[Proxy, Behind]]:
     """A proxy whose query service does what `script` says, and whose control service is away."""
     service = Behind(script)
     server = await asyncio.start_server(service.serve, HOST, 0)
     port = server.sockets[0].getsockname()[1]
-    services = {Backend.QUERY: HttpService(f"http://{HOST}:{port}"), Backend.CONTROL: HttpService(f"http://{HOST}:{free_port()}")}
+    services = {Backend.QUERY: HttpService(f"http://{HOST}:{port}", places), Backend.CONTROL: HttpService(f"http://{HOST}:{free_port()}")}
     proxy = Proxy(services, Metrics(Registry("proxy", METRICS)), body_seconds, seconds)
     try:
         yield proxy, service
@@ -278,7 +280,7 @@ async def test_a_client_that_takes_nothing_gives_its_place_back() -> None:
             return {"type": "http.request", "body": b"", "more_body": False}
 
         scope = {"type": "http", "method": "GET", "path": "/api/v1/x", "raw_path": b"/api/v1/x", "query_string": b"", "headers": []}
-        await asyncio.wait_for(proxy(scope, receive, stuck), 20)
+        await asyncio.wait_for(proxy(scope, receive, stuck), 60)
         service: Any = proxy._services[Backend.QUERY]
         assert service._under_way == 0
 
@@ -290,9 +292,9 @@ async def test_beyond_the_places_of_a_service_who_asks_is_told_to_come_back() ->
         await go_on.wait()
         writer.write(OK)
 
-    async with behind(script) as (proxy, service):
-        running = [asked(proxy, "GET", "/api/v1/segments") for _ in range(PLACES)]
-        await wait_for("all places are taken", lambda: len(service.heads) == PLACES)
+    async with behind(script, places=8) as (proxy, service):
+        running = [asked(proxy, "GET", "/api/v1/segments") for _ in range(8)]
+        await wait_for("all places are taken", lambda: len(service.heads) == 8)
         heard, done = asked(proxy, "GET", "/api/v1/segments")
         status, document, headers = await problem(heard)
         assert (status, document["code"], int(headers[b"retry-after"]) > 0) == (429, "too_busy", True)

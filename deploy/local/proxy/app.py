@@ -22,18 +22,28 @@ from deploy.local.proxy.services import Answer, Asked, CutError, Headers, NoAnsw
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-READY_SECONDS: Final = 1.5
+READY_SECONDS: Final = 2.5
+"""A service says within a second how it is; who checks a container waits 3 s (deploy/images/ready.py)."""
 RETRY_SECONDS: Final = 2
 REQUEST_ID: Final = b"x-request-id"
 _log = structlog.get_logger("proxy")
 
 
 class Proxy:
-    """An ASGI application. `body_seconds`: a body must have come within; `answer_seconds`: each step of an answer."""
+    """An ASGI application. `body_seconds`: a body must have come within; `answer_seconds`: each step of an answer; `ready_seconds`: whether
+    a service is ready.
+    """
 
-    def __init__(self, services: Mapping[Backend, Service], metrics: Metrics, body_seconds: float, answer_seconds: float) -> None:
+    def __init__(
+        self,
+        services: Mapping[Backend, Service],
+        metrics: Metrics,
+        body_seconds: float,
+        answer_seconds: float,
+        ready_seconds: float = READY_SECONDS,
+    ) -> None:
         self._services, self._metrics = services, metrics
-        self._body_seconds, self._answer_seconds = body_seconds, answer_seconds
+        self._body_seconds, self._answer_seconds, self._ready_seconds = body_seconds, answer_seconds, ready_seconds
         self._documents: dict[Backend, Any] = {}
         self._own: dict[str, Callable[[], Awaitable[Reply]]] = {
             "/healthz": self._healthz,
@@ -135,7 +145,7 @@ class Proxy:
     async def _ready(self, backend: Backend) -> tuple[str | None, dict[str, str]]:
         """Why a service is not ready, and its own parts."""
         try:
-            async with asyncio.timeout(READY_SECONDS):
+            async with asyncio.timeout(self._ready_seconds):
                 status, body = await self._whole(backend, b"/readyz")
             parts = msgspec.json.decode(body, type=_Ready).parts
         except (NoAnswerError, CutError, TimeoutError, msgspec.DecodeError):

@@ -76,18 +76,18 @@ def passed_on(headers: Sequence[tuple[bytes, bytes]]) -> Headers:
 class HttpService:
     """A service at http://host:port."""
 
-    def __init__(self, url: str) -> None:
-        """No connection is made yet."""
+    def __init__(self, url: str, places: int = PLACES) -> None:
+        """No connection is made yet. `places`: so many requests are under way at a time."""
         parts = urlsplit(url)
         self._host, self._port = (parts.hostname or "").encode(), parts.port or 80
         self._authority = parts.netloc.encode()
-        self._under_way = 0
-        self._pool = httpcore.AsyncConnectionPool(max_connections=PLACES, max_keepalive_connections=KEPT, keepalive_expiry=KEPT_SECONDS)
+        self._places, self._under_way = places, 0
+        self._pool = httpcore.AsyncConnectionPool(max_connections=places, max_keepalive_connections=KEPT, keepalive_expiry=KEPT_SECONDS)
 
     @asynccontextmanager
     async def ask(self, asked: Asked, seconds: float) -> AsyncIterator[Answer]:
         """The answer, whose body comes as the service sends it. Raises NoAnswerError. `seconds`: for its head, and for each piece of it."""
-        if self._under_way >= PLACES:
+        if self._under_way >= self._places:
             raise NoAnswerError(Failure.BUSY, sent=False)
         self._under_way += 1
         try:

@@ -6,14 +6,17 @@ from dataclasses import dataclass, field
 from tests.bench.attacks import Attack
 from tests.bench.hardware import Hardware
 from tests.bench.ingest_alone import Alone
-from tests.bench.latency import MEMBER, PROFILE, ROW, Latency
+from tests.bench.latency import BACKGROUND_RATE, MEMBER, PROFILE, REQUEST, ROW, Steady
 from tests.bench.limit import Limit
 from tests.bench.profile_bytes import ProfileBytes
 from tests.bench.reads import Reads
 from tests.bench.sustained import Trial
 
 EVENTS_A_SECOND = 15_000.0
-SEGMENT_P99_S = 0.25
+SEGMENT_YARDSTICKS = 3.0
+"""Of p99 from the HTTP answer to a segment, in p99 of the bare chain beside it."""
+ROW_P99_S = 2.0
+STEADY_CPU_US = 500.0
 READ_P95_S = 0.1
 BYSTANDER_S = 2.0
 EVERYTHING_BYTES = 1.5 * 1024**3
@@ -34,7 +37,7 @@ class Figures:
     without: list[str]
     cold_start_s: float | None = None
     sustained: dict[int, Trial] = field(default_factory=dict)
-    latency: dict[str, Latency] = field(default_factory=dict)
+    steady: Steady | None = None
     rss_at_rest: dict[str, int] = field(default_factory=dict)
     profile_bytes: ProfileBytes | None = None
     limit: Limit | None = None
@@ -60,7 +63,8 @@ def lines(figures: Figures) -> Iterator[Line]:
     if figures.cold_start_s is not None:
         yield Line("cold start, empty folder to all ready", f"{figures.cold_start_s:.1f} s")
     yield from _sustained(figures)
-    yield from _latency(figures)
+    if figures.steady is not None:
+        yield from _steady(figures.steady)
     yield from _memory(figures)
     for batch, alone in sorted(figures.alone.items()):
         how = "single events" if batch == 1 else f"batches of {batch}"
@@ -89,8 +93,10 @@ def _sustained(figures: Figures) -> Iterator[Line]:
         what = f"sustained through all stages, batches of {batch}, {trial.seconds:.0f} s"
         yield Line(what, f"{trial.rate:,.0f}/s", f">= {EVENTS_A_SECOND:,.0f}/s", trial.rate >= EVENTS_A_SECOND)
         yield Line("  highest lag then", ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in trial.lag_s.items()))
-        spent = ", ".join(f"{part} {us:.0f}" for part, us in trial.cpu_us.items() if us >= 0.5)
-        yield Line("  CPU us an event", f"{sum(trial.cpu_us.values()):.0f}: {spent}")
+        steady = "" if figures.steady is None else f" (at {BACKGROUND_RATE:,.0f}/s {sum(figures.steady.cpu_us.values()):.0f})"
+        yield Line("  CPU us an event", _spent(trial.cpu_us) + steady)
+        if trial.cpu_us and trial.rate < EVENTS_A_SECOND:
+            yield Line("  why not more", why_not_more(trial, figures.hardware.cores))
         yield Line("  CPU us an event of the load itself", f"{trial.load_cpu_us:.0f}")
     if figures.limit is not None:
         limit = figures.limit
@@ -99,21 +105,51 @@ def _sustained(figures: Figures) -> Iterator[Line]:
         yield Line("limit: bare produce and consume, same bytes", told)
 
 
-def _latency(figures: Figures) -> Iterator[Line]:
+def _steady(steady: Steady) -> Iterator[Line]:
     names = {
-        "request": "HTTP request answered",
+        REQUEST: "HTTP request answered",
         PROFILE: "200 to profile visible",
         MEMBER: "200 to segment member",
         ROW: "200 to ClickHouse row",
     }
+    at, bare = f"at {BACKGROUND_RATE:,.0f}/s", steady.yardstick
+    missing = f", {bare.missing} never" if bare.missing else ""
+    yield Line(f"yardstick: a bare chain beside the load, {at}", f"p50 {bare.p50 * 1000:,.1f} ms, p99 {bare.p99 * 1000:,.1f} ms{missing}")
     for what, name in names.items():
-        if (found := figures.latency.get(what)) is None:
+        if (found := steady.latency.get(what)) is None:
             continue
-        told = f"p50 {found.p50 * 1000:,.0f} ms, p99 {found.p99 * 1000:,.0f} ms" + (f", {found.missing} never" if found.missing else "")
+        times = found.p99 / bare.p99
+        told = f"p50 {found.p50 * 1000:,.0f} ms ({found.p50 / bare.p50:,.1f} yardsticks), p99 {found.p99 * 1000:,.0f} ms ({times:,.1f})"
+        told += f", {found.missing} never" if found.missing else ""
         if what == MEMBER:
-            yield Line(f"{name}, at 1,000/s", told, f"p99 < {SEGMENT_P99_S * 1000:.0f} ms", found.p99 < SEGMENT_P99_S)
+            yield Line(f"{name}, {at}", told, f"p99 <= {SEGMENT_YARDSTICKS:g} yardsticks", times <= SEGMENT_YARDSTICKS)
+        elif what == ROW:
+            yield Line(f"{name}, {at}", told, f"p99 <= {ROW_P99_S:g} s", found.p99 <= ROW_P99_S)
         else:
-            yield Line(f"{name}, at 1,000/s", told)
+            yield Line(f"{name}, {at}", told)
+    total = sum(steady.cpu_us.values())
+    yield Line(f"CPU us an event {at}", _spent(steady.cpu_us), f"< {STEADY_CPU_US:.0f}", total < STEADY_CPU_US)
+    if total >= STEADY_CPU_US:
+        yield Line("  why missed", next_part(steady.cpu_us))
+
+
+def why_not_more(trial: Trial, cores: int) -> str:
+    """In words: whether the machine was full, who fell behind first, and which part spends most."""
+    used = trial.rate * (sum(trial.cpu_us.values()) + trial.load_cpu_us) / 1e6
+    last = max(trial.lag_s, key=lambda stage: trial.lag_s[stage], default=None)
+    behind = f"; farthest behind: {last}" if last is not None else ""
+    return f"{used:.1f} of {cores} cores are busy{behind}; {next_part(trial.cpu_us)}"
+
+
+def _spent(cpu_us: Mapping[str, float]) -> str:
+    spent = ", ".join(f"{part} {us:.0f}" for part, us in cpu_us.items() if us >= 0.5)
+    return f"{sum(cpu_us.values()):.0f}: {spent}"
+
+
+def next_part(cpu_us: Mapping[str, float]) -> str:
+    """In words, which part spends most: the one that is next to be made cheaper."""
+    part, us = max(cpu_us.items(), key=lambda one: one[1])
+    return f"{part} is next: {us:.0f} of {sum(cpu_us.values()):.0f} us an event, {us / sum(cpu_us.values()):.0%}"
 
 
 def _memory(figures: Figures) -> Iterator[Line]:

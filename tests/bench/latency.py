@@ -5,7 +5,7 @@ Redis is asked every few milliseconds, ClickHouse less often, so that the asking
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,10 @@ import redis.asyncio as redis
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key, state_key
 from shared.contracts.slots import slot
+from tests.bench import yardstick
 from tests.bench.generator import sending
 from tests.bench.system import NotMeasuredError, System
+from tests.bench.usage import cpu_us, usage
 
 BACKGROUND_RATE, BACKGROUND_BATCH = 1_000.0, 20
 SEGMENT = "new_customer"
@@ -26,7 +28,7 @@ PROBES_A_SECOND = 10.0
 REDIS_POLL_SECONDS = 0.002
 CLICKHOUSE_POLL_SECONDS = 0.05
 PATIENCE_SECONDS = 30.0
-PROFILE, MEMBER, ROW = "profile", "segment", "clickhouse"
+REQUEST, PROFILE, MEMBER, ROW = "request", "profile", "segment", "clickhouse"
 
 
 @dataclass
@@ -55,19 +57,38 @@ class Latency:
     missing: int
 
 
-def measure(system: System, made: Path, seconds: float, warehouse: bool) -> dict[str, Latency]:
-    """Latencies by what became visible, and of the request itself, at BACKGROUND_RATE. Raises NotMeasuredError."""
+@dataclass(frozen=True)
+class Steady:
+    """At BACKGROUND_RATE: latencies by what became visible and of the request itself, that of the bare chain beside them, and CPU
+    microseconds an event, by part.
+    """
+
+    latency: dict[str, Latency]
+    yardstick: Latency
+    cpu_us: Mapping[str, float]
+
+
+def measure(system: System, made: Path, seconds: float, warehouse: bool) -> Steady:
+    """All of it in one run, so that it can be compared. Raises NotMeasuredError."""
     with sending(system, made, BACKGROUND_RATE, BACKGROUND_BATCH, WARM_SECONDS + seconds + PATIENCE_SECONDS) as generator:
         time.sleep(WARM_SECONDS)
-        probes = asyncio.run(Probing(system, warehouse).run(seconds))
+        before, began = usage(system), time.monotonic()
+        with yardstick.beside(system) as chain:
+            probes = asyncio.run(Probing(system, warehouse).run(seconds))
+            after, took = usage(system), time.monotonic() - began
+            bare = chain.stop()
         told = generator.stop()
     system.check_alive()
     if told.refused:
         raise NotMeasuredError(f"the background load was refused: {told.refused}")
-    if not probes:
-        raise NotMeasuredError("no probe was answered")
+    if not probes or not bare.seconds:
+        raise NotMeasuredError("no probe was answered" if not probes else "nothing came through the bare chain")
     found = {what: latency([probe.seen.get(what) for probe in probes]) for what in (PROFILE, MEMBER, *([ROW] if warehouse else []))}
-    return {"request": latency([probe.request_s for probe in probes])} | found
+    return Steady(
+        {REQUEST: latency([probe.request_s for probe in probes])} | found,
+        latency([*bare.seconds, *[None] * bare.lost]),
+        cpu_us(before, after, int(BACKGROUND_RATE * took) + len(probes)),
+    )
 
 
 def latency(seconds: Sequence[float | None]) -> Latency:

@@ -91,7 +91,7 @@ class Bench:
             self.figures.rss_at_rest = dict(usage(system).rss)
             self.figures.profile_bytes = profile_bytes.weigh(system, replayed, seconds)
             self._say(f"latency at {latency.BACKGROUND_RATE:,.0f} events/s, {self._seconds:g} s")
-            self.figures.latency = latency.measure(system, made, self._seconds, self._warehouse)
+            self.figures.steady = latency.measure(system, made, self._seconds, self._warehouse)
 
     def _sustained(self, made: Path, batch: int) -> None:
         with running(self._without) as system, closing(self._gauge(system)) as gauge:

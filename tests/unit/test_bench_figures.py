@@ -8,8 +8,10 @@ import pytest
 
 from deploy.demo.replay import SLICE
 from deploy.demo.retail import read_invoices, read_rows
+from tests.bench.figures import Figures, Line, lines
+from tests.bench.hardware import Hardware
 from tests.bench.lag import Sample, behind, growing
-from tests.bench.latency import PATIENCE_SECONDS, latency
+from tests.bench.latency import MEMBER, PATIENCE_SECONDS, Latency, Steady, latency
 from tests.bench.sustained import FINE, FIRST_RATE, STEP_DOWN, Trial, highest
 from tests.bench.system import NotMeasuredError
 from tests.bench.workload import LARGEST, NEWCOMER_EVERY, SMALLEST, Shoppers, Templates, templates
@@ -138,3 +140,37 @@ def test_trials_share_known_people_and_no_message_and_no_newcomer(made: Template
     both = {body["anonymousId"] for body in first} & {body["anonymousId"] for body in second}
     assert len(both) > 100
     assert all(int(anonymous[-12:]) < made.customers for anonymous in both)
+
+
+def steady(segment_p99: float, cpu_us: dict[str, float]) -> Steady:
+    seen = Latency(segment_p99 / 2, segment_p99, segment_p99, 100, 0)
+    return Steady({MEMBER: seen}, Latency(0.01, 0.02, 0.03, 100, 0), cpu_us)
+
+
+def told(figures: Figures) -> dict[str, Line]:
+    return {line.what.strip().split(",")[0]: line for line in lines(figures)}
+
+
+MACHINE = Hardware("cpu", 2, 4.0, "Linux", "3.11", 0.0)
+
+
+def test_a_latency_is_told_in_yardsticks_and_judged_by_them() -> None:
+    for p99, reached in ((0.06, True), (0.07, False)):
+        segment = told(Figures(MACHINE, 60.0, [], steady=steady(p99, {"kafka": 100.0})))["200 to segment member"]
+        assert f"p99 {p99 * 1000:.0f} ms ({p99 / 0.02:.1f})" in segment.found
+        assert segment.reached is reached
+
+
+def test_a_missed_target_says_which_part_is_next_and_how_full_the_machine_was() -> None:
+    slow = Trial(5_000.0, 100, 60.0, 300_000, {}, 0, {}, {"folder": 1.0, "warehouse": 4.0}, {"profile": 90.0, "kafka": 210.0}, {}, 40.0)
+    dear = steady(0.05, {"kafka": 700.0, "profile": 200.0})
+    found = told(Figures(MACHINE, 60.0, [], sustained={100: slow}, steady=dear))
+    assert found["why not more"].found == "1.7 of 2 cores are busy; farthest behind: warehouse; kafka is next: 210 of 300 us an event, 70%"
+    assert found["CPU us an event"].found == "300: profile 90, kafka 210 (at 1,000/s 900)"
+    assert found["CPU us an event at 1"].reached is False
+    assert found["why missed"].found == "kafka is next: 700 of 900 us an event, 78%"
+
+
+def test_a_reached_target_asks_for_nothing() -> None:
+    found = told(Figures(MACHINE, 60.0, [], steady=steady(0.05, {"kafka": 100.0})))
+    assert "why missed" not in found

@@ -1,6 +1,6 @@
 """Running the `tests` of a segment file: the production stage on a virtual clock, without servers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -11,6 +11,7 @@ from shared.contracts.membership_blob import Membership
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Expected, Given, Segment, SegmentTest, epoch_ms
 from shared.rules.compiler import compile_plan
+from shared.rules.order import with_spoken_of
 from shared.runtime.stage import Step
 
 PERSON = "u:test"
@@ -40,9 +41,9 @@ class Alone(Step):
         super().emit(topic, key, value, *headers, partition=0)
 
 
-def rehearse(segment: Segment, zone: str) -> list[Outcome]:
-    """Run every test of one segment, with days in time zone `zone`."""
-    stage = SegmentationStage(compile_plan([segment], zone))
+def rehearse(segment: Segment, zone: str, others: Mapping[str, Segment]) -> list[Outcome]:
+    """Run every test of one segment, with days in time zone `zone`. `others`: by name, all of which its rule may speak."""
+    stage = SegmentationStage(compile_plan(with_spoken_of([segment], others), zone))
     return [_run(stage, segment, test) for test in segment.tests]
 
 
@@ -55,7 +56,7 @@ def _run(stage: SegmentationStage, segment: Segment, test: SegmentTest) -> Outco
         state = stage.fold(state, event_of(given, f"given-{number:06}"), step)
     state = advance(stage, state, step, epoch_ms(test.now))
     found = Expected.IN if segment.segment in state.members else Expected.OUT
-    return Outcome(segment.segment, test.name, test.expect, found, _changes(step))
+    return Outcome(segment.segment, test.name, test.expect, found, tuple(one for one in _changes(step) if one.segment == segment.name))
 
 
 def advance(stage: SegmentationStage, state: Membership, step: Step, now: int) -> Membership:

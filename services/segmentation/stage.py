@@ -172,7 +172,7 @@ def _follow(plan: Plan, state: Membership, step: Step, watch: Watch, is_new: boo
     watch.has_changed()
     state.due = sooner(state.due, watch.due)
     state.version = plan.number
-    touched = watch.changed.union(plan.holding_of_nothing) if is_new else watch.changed
+    touched = plan.with_dependents(watch.changed).union(plan.holding_of_nothing) if is_new else watch.changed
     if touched:
         answers = Answers(plan, state, plan.calendar.numbers(step.now))
         _publish(decide(plan, state, answers, touched, at), step, ChangeReason.EVENT, message_id)

@@ -11,9 +11,11 @@ from shared.definitions.identity import Identity
 from shared.definitions.journey import Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
+from shared.definitions.segment import Segment
 from shared.definitions.template import Heads, TemplateHead, Templates, expected_channel, read_templates
 from shared.definitions.texts import listed
 from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
+from shared.rules.order import circle_in
 
 D = TypeVar("D", bound=Definition)
 
@@ -106,6 +108,7 @@ def _read(
     known = Templates(templates, default_locale)
     reading.compare(found)
     reading.look_up(found)
+    reading.circles(found)
     if heads is not None:
         reading.channels(found, known, heads)
         reading.addresses(found, heads)
@@ -165,6 +168,18 @@ class _Reading:
                 if known is not None and name not in known:
                     problem = one.document.problem(path, f"there is no {kind} {name!r}; there are {_listed(name, known)}")
                     self.wrong([problem], frozenset({one.definition.kind}))
+
+    def circles(self, found: Sequence[Defined[Definition]]) -> None:
+        """Segments whose rules speak of one another in a circle: none of them could be decided first."""
+        segments = {one.definition.name: one for one in found if isinstance(one.definition, Segment)}
+        speaks = {name: [ref.name for ref in one.definition.references() if ref.name in segments] for name, one in segments.items()}
+        while (circle := circle_in(speaks)) is not None:
+            first, second = circle[0], circle[1 % len(circle)]
+            path = next(one.path for one in segments[first].definition.references() if one.name == second)
+            message = f"these segments speak of one another in a circle: {' -> '.join((*circle, first))}"
+            problem = segments[first].document.problem(path, message)
+            self.wrong([problem], frozenset({Segment.kind}))
+            speaks = {name: [other for other in below if other not in circle] for name, below in speaks.items() if name not in circle}
 
     def channels(self, found: Sequence[Defined[Definition]], templates: Templates, heads: Heads) -> None:
         """Steps that send in a channel that there is not, or by a template of another one."""

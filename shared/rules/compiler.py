@@ -31,7 +31,7 @@ class SameId(ValueError):
 
 
 def compiled(segments: Sequence[Defined[Segment]], zone: str) -> Plan:
-    """As `compile_plan`, of segments as they stand in files. Raises DefinitionError if they cannot be compiled."""
+    """As `compile_plan`, of segments as they stand in files in which no mistake was found. Raises DefinitionError if chance forbids it."""
     try:
         return compile_plan([one.definition for one in segments], zone)
     except SameId as error:
@@ -171,13 +171,13 @@ def _events(features: Mapping[str, FeaturePlan]) -> dict[str, EventPlan]:
     for one in features.values():
         for event in one.feature.events:
             by_event.setdefault(event, []).append(one)
-    return {event: _event(fed) for event, fed in by_event.items()}
+    return {event: _event(event, fed) for event, fed in by_event.items()}
 
 
-def _event(fed: Sequence[FeaturePlan]) -> EventPlan:
+def _event(event: str, fed: Sequence[FeaturePlan]) -> EventPlan:
     properties = sorted({name for one in fed for name in one.feature.properties})
     places = {name: place for place, name in enumerate(properties)}
-    feeds = tuple(Feed(one, one.feature.where(places), one.feature.take(places)) for one in fed)
+    feeds = tuple(Feed(one, one.feature.where(places), one.feature.take(event, places)) for one in fed)
     segments = tuple(sorted({segment for one in fed for segment in one.segments}))
     return EventPlan(properties_reader(properties) if properties else None, feeds, segments)
 

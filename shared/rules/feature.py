@@ -51,8 +51,8 @@ class Feature(Protocol):
     def where(self, places: Mapping[str, int]) -> Where | None:
         """Which events it takes, by their values; `places` says where each property stands. None: all."""
 
-    def take(self, places: Mapping[str, int]) -> Take:
-        """How it takes an event."""
+    def take(self, event: str, places: Mapping[str, int]) -> Take:
+        """How it takes an event of that name."""
 
     def take_trait(self, state: Membership, raw: bytes, said: Said) -> bool:
         """Take a trait's new value, as JSON; answers whether that changed anything."""

@@ -25,6 +25,27 @@ def spoken_of(segment: Segment) -> list[str]:
     return [one.name for one in segment.references() if one.kind == Segment.kind]
 
 
+def with_spoken_of(segments: Iterable[Segment], others: Mapping[str, Segment]) -> list[Segment]:
+    """These segments and all of which their rules speak, directly or not, in order. Raises as `ordered`."""
+    found = {segment.name: segment for segment in segments}
+    waiting = [name for segment in found.values() for name in spoken_of(segment)]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = others[name]
+            waiting += spoken_of(others[name])
+    return ordered(found.values())
+
+
+def circle_in(speaks_of: Mapping[str, Iterable[str]]) -> tuple[str, ...] | None:
+    """The names of a circle, if there is one."""
+    try:
+        depths_of(speaks_of)
+    except Circle as error:
+        return error.names
+    return None
+
+
 def depths_of(speaks_of: Mapping[str, Iterable[str]]) -> dict[str, int]:
     """How long the longest chain of names below each is. Raises KeyError for a name that is not there, Circle for a circle."""
     depths: dict[str, int] = {}

@@ -5,7 +5,7 @@ from features.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -159,6 +159,15 @@ class Plan:
     @property
     def some_hold_of_nothing(self) -> bool:
         return bool(self.holding_of_nothing)
+
+    def with_dependents(self, places: Iterable[int]) -> set[int]:
+        """These segments (by place), and all whose rules speak of them, directly or not."""
+        found, waiting = set(places), list(places)
+        while waiting:
+            more = set(self.segments[waiting.pop()].dependents) - found
+            found |= more
+            waiting += more
+        return found
 
     def kept(self, state: Membership) -> list[FeaturePlan]:
         """The features of which something is kept of this person. Raises KeyError for one of another plan."""

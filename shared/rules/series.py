@@ -108,7 +108,7 @@ class Series:
     def where(self, places: Mapping[str, int]) -> Where | None:
         return where_test(self.filter, places)
 
-    def take(self, places: Mapping[str, int]) -> Take:
+    def take(self, event: str, places: Mapping[str, int]) -> Take:
         name, unit, combine = self.id, self.unit, self.combine
 
         def combined(state: Membership, seen: Seen, value: int) -> None:

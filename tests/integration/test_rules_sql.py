@@ -230,3 +230,41 @@ def test_two_who_were_merged_into_one_who_was_merged_again_are_one(store: ClickH
     query = members(segment, NOW, "UTC")
     assert [row["person"] for row in store.rows(query.sql, query.parameters)] == ["u:3"]
     assert list(world.members()) == ["u:3"]
+
+
+UNTILS = (
+    None, "2024-04-06T10:39:59Z", "2024-04-06T10:41:00Z", "2024-04-06T18:41:00.5+08:00", "2024-04-06T18:39:00+08:00",
+    "2024-02-30T00:00:00Z",
+    "2024-13-01T00:00:00Z", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00+08:00", "2199-12-31T23:59:59Z", "2024-04-06", "tomorrow", 7, True,
+)  # fmt: skip
+
+
+def test_tags_and_segments_of_segments_are_the_same_in_both(store: ClickHouse) -> None:
+    segments = _segments(
+        {"tag": "vip"},
+        {"any": [{"tag": "kol"}, {"in_segment": "s0"}]},
+        {"none": [{"in_segment": "s1"}]},
+        {"all": [{"in_segment": "s2"}, {"in_segment": "s4"}]},
+        {"did_not": "Order Completed"},
+    )
+    world = World(SegmentationStage(compile_plan(segments, "UTC")))
+    number = 0
+    for person, until in enumerate(UNTILS):
+        for place, (event, tag) in enumerate((("Tag Added", "kol"), ("Tag Removed", "vip"), ("Tag Added", "vip"), ("Tag Removed", "kol"))):
+            if (person + place) % 5:
+                body = {"tag": tag, "reason": "r"} | ({} if until is None else {"until": until})
+                at = NOW - 1000 + (person * 7 + place * 5) % 11
+                world.call(Call(f"a:{person}", f"m{number}", "track", event, at, msgspec.json.encode(body)), NOW, twice=False, moved=True)
+                number += 1
+    for name in (b'""', b"7", b'"vip "'):
+        odd = b'{"tag":' + name + b"}"
+        world.call(Call("a:odd", f"m{number}{name!r}", "track", "Tag Added", NOW, odd), NOW, twice=False, moved=True)
+    for key in list(world.states):
+        world.wake(key, NOW)
+    world.fill(store)
+    assert _by_sql(store, segments, NOW, "UTC") == world.members()
+    assert {name for names in world.members().values() for name in names} == {"s0", "s1", "s2", "s3", "s4"}
+    query = members(segments[3], NOW, "UTC", {one.name: one for one in segments})
+    assert {row["person"] for row in store.rows(query.sql, query.parameters)} == {
+        key for key, names in world.members().items() if "s3" in names
+    }

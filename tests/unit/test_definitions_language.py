@@ -14,14 +14,13 @@ from shared.definitions.kinds import KINDS
 from shared.definitions.models import Part
 from shared.definitions.rules import Aggregate, Condition
 from shared.definitions.segment import Given, Segment, SegmentTest
-from shared.rules.leaves.age import First, Last
-from shared.rules.leaves.did import Did, DidNot
-from shared.rules.leaves.trait import Trait
+from shared.rules.leaves import LEAVES
+from shared.rules.rule import leaves_of
 
 TEXT = (PROJECT / "shared" / "definitions" / "LANGUAGE.md").read_text()
 YAML = re.findall(r"^```yaml\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 LIQUID = re.findall(r"^`([\w.]+\.liquid)`:\n```liquid\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-PARTS: list[type[Part]] = [*KINDS.values(), Caps, Enter, SendWhat, Aggregate, Condition, Did, DidNot, First, Last, Trait]
+PARTS: list[type[Part]] = [*KINDS.values(), Caps, Enter, SendWhat, Aggregate, Condition, *LEAVES]
 
 
 @pytest.fixture
@@ -43,8 +42,14 @@ def test_every_example_is_a_definition_and_there_is_one_of_each_kind(written: De
 
 
 def test_the_tests_in_the_examples_pass(written: Definitions) -> None:
-    outcomes = [outcome for one in written.of(Segment) for outcome in rehearse(one.definition, "UTC")]
+    by_name = {one.definition.name: one.definition for one in written.of(Segment)}
+    outcomes = [outcome for one in written.of(Segment) for outcome in rehearse(one.definition, "UTC", by_name)]
     assert [outcome.passed for outcome in outcomes] == [True, True]
+
+
+def test_every_leaf_has_an_example(written: Definitions) -> None:
+    asked = {type(leaf) for one in written.of(Segment) for _, leaf in leaves_of(one.definition.when)}
+    assert asked == set(LEAVES)
 
 
 @pytest.mark.parametrize("part", [*PARTS, Given, SegmentTest, *HEADS.values()], ids=lambda part: part.__name__)

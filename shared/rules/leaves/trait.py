@@ -49,7 +49,7 @@ class TraitOf:
     def where(self, places: Mapping[str, int]) -> Where | None:
         return None
 
-    def take(self, places: Mapping[str, int]) -> Take:
+    def take(self, event: str, places: Mapping[str, int]) -> Take:
         raise NotImplementedError("a trait takes no event")
 
     def take_trait(self, state: Membership, raw: bytes, said: Said) -> bool:

@@ -1,7 +1,7 @@
 """What leaves gather of a person's rows, and what they say of it. Each leaf's own part stands in its file (`Leaf.sql`)."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shared.definitions.conditions import interval
@@ -10,7 +10,7 @@ from shared.definitions.numbers import MAX_AMOUNT
 from shared.definitions.rules import Aggregate, Condition, Windowed
 from shared.rules.buckets import Calendar, Unit
 from shared.rules.pairs import MAX_TOTAL
-from shared.rules.sql.conditions import condition, every, within
+from shared.rules.sql.conditions import condition, every, some, within
 from shared.rules.sql.reading import Reading, Section
 from shared.rules.sql.windows import Window, day_anchors, window_of
 
@@ -30,12 +30,13 @@ class Happened:
 class Gathering:
     """What a leaf is said in SQL with, at one instant. Each answer is an expression over a person's row, never NULL.
 
-    What it needs of events is left with `reading`.
+    What it needs of events is left with `reading`. `segments`: the answers of those segments that come before.
     """
 
     reading: Reading
     calendar: Calendar
     now: int
+    segments: dict[str, str] = field(default_factory=dict)
 
     def count(self, of: Happened, low: int | None, high: int | None) -> str:
         """How many there were."""
@@ -66,6 +67,17 @@ class Gathering:
     def trait(self, name: str, asked: Condition) -> str:
         """Whether what was said last of a trait fulfils a condition."""
         return condition(asked, self.reading.value(Section.TRAITS, name), self.reading.parameters)
+
+    def last_word(self, events: Sequence[str], name: str, value: str, others: Sequence[str]) -> str:
+        """Of the events whose property `name` is the text `value`, the last: a tuple of its event's name and the texts of `others`.
+
+        Texts that are not there are empty; all are, if there was none.
+        """
+        read = [self.reading.value(Section.PROPERTIES, other).text for other in others]
+        what = ", ".join(["event_name", *(f"ifNull({text}, '')" for text in read)])
+        named = some([self.reading.event(event, None) for event in events])
+        is_it = f"ifNull({self.reading.value(Section.PROPERTIES, name).text} = {self.reading.parameters.text(value)}, false)"
+        return self.reading.aggregate(f"argMaxIf(({what}), (at, message_id, source_id), {every([named, is_it])})")
 
     def _aged(self, extreme: str, of: Happened, since: int | None) -> str:
         rows = every([self.reading.event(of.event, since), *self._where(of)])

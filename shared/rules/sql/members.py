@@ -3,7 +3,7 @@
 Each needed row is read and cut up once, and gathered by person; leaves are expressions over that. Nothing is joined but merges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.definitions.segment import Segment
@@ -11,6 +11,7 @@ from shared.rules.buckets import Calendar
 from shared.rules.leaf import Leaf
 from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.oracle import Past
+from shared.rules.order import with_spoken_of
 from shared.rules.rule import All, AnyOf, NoneOf, Rule, holds
 from shared.rules.sql.conditions import every, some
 from shared.rules.sql.gathering import Gathering
@@ -28,31 +29,36 @@ _NO_EVENT: Final = "SELECT DISTINCT profile_id, '', '', toDateTime64(0, 3, 'UTC'
 """Everybody who ever did anything: whoever a rule holds of without an event is among them."""
 
 
-def members(segment: Segment, now: int, zone: str) -> Query:
+def members(segment: Segment, now: int, zone: str, others: Mapping[str, Segment] | None = None) -> Query:
     """Who is in `segment` at `now` (epoch ms), with days of `zone`: rows (person), each an id as it is after merges.
 
-    Raises ValueError or KeyError if there is no such zone.
+    `others`: by name, those of which its rule may speak. Raises ValueError or KeyError if there is no such zone, KeyError if one lacks.
     """
     parameters = Parameters()
-    answers = _answers([segment], now, zone, parameters)
+    answers = _answers([segment], now, zone, parameters, others or {})
     return Query(f"SELECT person FROM ({answers}) WHERE holds[1] {SETTINGS}", parameters.values())  # noqa: S608 every value is bound
 
 
-def memberships(segments: Sequence[Segment], now: int, zone: str) -> Query:
+def memberships(segments: Sequence[Segment], now: int, zone: str, others: Mapping[str, Segment] | None = None) -> Query:
     """As `members`, of several at once: rows (person, holds), `holds` being true or false of each segment in the order given.
 
     Whoever is in none of them may be left out.
     """
     parameters = Parameters()
-    return Query(f"{_answers(segments, now, zone, parameters)} {SETTINGS}", parameters.values())
+    return Query(f"{_answers(segments, now, zone, parameters, others or {})} {SETTINGS}", parameters.values())
 
 
-def _answers(segments: Sequence[Segment], now: int, zone: str, parameters: Parameters) -> str:
+def _answers(segments: Sequence[Segment], now: int, zone: str, parameters: Parameters, others: Mapping[str, Segment]) -> str:
     reading = Reading(parameters)
     gathering = Gathering(reading, Calendar(zone), now)
-    answers = [_said(segment.when, gathering) for segment in segments]
+    answers: list[Column] = []
+    of_nobody: dict[str, bool] = {}
+    for place, segment in enumerate(with_spoken_of(segments, others)):
+        answers.append((f"m{place}", _said(segment.when, gathering)))
+        gathering.segments[segment.name] = f"m{place}"
+        of_nobody[segment.name] = holds(segment.when, Past((), now, zone, of_nobody))
     rows = _rows(reading)
-    if any(holds(segment.when, Past((), now, zone)) for segment in segments):
+    if any(of_nobody.values()):
         rows = f"{rows} UNION ALL {_NO_EVENT}"
     facts = [column for value in reading.traits().values() for column in value.columns()]
     gathered = reading.aggregates() + _traits(reading)
@@ -78,7 +84,8 @@ def _answers(segments: Sequence[Segment], now: int, zone: str, parameters: Param
             FROM ({layered("theirs", read)})
             GROUP BY person
         )
-        SELECT person, [{", ".join(answers)}] AS holds FROM ({layered("gathered", facts)})
+        SELECT person, [{", ".join(gathering.segments[one.name] for one in segments)}] AS holds
+        FROM ({layered("gathered", facts + answers)})
     """  # noqa: S608 every value is bound
 
 

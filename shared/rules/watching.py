@@ -46,7 +46,7 @@ class Watch:
         for place, before in self._before.items():
             asked = plan.gauges[place]
             after = asked.gauge.read(state, now)
-            if after != before:
+            if after != before or type(after) is not type(before):  # False == 0 and True == 1, and rules tell them apart
                 for leaf in asked.leaves.changed(before, after):
                     self.changed.update(plan.leaves[leaf].segments)
             self.due = sooner(self.due, asked.gauge.border(state, now, asked.leaves))

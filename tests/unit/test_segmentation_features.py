@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from shared.contracts.membership_blob import Membership, canonical_membership, d
 from shared.contracts.topics import EVENT_RESOLVED
 from shared.definitions.segment import Segment
 from shared.rules.compiler import compile_plan
-from shared.rules.oracle import Happening, Past
+from shared.rules.oracle import Happening, Json, Past
 from shared.rules.pairs import MAX_TOTAL
 from shared.rules.rule import holds
 from shared.rules.sums import add_sum, unite_sums
@@ -212,6 +213,16 @@ def test_a_late_clock_finds_the_changes_that_a_punctual_one_would_have(
     told = [(change.segment, change.transition, change.at) for change in punctual.changes()]
     assert [(change.segment, change.transition, change.at) for change in late.changes()] == told
     assert punctual.state == late.state
+
+
+@pytest.mark.parametrize(("truth", "number"), [(False, Decimal(0)), (True, Decimal("0.0001"))])
+def test_a_truth_value_and_the_number_that_stands_for_it_in_memory_are_two_values(truth: bool, number: Decimal) -> None:
+    person = Person.new(segments({"trait": "p", "is": truth}, {"trait": "p", "is": number}), "UTC")
+    values: list[Json] = [truth, number, truth]
+    for minute, value in enumerate(values):
+        at = BASE + minute * MINUTE
+        person.at(at).take(Happening(at, f"m{minute}", None, {"p": value}))
+        assert person.members() == ([False, True] if minute == 1 else [True, False])
 
 
 @settings(max_examples=200, deadline=None)

@@ -1,6 +1,7 @@
 """What one query reads of each event: the events that leaves name, and values out of the record's own text.
 
-A record is cut into tokens, as values.py reads it: of equal keys the last one counts, a dot in a key is a dot, a number keeps its digits.
+Of equal keys the last one counts, a dot in a key is a dot, a number keeps its digits, as values.py reads it. Most records are read by
+ClickHouse's own parser of JSON. It makes doubles of numbers, so a record with a number that a double may not hold is cut into tokens.
 """
 
 from dataclasses import dataclass
@@ -10,19 +11,27 @@ from typing import Final
 from shared.rules.sql.numbers import scaled
 from shared.rules.sql.query import Column, Parameters
 
+_VAST: Final = r"'[:,\\[]\\s*-?(?:[0-9.]{16}|[0-9.]+[eE])'"
+"""Finds every number of more than 15 digits or with an exponent, and some texts. Any other number is a double, printed as it was."""
 _TOKENS: Final = r"""'"(?:[^"\\\\]|\\\\.)*"(?:\\s*:)?|[^\\s"{}\\[\\]:,]+|[{}\\[\\]]'"""
 """A key with its colon; a text; a number, truth value or null; a bracket."""
-
 _DEPTHS: Final = "arrayCumSum(x -> multiIf(x IN ('{', '['), 1, x IN ('}', ']'), -1, 0), tokens)"
 """How deep it stands: a key of the record 1, of an object in it 2."""
 _NAME: Final = "if(position(x.1, '\\\\') = 0, extract(x.1, '^\"([^\"]*)\"'), JSONExtractString(extract(x.1, '^(.*\")\\\\s*:$')))"
 _OWNER: Final = "arrayFill((x, depth) -> depth = 1 AND endsWith(x, ':'), tokens, depths)"
 """The key of the record in whose value it stands."""
-_MEMBERS: Final = (
+_CUT: Final = (
     f"arrayMap(x -> ({_NAME}, x.2, x.3), arrayFilter(x -> x.4 = 2 AND endsWith(x.1, ':'),"
     f" arrayZip(tokens, arrayShiftLeft(tokens, 1), {_OWNER}, depths)))"
 )
 """(name, JSON or its first token, owner) of whatever stands in an object of the record, in order."""
+_RECORD: Final = (
+    ("is_vast", f"match(raw, {_VAST})"),
+    ("tokens", f"extractAll(if(is_vast, raw, ''), {_TOKENS})"),
+    ("depths", _DEPTHS),
+    ("cut", _CUT),
+    ("plain", "if(is_vast, '', raw)"),
+)
 
 
 class Section(StrEnum):
@@ -106,9 +115,11 @@ class Reading:
 
     def members(self) -> list[Column]:
         """Columns of a row that cut its record up, as far as anything asks for it."""
-        found = [("tokens", f"extractAll(raw, {_TOKENS})"), ("depths", _DEPTHS), ("members", _MEMBERS)] if self._values else []
+        found: list[Column] = list(_RECORD) if self._values else []
+        for section in sorted({section for section, _ in self._values}):
+            theirs = f"arrayMap(x -> (x.1, x.2), arrayFilter(x -> x.3 = '\"{section}\":', cut))"
+            found.append((section, f"arrayConcat(JSONExtractKeysAndValuesRaw(plain, '{section}'), {theirs})"))
         for (section, name), value in self._values.items():
             alias = value.said if section is Section.TRAITS else value.token
-            chosen = f"x.1 = {self.parameters.text(name)} AND x.3 = '\"{section}\":'"
-            found.append((alias, f"arrayLast(x -> {chosen}, members).2"))
+            found.append((alias, f"arrayLast(x -> x.1 = {self.parameters.text(name)}, {section}).2"))
         return found

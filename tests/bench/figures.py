@@ -10,6 +10,7 @@ from tests.bench.latency import BACKGROUND_RATE, MEMBER, PROFILE, REQUEST, ROW, 
 from tests.bench.limit import Limit
 from tests.bench.profile_bytes import ProfileBytes
 from tests.bench.reads import Reads
+from tests.bench.segments import BOUNDED, Cost
 from tests.bench.sustained import Trial
 
 EVENTS_A_SECOND = 15_000.0
@@ -18,6 +19,8 @@ SEGMENT_YARDSTICKS = 3.0
 ROW_P99_S = 2.0
 STEADY_CPU_US = 500.0
 READ_P95_S = 0.1
+MOST_TIMES = 2.0
+"""An event and a timer with a thousand segments, in what they cost with ten."""
 BYSTANDER_S = 2.0
 EVERYTHING_BYTES = 1.5 * 1024**3
 PROFILE_BYTES = 1.2 * 1024
@@ -45,6 +48,7 @@ class Figures:
     reads: dict[str, Reads] = field(default_factory=dict)
     idle: dict[int, Mapping[str, float]] = field(default_factory=dict)
     attacks: dict[str, Attack] = field(default_factory=dict)
+    segments: dict[str, dict[int, Cost]] = field(default_factory=dict)
     unmeasured: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,8 +88,21 @@ def lines(figures: Figures) -> Iterator[Line]:
     for count, cores in sorted(figures.idle.items()):
         spent = ", ".join(f"{part} {used:.1%}" for part, used in cores.items() if used >= 0.0005)
         yield Line(f"idle, {count} partitions, of one core", f"{sum(cores.values()):.0%}: {spent}")
+    yield from _segments(figures)
     for what, why in figures.unmeasured.items():
         yield Line(what, f"not measured: {why}", "", None)
+
+
+def _segments(figures: Figures) -> Iterator[Line]:
+    for shape, costs in figures.segments.items():
+        least, most = costs[min(costs)], costs[max(costs)]
+        times = max(most.event_us / least.event_us, most.timer_us / least.timer_us if least.timer_us else 0.0)
+        told = "; ".join(
+            f"{count:,}: event {one.event_us:.0f} us, timer {one.timer_us:.0f} us, {one.bytes:,.0f} bytes"
+            for count, one in sorted(costs.items())
+        )
+        target = ("<= 2 times ten's", times <= MOST_TIMES) if shape in BOUNDED else ("", None)
+        yield Line(f"segments, {shape}", f"{told}; {times:.1f} times", *target)
 
 
 def _sustained(figures: Figures) -> Iterator[Line]:

@@ -14,7 +14,7 @@ from rich.console import Console
 from deploy.local.topics import NEW_PARTITIONS
 from shared.adapters.clickhouse import StoreAway, StoreRefused
 from shared.contracts.slots import settle as count_partitions
-from tests.bench import attacks, idle, ingest_alone, latency, limit, profile_bytes, reads
+from tests.bench import attacks, idle, ingest_alone, latency, limit, profile_bytes, reads, segments
 from tests.bench.figures import Figures
 from tests.bench.generator import write_templates
 from tests.bench.hardware import hardware
@@ -23,9 +23,9 @@ from tests.bench.sustained import SHORT_SECONDS, Trial, highest, run_trial, sett
 from tests.bench.system import NotMeasuredError, System, running
 from tests.bench.usage import usage
 
-PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle", "reads", "attacks")
+PHASES = ("small", "sustained-100", "sustained-20", "alone", "idle", "reads", "attacks", "segments")
 """reads: each GET over a million merges and ten million messages. idle: CPU where nothing happens, with few and many partitions.
-attacks: how long bystanders wait meanwhile.
+attacks: how long bystanders wait meanwhile. segments: an event and a timer with 10, 100 and 1,000 segments, in this process.
 
 small: cold start, memory, bytes a profile, latency. alone: ingest with wrk, and the limit."""
 WHOLE_SECONDS = 60.0
@@ -64,6 +64,8 @@ class Bench:
                             self._reads()
                         case "attacks":
                             self._attacks()
+                        case "segments":
+                            self.figures.segments = segments.measure()
                         case _:
                             self._sustained(made, int(phase.rpartition("-")[2]))
 

@@ -28,7 +28,7 @@ def query_parts(stores: Stores) -> Parts:
         keys=stores.query_keys,
         access=KeyAccess(stores.query_keys, lambda: stores.now_ms),
         sealer=Sealer(b"a secret of the tests"),
-        segments=SEGMENTS,
+        segments=lambda: SEGMENTS,
         metrics=HttpMetrics(Registry("query", HTTP_METRICS)),
         catalogue=public_fields(SHIPPED),
     )

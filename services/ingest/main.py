@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from services.ingest.adapters.connections import DOORS, bounded
 from services.ingest.adapters.inside import InsidePort
 from services.ingest.adapters.keyring import Keyring
+from services.ingest.adapters.kinds_of_now import KindsOfNow
 from services.ingest.adapters.log_writer import LogWriter, counting_failures
 from services.ingest.adapters.server import serve
 from services.ingest.adapters.tracking import Tracking
@@ -19,6 +20,7 @@ from services.ingest.app import IngestApp, build
 from services.ingest.domain.circuit import Circuit
 from services.ingest.metrics import METRICS, Metrics
 from services.ingest.settings import external_kinds, read_settings
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.kafka_producer import AcknowledgedProducer
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
@@ -46,12 +48,14 @@ def create() -> IngestApp:
         max_queued_bytes=settings.max_queued_bytes,
     )
     writer = LogWriter(producer, Circuit(settings.stall_seconds), metrics)
-    tracking = Tracking(settings, keyring, writer, metrics, external_kinds(settings))
+    sets = AppliedSets(settings.kafka, "rapport-ingest-definitions")
+    tracking = Tracking(settings, keyring, writer, metrics, KindsOfNow(sets, external_kinds(settings)))
 
     def readiness() -> dict[str, str | None]:
         return {
             "kafka": None if writer.available else "events cannot be stored now",
             "write_keys": keys.trouble,
+            "definitions": None if sets.read_to_end else "not read yet",
         }
 
     def keys_changed() -> None:
@@ -65,15 +69,17 @@ def create() -> IngestApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await inside.start()
         keys.start(keys_changed)
+        sets.start()
         writer.start()
         # Of several processes on one port each should take its first request when it can answer it; but an outage must be
         # told as a 503, not as a refused connection.
-        await asyncio.gather(writer.wait(FIRST_SECONDS), asyncio.to_thread(keys.wait, FIRST_SECONDS))
+        await asyncio.gather(writer.wait(FIRST_SECONDS), *(asyncio.to_thread(one.wait, FIRST_SECONDS) for one in (keys, sets)))
         calm_collector()
         _log.info("started", host=settings.host, port=settings.port)
         yield {DOORS: doors}
         left = await writer.close(settings.delivery_timeout_seconds + 1)
         keys.stop()
+        sets.stop()
         await inside.stop()
         _log.info("stopped", unacknowledged=left)
 

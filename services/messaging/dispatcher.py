@@ -31,6 +31,7 @@ from shared.adapters.prometheus import Registry
 from shared.adapters.redis_store import connect
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, MESSAGE_CHANGED, MESSAGE_REQUESTED
+from shared.definitions.journey import LONGEST_CAP
 from shared.runtime.ports import LogAway, StoreAway
 
 OTHER_CALLS = 4
@@ -61,10 +62,9 @@ class Dispatcher:
         channels: Mapping[str, Channel],
         endpoints: Loaded,
         rulebook: Callable[[], Rulebook],
-        longest_cap: int,
     ) -> None:
-        """`rulebook` answers the definitions of now. `longest_cap`: ms of the longest window that a definition caps messages in."""
-        self._settings, self._rulebook, self._longest_cap = settings, rulebook, longest_cap
+        """`rulebook` answers the definitions of now."""
+        self._settings, self._rulebook = settings, rulebook
         self._with = channels, endpoints
         self._group = f"{settings.group_prefix}-dispatcher"
         self._running: asyncio.Task[None] | None = None
@@ -134,7 +134,7 @@ class Dispatcher:
 
     def _make(self, partition: int, wanted: Callable[[], bool]) -> DispatchSlot:
         log = KafkaLedger(self._settings.kafka, self._group, partition, self._executor, self._standing)
-        caps = RedisCaps(self._redis, partition, self._longest_cap)
+        caps = RedisCaps(self._redis, partition, LONGEST_CAP.ms)
         return DispatchSlot(
             partition,
             log,

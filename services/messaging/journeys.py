@@ -1,21 +1,38 @@
 """Stage `journeys`: contact facts and passages per person; steps that fall due become message.requested."""
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 
 from services.messaging.domain import facts, passages
 from services.messaging.domain.passages import Asked, Plan
+from services.messaging.domain.planning import plans as plans_of
 from shared.contracts import topics
 from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
 from shared.contracts.journey_blob import Entry, Person, decode_person, encode_person
+from shared.definitions.applied import Applied
+from shared.definitions.journey import Journey
+from shared.definitions.segment import Segment
+from shared.definitions.template import TemplateHead
 from shared.runtime.stage import Record, Stage, Step
 
-Item = facts.Said | SegmentChanged | None
+Item = facts.EventView | SegmentChanged | None
 
 _view: Final = msgspec.json.Decoder(facts.EventView)
+
+
+class JourneysPlan(NamedTuple):
+    """A set of definitions as this stage runs it.
+
+    `by_segment`: segment -> journeys it starts. `listener`: hears the traits that templates speak of. `endpoint`: where the messages of a
+    template go, if its channel has several endpoints.
+    """
+
+    by_segment: Mapping[str, Sequence[Plan]]
+    listener: facts.Listener
+    endpoint: Callable[[str], str | None]
 
 
 class Journeys(Stage[Person, Item]):
@@ -26,7 +43,7 @@ class Journeys(Stage[Person, Item]):
     """
 
     name = "journeys"
-    inputs = (topics.EVENT_RESOLVED, topics.SEGMENT_CHANGED, topics.JOURNEY_MOVED, topics.JOURNEYS_REPLAYED)
+    inputs = (topics.EVENT_RESOLVED, topics.DEFINITION_ACTIVATED, topics.SEGMENT_CHANGED, topics.JOURNEY_MOVED, topics.JOURNEYS_REPLAYED)
     moved = topics.JOURNEY_MOVED
     linger_ms = 200
 
@@ -37,18 +54,23 @@ class Journeys(Stage[Person, Item]):
         contacts: frozenset[str] = frozenset(),
         endpoint: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """`plans`: segment -> journeys it starts. `wanted`: traits that templates speak of. `contacts`: kinds of contact points that
-        channels use. `endpoint`: where the messages of a template go, if its channel has several endpoints.
-        """
-        self._plans = plans
-        self._listener = facts.Listener(wanted | facts.ALWAYS_KEPT, contacts)
-        self._endpoint = endpoint
+        """What holds before the first set of definitions. `contacts`: kinds of contact points that channels use, under every set."""
+        self._contacts = contacts
+        self._first = JourneysPlan(plans, facts.Listener(wanted | facts.ALWAYS_KEPT, contacts), endpoint)
+        self._may_say = self._first.listener.may_say
+
+    def compile(self, defined: Applied | None) -> JourneysPlan:
+        if defined is None:
+            return self._first
+        read = defined.read.needed(Journey, Segment, TemplateHead)
+        listener = facts.Listener(read.templates.person_names | facts.ALWAYS_KEPT, self._contacts)
+        return JourneysPlan(plans_of(read.of(Journey), read.templates), listener, read.templates.endpoint)
 
     def decode(self, record: Record) -> Item:
         topic = record.topic
         if topic == topics.EVENT_RESOLVED:
             value = record.value or b""
-            return self._listener.said_by(_view.decode(value)) if self._listener.may_say(value) else None
+            return _view.decode(value) if self._may_say(value) else None
         if topic == topics.SEGMENT_CHANGED:
             return SEGMENT_CHANGED_DECODER.decode(record.value or b"")
         raise ValueError(f"a record of topic {topic} is no input of journeys")
@@ -64,8 +86,11 @@ class Journeys(Stage[Person, Item]):
 
     def fold(self, state: Person, item: Item, step: Step) -> Person:
         match item:
-            case facts.Said():
-                facts.learn(state, item)
+            case facts.EventView():
+                said = step.plan.listener.said_by(item)
+                step.unchanged = said is None
+                if said is not None:
+                    facts.learn(state, said)
             case SegmentChanged(transition=Transition.ENTERED):
                 self._enter(state, item, step)
             case SegmentChanged(reason=ChangeReason.EXPIRED):
@@ -75,7 +100,7 @@ class Journeys(Stage[Person, Item]):
         return state
 
     def _enter(self, state: Person, change: SegmentChanged, step: Step) -> None:
-        for plan in self._plans.get(change.segment, ()):
+        for plan in step.plan.by_segment.get(change.segment, ()):
             if change.reason is ChangeReason.DEFINITION and not plan.existing:
                 continue
             entry = passages.enter(plan, change.profile_id, change.at, change.decided_at + 1)
@@ -99,7 +124,7 @@ class Journeys(Stage[Person, Item]):
         state.entries, asked = passages.advance(state.entries, step.now)
         for one in asked:
             # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
-            wanted = request(state, one, step.key, step.now, self._endpoint(one.step.template))
+            wanted = request(state, one, step.key, step.now, step.plan.endpoint(one.step.template))
             step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(wanted))
         return state
 

@@ -2,15 +2,17 @@
 
 import sys
 
+from services.messaging.adapters.newest_rules import NewestRules
 from services.messaging.channels.endpoints import read_endpoints
 from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.dispatch.decide import Rulebook
 from services.messaging.dispatcher import Dispatcher
 from services.messaging.domain.admission import Rules
-from services.messaging.domain.planning import longest_cap, plans
+from services.messaging.domain.planning import plans
 from services.messaging.journeys import Journeys
 from services.messaging.metrics import METRICS
 from services.messaging.settings import Settings
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.environment import cannot_start, read_environment
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.folder import read_folder
@@ -33,9 +35,10 @@ def main() -> int:
     journeys, templates = plans(folder.of(Journey), folder.templates), folder.templates
     parts = settings.messaging_parts
     stages = [Journeys(journeys, templates.person_names, contacts(CHANNELS), templates.endpoint)] if "journeys" in parts else []
-    book = Rulebook(templates, Rules.of(folder.single(ConsentPolicy)))
-    companions = [Dispatcher(settings, CHANNELS, endpoints, lambda: book, longest_cap(journeys))] if "dispatcher" in parts else []
-    return run("messaging", stages, settings, METRICS, companions)
+    definitions = AppliedSets(settings.kafka, "rapport-messaging-definitions", HEADS)
+    rulebook = NewestRules(definitions, Rulebook(templates, Rules.of(folder.single(ConsentPolicy))))
+    companions = [Dispatcher(settings, CHANNELS, endpoints, rulebook)] if "dispatcher" in parts else []
+    return run("messaging", stages, settings, METRICS, companions, definitions=definitions)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from services.profile.domain.folder import FolderStage
 from services.profile.domain.resolver import ResolverStage
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.environment import cannot_start, read_environment
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import DAY_MS
@@ -51,7 +52,8 @@ def main() -> int:
         chosen = stages(settings)
     except DefinitionError as error:
         cannot_start("profile", *error.problems)
-    return run("profile", chosen, settings, tasks=tasks(settings))
+    definitions = AppliedSets(settings.kafka, "rapport-profile-definitions")
+    return run("profile", chosen, settings, tasks=tasks(settings), definitions=definitions)
 
 
 if __name__ == "__main__":

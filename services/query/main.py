@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from services.query.adapters.definitions import known_segments
+from services.query.adapters.definitions import SegmentsOfNow, known_segments
 from services.query.adapters.people import People
 from services.query.app import build
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.partitions import PartitionsOfLog
@@ -44,16 +45,19 @@ def create(settings: Settings) -> Api:
     access, sealer = KeyAccess(keys, waiting=settings.query_waiting), Sealer(settings.cursor_secret.get_secret_value().encode())
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     stores = (space, People(space), history, reads, keys, access)
-    parts = Parts(*stores, sealer, segments, metrics, settings.phone_region, public, count)
+    sets = AppliedSets(settings.kafka, "rapport-query-definitions")
+    parts = Parts(*stores, sealer, SegmentsOfNow(sets, segments), metrics, settings.phone_region, public, count)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         keys.start(lambda: metrics.keys.set(len(keys.keys)))
         count.start()
+        sets.start()
         _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
         yield
         await count.stop()
         keys.stop()
+        sets.stop()
         await space.close()
         for closing in (asked, reads):
             closing.close()

@@ -1,5 +1,6 @@
 """What the query service stands on: real parts stand in adapters/ and in shared/reading, tests hand in fakes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.query.adapters.people import People
@@ -19,7 +20,7 @@ from shared.reading.ports import History, LogOffsets
 class Parts:
     """All of it. `keys`: the query keys as the log has them; `access` looks into them.
 
-    `catalogue`: what keys without the scope `personal` may see.
+    `segments` answers those that hold now, by name. `catalogue`: what keys without the scope `personal` may see.
     `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
     """
 
@@ -30,7 +31,7 @@ class Parts:
     keys: KeyStore
     access: KeyAccess
     sealer: Sealer
-    segments: tuple[KnownSegment, ...]
+    segments: Callable[[], tuple[KnownSegment, ...]]
     metrics: HttpMetrics
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC

@@ -49,6 +49,7 @@ def rehearse(segment: Segment, zone: str, others: Mapping[str, Segment]) -> list
 
 def _run(stage: SegmentationStage, segment: Segment, test: SegmentTest) -> Outcome:
     step = Alone(stage.name, EVENT_RESOLVED, 0)
+    step.plan = stage.compile(None)
     step.key = PERSON
     state = stage.empty(PERSON)
     for number, given in enumerate(sorted(segment.history(test), key=lambda one: one.at)):

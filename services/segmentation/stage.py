@@ -9,7 +9,9 @@ from services.segmentation.domain.person import PENDING, Change, decide, leave_a
 from shared.contracts.changes import CHANGE_ENCODER, ChangeReason, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
-from shared.contracts.topics import EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
+from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
+from shared.definitions.applied import Applied
+from shared.rules.applied import plan_of
 from shared.rules.feature import Seen
 from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.plan import Answers, Plan
@@ -37,13 +39,21 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
     """
 
     name: ClassVar[str] = "segmentation"
-    inputs: tuple[str, ...] = (EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
+    inputs: tuple[str, ...] = (EVENT_RESOLVED, DEFINITION_ACTIVATED, MEMBERSHIP_MOVED, SEGMENTATION_REPLAYED)
     moved: str | None = MEMBERSHIP_MOVED
+    met: ClassVar[str] = "people"
     linger_ms: ClassVar[int] = 50
 
-    def __init__(self, plan: Plan) -> None:
-        self.plan = plan
+    def __init__(self, first: Plan) -> None:
+        """`first`: the plan of before the first set of definitions."""
+        self._first = first
         self._decode = msgspec.json.Decoder(SeenEvent).decode
+
+    def compile(self, defined: Applied | None) -> Plan:
+        return self._first if defined is None else plan_of(defined)
+
+    def decides_anew(self, before: Plan, after: Plan) -> bool:
+        return before.number != after.number
 
     def decode(self, record: Record) -> SeenEvent:
         return self._decode(record.value or b"")
@@ -61,12 +71,12 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         return state.due or None
 
     def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
-        plan = self.plan
+        plan = step.plan
         event = plan.events.get(_event_name(item))
         traits = plan.read_traits(item.traits) if item.type == "identify" and plan.has_traits else ()
-        if event is None and not traits and _is_decided(plan, state):
+        if event is None and not traits and state.version == plan.number:
             step.unchanged = True
-            return state  # most events: no rule asks for them
+            return state  # most events: no rule asks for them; but of everybody it is kept that they are there, for a sweep
         _catch_up(plan, state, step)
         at = min(max(item.timestamp, 0), item.received_at)
         said = (at, item.message_id, item.source_id)
@@ -87,7 +97,7 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
         return state
 
     def wake(self, state: Membership, step: Step) -> Membership:
-        plan = self.plan
+        plan = step.plan
         if state.blank and _is_decided(plan, state):
             step.unchanged = True
             return state
@@ -97,8 +107,14 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
             _decide(plan, state, step, ChangeReason.DEFINITION if plan.applied and state.blank else reason)
         return state
 
+    def swept(self, state: Membership, step: Step) -> Membership:
+        if step.held or state.version == step.plan.number:
+            step.unchanged = True  # of somebody under merge `settled` decides
+            return state
+        return self.wake(state, step)
+
     def merge(self, winner: Membership, loser: Membership, step: Step) -> Membership:
-        state = unite(self.plan, winner, loser)
+        state = unite(step.plan, winner, loser)
         for segment, since in state.members.items():
             if winner.members.get(segment) != since:
                 step.index_add(members_index(segment), step.key, since)
@@ -110,12 +126,12 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
 
     def expire(self, state: Membership, expiry: Expiry, step: Step) -> Membership:
         at = step.now or expiry.at
-        _publish(leave_all(self.plan, state, at), step, ChangeReason.EXPIRED)
+        _publish(leave_all(step.plan, state, at), step, ChangeReason.EXPIRED)
         step.gone = True
         return state
 
     def settled(self, state: Membership, step: Step) -> Membership:
-        plan = self.plan
+        plan = step.plan
         if not _is_decided(plan, state):
             _catch_up(plan, state, step)
             _decide(plan, state, step, ChangeReason.MERGE)

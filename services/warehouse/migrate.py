@@ -19,8 +19,6 @@ FOLDER = Path(__file__).with_name("migrations")
 WAIT_SECONDS = 60.0
 POLL_SECONDS = 0.2
 _NUMBERED = re.compile(r"(\d{4})_(\w+)\.sql")
-_SHORT = re.compile(r"^-- \{(\w+)\} is (.+)$", flags=re.MULTILINE)
-"""A line of a file that says what `{name}` stands for in its statements."""
 
 
 class MigrationError(Exception):
@@ -45,10 +43,8 @@ class Migration:
         return set(re.findall(r"^CREATE TABLE (?:IF NOT EXISTS )?rapport\.(\w+)", self.text, flags=re.MULTILINE))
 
     def statements(self, user: str, password: str) -> list[str]:
-        """Its statements, without comments, with what it shortens and the credentials by which the server reads its own tables put in."""
+        """Its statements, without comments, with the credentials by which the server reads its own tables put in."""
         bare = re.sub(r"^\s*--.*$", "", self.text, flags=re.MULTILINE)
-        for name, meaning in _SHORT.findall(self.text):
-            bare = bare.replace(f"{{{name}}}", meaning)
         bare = bare.replace("{user}", _quoted(user)).replace("{password}", _quoted(password))
         return [statement.strip() for statement in re.split(r";\s*$", bare, flags=re.MULTILINE) if statement.strip()]
 

@@ -54,7 +54,8 @@ class SetDefinition(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     """One definition of a set.
 
     `version`: 32 bits of what it does, so titles and comments do not change it. `since`: `activated_at` of the first set from which this
-    version has stood without a break. `files`: paths. `state` and `features` (ids of what its rule asks): of a segment.
+    version has stood without a break, and has had history enough to speak. `files`: paths. `state` and `features` (ids of what its rule
+    asks): of a segment.
     """
 
     kind: str

@@ -268,7 +268,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         DEFINITION_CHANGED,
         ("control",),
-        ("control",),
+        ("ingest", "resolver", "segmentation", "journeys", "dispatcher", "query", "control"),
         "`text:sha256` of a file, `set:number` of a set",
         "the text of a file; DefinitionSet JSON, signed (definitions.py): which files stood together, since when, by whom and why",
         compacted=True,
@@ -279,7 +279,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         DEFINITION_ACTIVATED,
         ("control",),
-        ("control",),
+        ("resolver", "segmentation", "journeys", "control"),
         "`set`",
         "DefinitionActivated JSON (definitions.py): from here on a set holds in this partition; written to every partition",
         personal=Personal.NONE,

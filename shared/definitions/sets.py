@@ -52,9 +52,9 @@ def next_set(
     for (kind, name), version, paths in sorted(_versions(read, files)):
         known = None if head is None else head.by_name.get((kind, name))
         wanted = tuple(sorted(asked.get(name, ()))) if kind == Segment.kind else ()
-        stood = known is not None and (known.version, known.features) == (version, wanted)
-        since = known.since if known is not None and stood else activated_at
         state = states[name] if kind == Segment.kind else None
+        stood = known is not None and (known.version, known.features) == (version, wanted) and _speaks(known.state) == _speaks(state)
+        since = known.since if known is not None and stood else activated_at
         found.append(SetDefinition(kind=kind, name=name, version=version, since=since, files=paths, state=state, features=wanted))
     return DefinitionSet(
         number=1 if head is None else head.number + 1,
@@ -71,6 +71,10 @@ def next_set(
         definitions=tuple(found),
         features=features,
     )
+
+
+def _speaks(state: SegmentState | None) -> bool:
+    return state is not SegmentState.FILLING
 
 
 def _versions(read: Definitions, files: Mapping[str, str]) -> Iterator[tuple[Name, int, tuple[str, ...]]]:

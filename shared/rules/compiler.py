@@ -1,6 +1,6 @@
 """From segment definitions to a plan."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -39,18 +39,20 @@ def compiled(segments: Sequence[Defined[Segment]], zone: str) -> Plan:
         raise DefinitionError([place.document.problem(("when",), str(error))]) from None
 
 
-def compile_plan(segments: Iterable[Segment], zone: str, since: Mapping[str, int] | None = None) -> Plan:
+def compile_plan(segments: Iterable[Segment], zone: str, since: Mapping[str, int] | None = None, silent: Collection[str] = ()) -> Plan:
     """The plan of `segments` (of different names) with days in time zone `zone`.
 
     `since`: when the version of each segment was applied, epoch ms; of a removed one, which is not among `segments`, when it was removed.
-    None: no log has applied them. Raises ValueError or KeyError if there is no such zone, KeyError if `since` lacks a segment or a rule
-    speaks of one that is not there, order.Circle if rules speak of one another in a circle, SameId if chance has given two features one id.
+    None: no log has applied them. `silent`: segments of which nothing is said yet; what they ask is counted.
+    Raises ValueError or KeyError if there is no such zone, KeyError if `since` lacks a segment or a rule speaks of one that is not there,
+    order.Circle if rules speak of one another in a circle, SameId if chance has given two features one id.
     """
     calendar = Calendar(zone)
     order = ordered(segments)
     compiler = _Compiler(calendar, [segment.name for segment in order])
     rules = [compiler.segment_rule(place, segment.when) for place, segment in enumerate(order)]
-    number = plan_hash([(segment.name, segment.version) for segment in order], zone) if since is None else max(since.values(), default=0)
+    rules = [_never if segment.name in silent else rule for segment, rule in zip(order, rules, strict=True)]
+    number = plan_hash([(segment.name, segment.version) for segment in order], zone) if since is None else max(since.values(), default=1)
     features = compiler.features()
     return Plan(
         number=number,
@@ -180,6 +182,10 @@ def _event(event: str, fed: Sequence[FeaturePlan]) -> EventPlan:
     feeds = tuple(Feed(one, one.feature.where(places), one.feature.take(event, places)) for one in fed)
     segments = tuple(sorted({segment for one in fed for segment in one.segments}))
     return EventPlan(properties_reader(properties) if properties else None, feeds, segments)
+
+
+def _never(answers: Answers) -> bool:
+    return False
 
 
 def _leaf_holds(leaf: int, answers: Answers) -> bool:

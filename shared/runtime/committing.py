@@ -23,7 +23,7 @@ from shared.runtime.loading import Loading
 from shared.runtime.meta import Meta
 from shared.runtime.observer import Observer
 from shared.runtime.outbox import Outbox, encode_outbox
-from shared.runtime.plans import NO_PLANS, Plans
+from shared.runtime.plans import Plans
 from shared.runtime.ports import Commit, Fenced, Log, StateStore, TopicPartition
 from shared.runtime.published import Newest, Tails
 from shared.runtime.stage import Output, Stage
@@ -56,7 +56,7 @@ class Committing(Generic[S, R]):
         tails: Tails | None = None,
         standing: Callable[[], Ordered | None] = Ordered,
         archive: Archive | None = None,
-        plans: Plans = NO_PLANS,
+        plans: Plans | None = None,
     ) -> None:
         self.stage = stage
         self.partition = partition
@@ -69,7 +69,7 @@ class Committing(Generic[S, R]):
         self._standing = standing
         self._tails = tails or Tails(log, stage)
         self.archived = Archived(archive, stage, partition, log)
-        self._plans = plans
+        self._plans = plans or Plans(stage.compile, None)
         self._brake = brake or Brake(0.5, 30.0)
         self.token: str | None = None
         self.meta = Meta()

@@ -85,7 +85,3 @@ class Plans:
         while len(self._plans) > KEPT + 2 * partition_count():
             self._plans.popitem(last=False)
         return plan
-
-
-NO_PLANS: Final = Plans(lambda _: None, None)
-"""Of a stage that goes by no definitions."""

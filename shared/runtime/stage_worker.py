@@ -30,6 +30,7 @@ from shared.runtime.chores import Chores, Work
 from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
+from shared.runtime.plans import Plans
 from shared.runtime.ports import Halted, Log, StateStore
 from shared.runtime.published import SharedTails
 from shared.runtime.settings import RuntimeSettings
@@ -60,10 +61,11 @@ class StageWorker:
         on_fatal: Callable[[BaseException], None],
         standing: Callable[[], Ordered | None] = Ordered,
         archive: Archive | None = None,
+        plans: Plans | None = None,
     ) -> None:
         """`standing`: what has been ordered of this stage; None while that is not known.
 
-        `archive`: where slots find what the log no longer has.
+        `archive`: where slots find what the log no longer has. `plans`: of the definitions by which the stage goes.
         """
         self.stage = stage
         self.slots: dict[int, Slot[Any, Any]] = {}
@@ -78,6 +80,7 @@ class StageWorker:
         self._on_fatal = on_fatal
         self._standing = standing
         self._archive = archive
+        self._plans = plans
         self._queues: dict[int, asyncio.Queue[ChunkMessage]] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._chores = Chores(on_fatal)
@@ -177,6 +180,7 @@ class StageWorker:
             tails=self._tails,
             standing=self._standing,
             archive=self._archive,
+            plans=self._plans,
         )
         self.slots[partition] = slot
         self._queues[partition] = asyncio.Queue(QUEUED_CHUNKS)

@@ -12,6 +12,7 @@ import redis.asyncio as redis
 import structlog
 import uvloop
 
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.health import HealthServer
 from shared.adapters.kafka_log import KafkaLog, Publisher
 from shared.adapters.kafka_pulse import SILENT_S, silence
@@ -22,8 +23,10 @@ from shared.adapters.redis_store import RedisStore, answering, connect
 from shared.adapters.row_archive import RowArchive
 from shared.contracts.metrics import Metric
 from shared.contracts.rebuilds import Ordered, View, view_of
+from shared.contracts.topics import DEFINITION_ACTIVATED
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
+from shared.runtime.plans import Plans
 from shared.runtime.ports import Halted, Log, StateStore
 from shared.runtime.rebuilder import Rebuilder
 from shared.runtime.settings import RuntimeSettings
@@ -79,12 +82,16 @@ def run(
     companions: Sequence[Companion] = (),
     store: Callable[[redis.Redis, str, int], StateStore] = RedisStore,
     tasks: Sequence[Task] = (),
+    definitions: AppliedSets | None = None,
 ) -> int:
-    """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what."""
+    """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what.
+
+    `definitions` are followed, and have been read to their end before anything else begins.
+    """
     configure_logs(settings.log_level, service)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each page of the archive
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_Process(service, stages, settings, metrics, companions, store, tasks).run())
+    return asyncio.run(_Process(service, stages, settings, metrics, companions, store, tasks, definitions).run())
 
 
 class _Process:
@@ -97,6 +104,7 @@ class _Process:
         companions: Sequence[Companion],
         store: Callable[[redis.Redis, str, int], StateStore],
         tasks: Sequence[Task],
+        definitions: AppliedSets | None,
     ) -> None:
         self._service = service
         self._companions = companions
@@ -113,6 +121,7 @@ class _Process:
         self._partitions = PartitionsOfLog(settings.kafka, used)
         self._tasks: list[asyncio.Task[None]] = []
         self._orders: RebuildTopic | None = None
+        self._definitions = definitions
         self._archive = None if settings.archive is None else RowArchive(settings.archive)
         self._ended: asyncio.Future[BaseException | None]
 
@@ -135,8 +144,9 @@ class _Process:
         for task in self._tasks:
             task.cancel()
         await self._drain()
-        if self._orders is not None:
-            await asyncio.to_thread(self._orders.stop)
+        for follower in (self._orders, self._definitions):
+            if follower is not None:
+                await asyncio.to_thread(follower.stop)
         await health.stop()
         publisher.close()
         if self._archive is not None:
@@ -151,12 +161,11 @@ class _Process:
         if self._stages:
             self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
             self._orders.start()
-        self._workers = [
-            StageWorker(
-                stage, settings, log, self._store, self._observer, self._end, partial(self._standing, view_of(stage.name)), self._archive
-            )
-            for stage in self._stages
-        ]
+        if self._definitions is not None:
+            self._definitions.start()
+            while not await asyncio.to_thread(self._definitions.wait, 1.0):
+                _log.warning("waiting until the definitions have been read")
+        self._workers = [self._worker(stage, log) for stage in self._stages]
         self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.watchdog_seconds)
         self._begin(self._watchdog.run())
         self._begin(self._faust())
@@ -169,6 +178,11 @@ class _Process:
             self._begin(task(Inside(self._slots_of, self._redis, log)))
         for companion in self._companions:
             self._begin(companion.start(self._registry, self._end))
+
+    def _worker(self, stage: Stage[Any, Any], log: Log) -> StageWorker:
+        standing = partial(self._standing, view_of(stage.name))
+        plans = Plans(stage.compile, self._definitions if DEFINITION_ACTIVATED in stage.inputs else None)
+        return StageWorker(stage, self._settings, log, self._store, self._observer, self._end, standing, self._archive, plans)
 
     def _slots_of(self, stage: str) -> Sequence[Slot[Any, Any]]:
         return [slot for worker in self._workers if worker.stage.name == stage for slot in worker.slots.values()]

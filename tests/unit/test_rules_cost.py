@@ -26,7 +26,7 @@ class Counted:
 
     def __init__(self, rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stage = SegmentationStage(compile_plan([segment(f"s{n:04}", rule) for n, rule in enumerate(rules)], "UTC"))
-        assert self.stage.plan.holding_of_nothing is not None  # looked at once of a plan
+        assert self.stage.compile(None).holding_of_nothing is not None  # looked at once of a plan
         self.state = Membership()
         self.read = 0
         self.decided = 0
@@ -68,6 +68,7 @@ class Counted:
 
     def _step(self, now: int) -> Step:
         step = Step("segmentation", EVENT_RESOLVED, 0)
+        step.plan = self.stage.compile(None)
         step.key, step.now = "u:1", now
         return step
 

@@ -168,7 +168,7 @@ def test_a_long_chain_of_segments_is_decided_each_after_the_one_that_it_speaks_o
     chain = segments(*({"none": [{"in_segment": f"s{n + 1}"}]} for n in range(300)), {"did": "A"})
     person = Person.new(chain, "UTC").at(BASE)
     person.take(Happening(BASE, "m", "A", {}))
-    assert person.members() == [one.name in person.state.members for one in person.stage.plan.segments]
+    assert person.members() == [one.name in person.state.members for one in person.stage.compile(None).segments]
     assert [f"s{n}" in person.state.members for n in (300, 299, 298, 0)] == [True, False, True, True]
 
 

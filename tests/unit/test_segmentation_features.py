@@ -121,6 +121,7 @@ class Person:
     def new(cls, defined: Sequence[Segment], zone: str, key: str = "u:1") -> "Person":
         stage = SegmentationStage(compile_plan(defined, zone))
         step = Step(stage.name, EVENT_RESOLVED, 0)
+        step.plan = stage.compile(None)
         step.key = key
         return cls(stage, stage.empty(key), step)
 
@@ -142,7 +143,7 @@ class Person:
         self.state = self.stage.fold(self.state, item, self.step)
 
     def members(self) -> list[bool]:
-        return [segment.name in self.state.members for segment in self.stage.plan.segments]
+        return [segment.name in self.state.members for segment in self.stage.compile(None).segments]
 
     def changes(self) -> list[SegmentChanged]:
         values = [output.value for output in self.step.outputs]

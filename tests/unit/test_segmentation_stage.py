@@ -104,6 +104,7 @@ class World:
     def step(self, key: str, now: int) -> Step:
         """A step of the stage for `key` alone, outside the slots."""
         step = Step(self.stage.name, EVENT_RESOLVED, 0)
+        step.plan = self.stage.compile(None)
         step.key, step.now = key, now
         return step
 
@@ -153,13 +154,18 @@ async def test_silence_is_noticed_without_an_event() -> None:
     assert world.told() == [("a:1", "quiet", ENTERED, NOON + 30 * MINUTE)]
 
 
-async def test_an_event_that_no_rule_asks_for_changes_nothing_of_a_person() -> None:
+async def test_of_a_person_of_whom_no_rule_asks_it_is_kept_once_that_they_are_there() -> None:
     world = World(segment("buyers", BOUGHT), segment("known", KNOWN))
     world.tick(NOON)
     world.event("a:1", "Cart Viewed", NOON)
     world.identify("a:1", NOON, phone="+8613800138000")
     await world.run()
-    assert world.redis.states("segmentation") == {}
+    assert list(world.redis.states("segmentation")) == ["a:1"]
+    commits = world.redis.commits
+    world.event("a:1", "Cart Viewed", NOON)
+    await world.run()
+    assert world.redis.commits == commits + 1  # the fence moves
+    assert list(world.redis.states("segmentation")) == ["a:1"]
     assert world.changes() == []
 
 
@@ -210,6 +216,7 @@ async def test_a_late_event_cannot_enter_before_the_last_leaving() -> None:
 def test_an_event_that_comes_before_its_timer_is_folded_after_it() -> None:
     stage = SegmentationStage(compile_plan([segment("buyers", BOUGHT)], "UTC"))
     step = Step(stage.name, EVENT_RESOLVED, 0)
+    step.plan = stage.compile(None)
     step.key, step.now = "u:1", NOON
     state = stage.empty("u:1")
     for at in (NOON, NOON + 40 * DAY):

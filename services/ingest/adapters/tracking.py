@@ -49,8 +49,9 @@ class Tracking:
         keyring: Keyring,
         writer: LogWriter,
         metrics: Metrics,
-        external_kinds: tuple[str, ...] = DEFAULT_EXTERNAL_KINDS,
+        external_kinds: Callable[[], tuple[str, ...]] = lambda: DEFAULT_EXTERNAL_KINDS,
     ) -> None:
+        """`external_kinds` answers the kinds of external id that identify now, strongest first."""
         self._settings, self._keyring, self._writer, self._metrics = settings, keyring, writer, metrics
         self._limits: Limits = settings.limits()
         self._external_kinds = external_kinds
@@ -146,7 +147,7 @@ class Tracking:
             new_id=new_id,
             limits=self._limits,
             sent_at_counts=sent_at_counts,
-            external_kinds=self._external_kinds,
+            external_kinds=self._external_kinds(),
             phone_region=self._settings.phone_region,
         )
 

@@ -1,6 +1,6 @@
 """From journey files to plans: steps laid out in order, each with the key that its messages' ids are made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import assert_never
 
 from services.messaging.domain.passages import Plan
@@ -43,9 +43,3 @@ def _laid_out(journey: Journey, templates: Templates) -> tuple[Step, ...]:
 def _up_to_exit(steps: Sequence[JourneyStep]) -> Sequence[JourneyStep]:
     end = next((number for number, step in enumerate(steps) if isinstance(step, Exit)), len(steps))
     return steps[:end]
-
-
-def longest_cap(found: Mapping[str, Iterable[Plan]]) -> int:
-    """Milliseconds of the longest window in which any journey caps its messages; 0 if none does."""
-    steps = (step for plans_of in found.values() for plan in plans_of for step in plan.steps)
-    return max((step.cap_per for step in steps if isinstance(step, SendStep)), default=0)

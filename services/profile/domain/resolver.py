@@ -20,7 +20,9 @@ from shared.contracts.headers import KIND, KIND_EXPIRED, KIND_LINK, KIND_MERGE, 
 from shared.contracts.identity import LINK_DECODER, ConflictRecord, Expiry, LinkKind, LinkRequest, MergeRecord
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS, anonymous, external, is_anonymous, is_user, rank, user
 from shared.contracts.link_blob import Links
-from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
+from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
+from shared.definitions.applied import Applied
+from shared.definitions.identity import Identity
 from shared.runtime.stage import Record, Stage, Step
 
 _MERGE_HEADER: Final = (KIND, KIND_MERGE)
@@ -42,16 +44,25 @@ class Call(msgspec.Struct, frozen=True, gc=False):
 
 
 class ResolverStage(Stage[Node, Call | LinkRequest]):
-    """Events in, the same events under their person's profile id out. `external_kinds`: strongest first; must not change over a log."""
+    """Events in, the same events under their person's profile id out.
+
+    The plan of a set of definitions is its kinds of external id, strongest first. Later sets may only add weaker ones: were the order of
+    two to change, two people could be merged into one another.
+    """
 
     name = "resolver"
-    inputs = (EVENT_RECEIVED, RESOLVER_REPLAYED)
+    inputs = (EVENT_RECEIVED, DEFINITION_ACTIVATED, RESOLVER_REPLAYED)
     linger_ms = 30
     weight = 12
 
     def __init__(self, external_kinds: Sequence[str] = DEFAULT_EXTERNAL_KINDS) -> None:
+        """`external_kinds`: those of before the first set of definitions, and of sets that name none."""
         self._kinds = tuple(external_kinds)
         self._decode = msgspec.json.Decoder(Call).decode
+
+    def compile(self, defined: Applied | None) -> tuple[str, ...]:
+        said = None if defined is None else defined.read.needed(Identity).single(Identity)
+        return said.kinds if said else self._kinds
 
     def decode(self, record: Record) -> Call | LinkRequest:
         for name, value in record.headers:
@@ -114,7 +125,7 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
             step.emit(EVENT_RESOLVED, profile, None)
         for kind, value in call.ids.items():
             claimed = external(kind, value)
-            if kind in self._kinds and claimed not in (key, profile) and state.ask_once(profile, claimed):
+            if kind in step.plan and claimed not in (key, profile) and state.ask_once(profile, claimed):
                 self._ask(LinkRequest(LinkKind.CLAIM, claimed, profile, "claim"), step)
 
     def _user_on_device(self, state: Node, profile: str, aliased: bool, step: Step) -> bool:
@@ -143,7 +154,7 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
         """A profile says that this external id is its own."""
         if state.forward is not None:
             self._join(state.forward, claim.other, step.key, False, step)
-        elif self._rank(claim.other) < self._rank(step.key):
+        elif rank(claim.other, step.plan) < rank(step.key, step.plan):
             self._forward(state, claim.other, step)
         else:  # the id outranks its claimant (a device) and becomes the profile, even if nothing has come under it yet
             state.had = True
@@ -177,11 +188,8 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
 
     def _join(self, one: str, two: str, why: str, explicit: bool, step: Step) -> None:
         if one != two:
-            winner, loser = sorted((one, two), key=self._rank)
+            winner, loser = sorted((one, two), key=lambda typed: rank(typed, step.plan))
             self._ask(LinkRequest(LinkKind.JOIN, loser, winner, why, explicit), step)
 
     def _ask(self, request: LinkRequest, step: Step) -> None:
         step.emit(EVENT_RECEIVED, request.id, _encode(request), _LINK_HEADER)
-
-    def _rank(self, typed: str) -> tuple[int, str]:
-        return rank(typed, self._kinds)

@@ -74,4 +74,4 @@ CONTEXT_PATHS: Final = {
     Grouping.LOCALE: ("locale",),
     Grouping.LIBRARY: ("library", "name"),
 }
-"""Groupings that stand in the event's context, and are columns too; all others are properties."""
+"""Groupings that stand in the event's context; all others are properties."""

@@ -247,9 +247,11 @@ def _after(after: Key | None) -> dict[str, Any] | None:
 
 def _group(grouping: Grouping) -> str:
     """The grouping's value as text, empty where there is none."""
-    if grouping in COLUMNS or grouping in CONTEXT_PATHS:
-        return f"toString({grouping.value})"
-    return f"ifNull(toString(properties.{grouping.value}), '')"
+    if grouping in COLUMNS:
+        return f"ifNull(toString({grouping.value}), '')"
+    path = CONTEXT_PATHS.get(grouping)
+    field = f"properties.{grouping.value}" if path is None else "context." + ".".join(path)
+    return f"ifNull(toString({field}), '')"
 
 
 def _number(of: NumericProperty | None) -> str:

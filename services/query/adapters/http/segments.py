@@ -58,7 +58,7 @@ class MemberShape(BaseModel):
 
 def find(parts: Parts, key: str) -> KnownSegment:
     """Raises Refused (404)."""
-    found = next((one for one in parts.segments if one.key == key), None)
+    found = next((one for one in parts.segments() if one.key == key), None)
     if found is None:
         raise Refused(404, Code.UNKNOWN_SEGMENT, "there is no segment of that name")
     return found
@@ -72,7 +72,7 @@ def router(parts: Parts) -> APIRouter:
         after = parts.sealer.open(cursor, NameCursor)
         if after is not None and after.of != _LIST:
             raise bad_cursor()
-        left = [one for one in parts.segments if after is None or one.key > after.after]
+        left = [one for one in parts.segments() if after is None or one.key > after.after]
         page = left[:limit]
         rebuilding = await people.any_rebuilding(parts.space, SEGMENTATION)
         sizes = await members.sizes(parts.space, [one.key for one in page])

@@ -1,0 +1,28 @@
+"""A set of definitions as it is used: its record, and what its files say."""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from shared.contracts.definitions import DefinitionSet
+from shared.definitions.folder import Definitions
+
+
+class Applied(NamedTuple):
+    """A set, and what its files say. `removed`: (kind, name) of what earlier sets had -> `activated_at` of the set that lacks it."""
+
+    set: DefinitionSet
+    read: Definitions
+    removed: Mapping[tuple[str, str], int]
+
+
+def removed(sets: Iterable[DefinitionSet]) -> dict[tuple[str, str], int]:
+    """What the last of `sets` (oldest first) no longer has of what others before it had, and since when."""
+    gone: dict[tuple[str, str], int] = {}
+    before: frozenset[tuple[str, str]] = frozenset()
+    for one in sets:
+        names = frozenset(one.by_name)
+        gone.update(dict.fromkeys(before - names, one.activated_at))
+        for name in names & gone.keys():
+            del gone[name]
+        before = names
+    return gone

@@ -32,6 +32,7 @@ from services.query.settings import Settings as Query
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
+from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MOST_LARGE
 from shared.contracts.definitions import KEPT_MS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
@@ -44,7 +45,6 @@ from shared.definitions.rules import MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.sets import MAX_HISTORY_BYTES, MAX_SETS, MOST_SETS
 from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
-from shared.http.envelope import MAX_BODY
 from shared.http.idempotency import KEPT, KEPT_SECONDS
 from shared.http.sealing import MAX_CURSOR
 from shared.http.shapes import MAX_LIMIT
@@ -318,6 +318,7 @@ MESSAGING: Final = (
 )
 API: Final = (
     Bound("a body", _mb(MAX_BODY), CONSTANT, "", "413"),
+    Bound("a body of definitions; large ones at a time", f"{_mb(MAX_DEFINITIONS_BODY)}; {MOST_LARGE}", CONSTANT, "", "413; 429 `too_busy`"),
     Bound("items of a page; of a page of failures", f"{MAX_LIMIT:,}; {MAX_FAILURES}", CONSTANT, "", "400"),
     Bound("replays of one request", str(MAX_REPLAYS), CONSTANT, "", "400"),
     Bound("a cursor", f"{MAX_CURSOR:,} characters", CONSTANT, "", "400"),

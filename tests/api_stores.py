@@ -24,6 +24,7 @@ from shared.reading.keeping import Standing
 from shared.reading.log import LogRecord
 from shared.reading.questions import Question
 from shared.runtime.envelope import Entry, close_entry
+from tests.definition_log import MemoryDefinitionLog
 from tests.key_secrets import SECRETS
 
 SHIPPED = Path(__file__).parents[1] / "deploy" / "definitions"
@@ -231,6 +232,7 @@ class Stores:
         self.keys = {kind: MemoryKeys() for kind in KeyKind}
         self.log = MemoryLog(self.keys)
         self.replays = MemoryReplays()
+        self.definitions = MemoryDefinitionLog()
         self.now_ms = CREATED + 1000
         self.query_keys = self.keys[KeyKind.QUERY]
         self.query_keys.add(FULL, *(scope.value for scope in Scope))

@@ -29,6 +29,7 @@ def control_parts(stores: Stores) -> Parts:
         metrics=Metrics(),
         catalogue=public_fields(SHIPPED),
         orders=stores.log,
+        definitions=stores.definitions.applied,
     )
 
 

@@ -53,7 +53,9 @@ def create(
     kind: Annotated[KeyKind, typer.Option(help="`write` may send events and no more; what `query` may do its scopes say.")] = KeyKind.WRITE,
     source: Annotated[str | None, typer.Option(help="Source id of a write key; its name by default.")] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="Scope of a query key: `read`, `personal` or `admin`; may be given again; all by default.")
+        list[str] | None,
+        list[str] | None,
+        typer.Option(help="Scope of a query key: `read`, `personal`, `definitions`, `admin`; may be given again; all by default."),
     ] = None,
 ) -> None:
     """Make a key and print its secret, which is shown only now."""

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import acl_commands, definitions, key_commands, local_commands, rebuild_commands, status
+from deploy.cli import acl_commands, definition_commands, definitions, key_commands, local_commands, rebuild_commands, status
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +23,12 @@ app.command("logs")(local_commands.logs)
 app.command("check")(definitions.check)
 app.command("test")(definitions.run_tests)
 app.command("schema")(definitions.schema)
+app.command("plan")(definition_commands.plan)
+app.command("apply")(definition_commands.apply)
+app.command("diff")(definition_commands.diff)
+app.command("history")(definition_commands.history)
+app.command("export")(definition_commands.export)
+app.command("rollback")(definition_commands.rollback)
 
 
 @app.callback()

@@ -1,67 +1,19 @@
 """`rapport rebuild warehouse | profile | segmentation | messaging`, `rapport rebuild list | cancel`: views made again, by the query API."""
 
 import time
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Final
 
-import httpx
 import typer
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 from rich.table import Table
 
-from deploy.cli.folder import home_folder
-from deploy.local import env_file
+from deploy.cli.api import Refused, api
 from shared.contracts.rebuilds import View
 
 POLL_SECONDS: Final = 1.0
 PATIENCE_SECONDS: Final = 60.0
 app = typer.Typer(no_args_is_help=True, help="Make a view again from the log, and from ClickHouse where the log is shorter.")
-
-
-class QuerySettings(BaseSettings):
-    """Read from RAPPORT_<NAME>; without them, from the env file of the system that runs here."""
-
-    model_config = SettingsConfigDict(env_prefix="RAPPORT_")
-
-    query_url: str | None = Field(None, description="where the query API is; without it, that of the system that runs here")
-    query_key: SecretStr | None = Field(None, description="a query key with scope `admin`; without it, that of the system that runs here")
-
-
-class Refused(Exception):
-    """The API refused, or does not answer: the text says why."""
-
-
-@dataclass(frozen=True)
-class Api:
-    """The query API."""
-
-    url: str
-    key: str
-
-    def ask(self, method: str, path: str, body: dict[str, Any] | None = None, again: str | None = None) -> dict[str, Any]:
-        """The answer. Raises Refused."""
-        headers = {"authorization": f"Bearer {self.key}"} | ({"idempotency-key": again} if again else {})
-        try:
-            answer = httpx.request(method, f"{self.url}/api/v1/{path}", headers=headers, json=body, timeout=30)
-        except httpx.HTTPError as error:
-            raise Refused(f"the query API at {self.url} does not answer: {type(error).__name__}") from None
-        found: dict[str, Any] = answer.json()
-        if answer.status_code >= 400:
-            raise Refused(str(found.get("message", answer.status_code)))
-        return found
-
-
-def _api() -> Api:
-    asked, local = QuerySettings(), env_file.read(home_folder().env)
-    url = asked.query_url or local.get("RAPPORT_QUERY_URL")
-    key = asked.query_key.get_secret_value() if asked.query_key is not None else local.get("RAPPORT_QUERY_KEY")
-    if url is None or key is None:
-        typer.echo("which installation? Set RAPPORT_QUERY_URL and RAPPORT_QUERY_KEY, or start Rapport here with `make run`", err=True)
-        raise typer.Exit(1)
-    return Api(url.rstrip("/"), key)
 
 
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -105,7 +57,7 @@ def messaging(yes: Yes = False, accept_loss: Loss = False, wait: Wait = True) ->
 def list_() -> None:
     """Print every order, newest first."""
     table = Table("id", "view", "asked", "state", "records", box=None)
-    for one in _told(lambda api: api.ask("GET", "rebuilds"))["data"]:
+    for one in _told(lambda asked: asked.ask("GET", "rebuilds"))["data"]:
         table.add_row(one["id"], one["view"], one["asked_at"], one["state"], _share(one))
     Console().print(table)
 
@@ -113,13 +65,13 @@ def list_() -> None:
 @app.command()
 def cancel(rebuild: Annotated[str, typer.Argument(help="Id, as `rapport rebuild list` prints it.")]) -> None:
     """Slots that have not begun do not begin; those that have go on, since they have forgotten what they had."""
-    one = _told(lambda api: api.ask("DELETE", f"rebuilds/{rebuild}"))
+    one = _told(lambda asked: asked.ask("DELETE", f"rebuilds/{rebuild}"))
     typer.echo(f"{one['id']}: {one['state']}")
 
 
 def _told(work: Any) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = work(_api())
+        found: dict[str, Any] = work(api())
     except Refused as refused:
         typer.echo(str(refused), err=True)
         raise typer.Exit(1) from None
@@ -128,7 +80,7 @@ def _told(work: Any) -> dict[str, Any]:
 
 def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss: bool = False) -> None:
     """Whoever has read what would be lost, and says yes to it, accepts it; `--yes` alone does not."""
-    plan = _told(lambda api: api.ask("GET", f"rebuilds:plan?view={view.value}"))
+    plan = _told(lambda asked: asked.ask("GET", f"rebuilds:plan?view={view.value}"))
     typer.echo(f"{view.value}: {plan['records']} records are to be read; {plan['message']}")
     loses = plan["loses"]
     if loses and yes and not accept_loss:
@@ -138,7 +90,7 @@ def _order(view: View, body: dict[str, Any], yes: bool, wait: bool, accept_loss:
         typer.confirm("Rebuild it, and forget that?" if loses and not accept_loss else "Rebuild it?", abort=True)
     name = f"cli-{time.time_ns()}"
     one = _told(
-        lambda api: api.ask("POST", "rebuilds", {"view": view.value, "accept_loss": accept_loss or (loses and not yes)} | body, name)
+        lambda asked: asked.ask("POST", "rebuilds", {"view": view.value, "accept_loss": accept_loss or (loses and not yes)} | body, name)
     )
     typer.echo(f"ordered: {one['id']}")
     if wait:
@@ -150,7 +102,7 @@ def _follow(rebuild: str) -> None:
     last_read, last_at, silent = 0, time.monotonic(), time.monotonic()
     while True:
         try:
-            one = _api().ask("GET", f"rebuilds/{rebuild}")
+            one = api().ask("GET", f"rebuilds/{rebuild}")
             silent = time.monotonic()
         except Refused as refused:
             if time.monotonic() - silent > PATIENCE_SECONDS:

@@ -7,6 +7,7 @@ import structlog
 from fastapi import FastAPI
 
 from services.control.adapters.appends import KafkaAppends
+from services.control.adapters.definitions import applied_definitions
 from services.control.adapters.rejected import IngestReplays
 from services.control.app import build
 from services.control.metrics import Metrics
@@ -45,8 +46,10 @@ def create(settings: Settings) -> Api:
     access = KeyAccess(stores[KeyKind.QUERY], waiting=waiting)
     sealer = Sealer(settings.cursor_secret.get_secret_value().encode())
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
+    definitions = applied_definitions(settings.kafka, settings.group_prefix, secrets)
+    of_definitions = (definitions, settings.timezone, settings.default_locale)
     live = (space, history, reads, appends, replays)
-    parts = Parts(*live, stores, secrets, access, sealer, Answered(), metrics, public, count, orders)
+    parts = Parts(*live, stores, secrets, access, sealer, Answered(), metrics, public, count, orders, *of_definitions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -54,10 +57,12 @@ def create(settings: Settings) -> Api:
             store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
         count.start()
         orders.start()
+        definitions.start()
         _log.info("started", host=settings.host, port=settings.port)
         yield
         await count.stop()
         orders.stop()
+        await definitions.stop()
         for store in stores.values():
             store.stop()
         await space.close()

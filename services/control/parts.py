@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.control.adapters.definitions import AppliedDefinitions
 from services.control.domain.replaying import Append
 from services.control.metrics import Metrics
 from shared.adapters.partitions import PartitionsOfLog
@@ -47,7 +48,7 @@ class Parts:
     """All of it. `stores`: the keys of each kind as the log has them, signed by `key_secrets`; `access` looks into those of kind `query`.
 
     `catalogue`: what keys without the scope `personal` may see.
-    `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
+    `partitions`: their number, as it is read from Kafka; None where it is settled otherwise. `zone`, `default_locale`: of the next set.
     """
 
     space: KeySpace
@@ -64,6 +65,9 @@ class Parts:
     catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
     orders: RebuildOrders | None = None
+    definitions: AppliedDefinitions | None = None
+    zone: str = "UTC"
+    default_locale: str = "en"
 
     def view(self, access: Access) -> View:
         """How this key sees people."""

@@ -3,13 +3,14 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from services.control.definition_settings import DefinitionSettings
 from shared.adapters.environment import read_environment
 from shared.adapters.key_settings import KeySettings
 from shared.http.settings import HttpSettings
 from shared.reading.settings import ReadingSettings
 
 
-class Settings(HttpSettings, ReadingSettings, KeySettings):
+class Settings(HttpSettings, ReadingSettings, KeySettings, DefinitionSettings):
     """Seconds, rows."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)

@@ -54,6 +54,9 @@ class DefinitionTopic(TopicFollower):
     ) -> None:
         """`on_refused` is called by the follower's thread for each record that counts for nothing."""
         super().__init__(kafka, client_id, DEFINITION_CHANGED)
+        self._know_nothing(secrets, on_refused)
+
+    def _know_nothing(self, secrets: KeySecrets | None, on_refused: Callable[[DefinitionRefusal], None]) -> None:
         self._secrets = secrets
         self._on_refused = on_refused
         self._on_change: Callable[[], None] = lambda: None

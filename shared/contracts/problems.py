@@ -1,5 +1,6 @@
 """A problem document (RFC 9457), as every HTTP process of ours answers an error: ingest, query, control and the proxy before them."""
 
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -8,8 +9,11 @@ import msgspec
 MEDIA_TYPE: Final = "application/problem+json"
 
 
-def problem_document(status: int, code: str, message: str, field: str | None = None) -> bytes:
-    """The JSON. `code` is for programs and `message` for people: SDKs that find neither try again for ever. `field`: what is at fault."""
+def problem_document(status: int, code: str, message: str, field: str | None = None, problems: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """The JSON. `code` is for programs and `message` for people: SDKs that find neither try again for ever.
+
+    `field`: what is at fault. `problems`: each thing that is wrong in definitions.
+    """
     content: dict[str, Any] = {
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
@@ -20,4 +24,6 @@ def problem_document(status: int, code: str, message: str, field: str | None = N
     }
     if field is not None:
         content["field"] = field
+    if problems:
+        content["problems"] = problems
     return msgspec.json.encode(content)

@@ -8,14 +8,20 @@ from shared.contracts.control import KeyChanged
 
 
 class Scope(StrEnum):
-    """`read`: everything but what the others guard. `personal`: personal fields in clear. `admin`: keys, failures, replays."""
+    """`read`: everything but what the others guard. `personal`: personal fields in clear. `definitions`: they are planned and applied.
+
+    `admin`: keys, failures, replays, and all that `definitions` may.
+    """
 
     READ = "read"
     PERSONAL = "personal"
+    DEFINITIONS = "definitions"
     ADMIN = "admin"
 
 
 EVERY_SCOPE: Final = "*"
+IMPLIED: Final = frozenset({Scope.DEFINITIONS})
+"""What `admin` may too: whoever makes keys could make one with it."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ def granted(scopes: list[str]) -> frozenset[Scope]:
     """The scopes that a record grants. `*` grants all; a scope that this version does not know grants nothing."""
     if EVERY_SCOPE in scopes:
         return frozenset(Scope)
-    return frozenset(scope for scope in Scope if scope.value in scopes)
+    known = frozenset(scope for scope in Scope if scope.value in scopes)
+    return known | IMPLIED if Scope.ADMIN in known else known
 
 
 def access(record: KeyChanged) -> Access:

@@ -31,4 +31,5 @@ def requires(scope: Scope) -> Callable[..., Awaitable[Access]]:
 
 
 Reader = Annotated[Access, Depends(requires(Scope.READ))]
+Applier = Annotated[Access, Depends(requires(Scope.DEFINITIONS))]
 Admin = Annotated[Access, Depends(requires(Scope.ADMIN))]

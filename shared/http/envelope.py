@@ -13,11 +13,11 @@ from fastapi import Path
 from pydantic import AfterValidator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.contracts.bodies import MAX_BODY, MOST_LARGE, most_bytes
 from shared.http.metrics import HttpMetrics
 from shared.http.problems import internal, respond
-from shared.http.reasons import Code, Refused
+from shared.http.reasons import RETRY_SECONDS, Code, Refused
 
-MAX_BODY: Final = 1024 * 1024
 _KEPT: Final = re.compile(rb"%(2[fF]|25)")
 
 
@@ -47,6 +47,7 @@ class Envelope:
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
         self._metrics = metrics
+        self._large = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,9 +77,12 @@ class Envelope:
             self._metrics.seconds.labels(operation).observe(time.perf_counter() - started)
 
     async def _limited(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse a body that is too large: at once where it says so, else when it has become so."""
-        body = bytearray()
-        if scope["method"] in ("POST", "PUT", "PATCH", "DELETE"):
+        """Refuse a body that is too large when it has become so, and a large one while others are held."""
+        if scope["method"] not in ("POST", "PUT", "PATCH", "DELETE"):
+            await self._app(scope, receive, send)
+            return
+        most, body, is_large = most_bytes(scope["path"]), bytearray(), False
+        try:
             more = True
             while more:
                 message = await receive()
@@ -86,18 +90,29 @@ class Envelope:
                     return
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
-                if len(body) > MAX_BODY:
-                    await respond(Refused(413, Code.BODY_TOO_LARGE, f"a body has at most {MAX_BODY} bytes"))(scope, receive, send)
+                if len(body) > most:
+                    await respond(Refused(413, Code.BODY_TOO_LARGE, f"a body has at most {most} bytes"))(scope, receive, send)
                     return
-            given = False
+                if len(body) > MAX_BODY and not is_large:
+                    if self._large >= MOST_LARGE:
+                        busy = f"{MOST_LARGE} bodies of more than {MAX_BODY} bytes are being read already"
+                        await respond(Refused(429, Code.TOO_BUSY, busy, retry_after=RETRY_SECONDS))(scope, receive, send)
+                        return
+                    self._large, is_large = self._large + 1, True
+            await self._app(scope, _given_once(bytes(body), receive), send)
+        finally:
+            self._large -= is_large
 
-            async def replay() -> Message:
-                nonlocal given
-                if given:
-                    return await receive()
-                given = True
-                return {"type": "http.request", "body": bytes(body), "more_body": False}
 
-            await self._app(scope, replay, send)
-            return
-        await self._app(scope, receive, send)
+def _given_once(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives the whole body first."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay

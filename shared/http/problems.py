@@ -1,5 +1,6 @@
 """Every error as problem+json (RFC 9457) with the extension members `code` and `message`."""
 
+from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -20,6 +21,15 @@ from shared.reading.away import Busy, HistoryAway, HistoryLost, HistoryTooMuch, 
 _log = structlog.get_logger("http")
 
 
+class DefinitionProblem(BaseModel):
+    """One thing wrong in a definition file."""
+
+    file: str
+    line: int = Field(description="from 1 on")
+    path: str = Field(description="as in `when.all[0].within`; empty: the file as a whole")
+    message: str
+
+
 class Problem(BaseModel):
     """Why a request was not answered as it asks."""
 
@@ -30,6 +40,7 @@ class Problem(BaseModel):
     code: Code
     message: str
     field: str | None = Field(None, description="the parameter at fault")
+    problems: list[DefinitionProblem] | None = Field(None, description="of `wrong_definitions`: every mistake")
 
 
 _MEANINGS: Final = {
@@ -52,7 +63,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def respond(refused: Refused) -> Response:
-    body = problem_document(refused.status, refused.code.value, refused.message, refused.field)
+    body = problem_document(refused.status, refused.code.value, refused.message, refused.field, [asdict(one) for one in refused.problems])
     response = Response(body, refused.status, media_type=MEDIA_TYPE)
     if refused.retry_after is not None:
         response.headers["retry-after"] = str(refused.retry_after)

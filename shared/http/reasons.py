@@ -1,7 +1,10 @@
 """Why a request is not answered as it asks: the value is a problem document's `code`."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final
+
+from shared.definitions.yaml_text import Problem
 
 RETRY_SECONDS: Final = 2
 
@@ -32,6 +35,12 @@ class Code(StrEnum):
     INGEST_UNAVAILABLE = "ingest_unavailable"
     UNKNOWN_REBUILD = "unknown_rebuild"
     WOULD_LOSE = "would_lose"
+    WRONG_DEFINITIONS = "wrong_definitions"
+    BASE_MOVED = "base_moved"
+    APPLY_OVERTAKEN = "apply_overtaken"
+    HISTORY_FULL = "history_full"
+    UNKNOWN_DEFINITION = "unknown_definition"
+    UNKNOWN_VERSION = "unknown_version"
     REPLAY_REFUSED = "replay_refused"
     REPLAY_NOT_SET_UP = "replay_not_set_up"
     QUERY_TOO_LARGE = "query_too_large"
@@ -42,8 +51,20 @@ class Code(StrEnum):
 
 
 class Refused(Exception):
-    """The request is answered with an error. `field`: the parameter at fault. `retry_after`: whole seconds."""
+    """The request is answered with an error. `field`: the parameter at fault. `retry_after`: whole seconds.
 
-    def __init__(self, status: int, code: Code, message: str, field: str | None = None, retry_after: int | None = None) -> None:
+    `problems`: what is wrong in definitions.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: Code,
+        message: str,
+        field: str | None = None,
+        retry_after: int | None = None,
+        problems: Sequence[Problem] = (),
+    ) -> None:
         super().__init__(message)
+        self.problems = tuple(problems)
         self.status, self.code, self.message, self.field, self.retry_after = status, code, message, field, retry_after

@@ -90,7 +90,16 @@ def planted() -> World:
 
 
 WORLD = planted()
-VALUES = {"{profile_id}": PERSON, "{key}": "big_spenders", "{place_id}": "0:0", "{place}": "0:0", "{rebuild_id}": "0" * 16}
+VALUES = {
+    "{profile_id}": PERSON,
+    "{key}": "big_spenders",
+    "{place_id}": "0:0",
+    "{place}": "0:0",
+    "{rebuild_id}": "0" * 16,
+    "{number}": "1",
+    "{kind}": "segment",
+    "{name}": "big_spenders",
+}
 NEEDED = {":lookup": {"user_id": "17"}, ":plan": {"view": "profile"}}
 GETS = sorted(path for path, operations in WORLD.document()["paths"].items() if "get" in operations and path.startswith("/api/v1/"))
 

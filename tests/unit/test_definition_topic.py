@@ -1,12 +1,9 @@
 """What whoever follows the definitions knows of them, record by record."""
 
-from typing import Any
-
 import msgspec
 import pytest
 
-from shared.adapters.definition_topic import DefinitionRefusal, DefinitionTopic, MissingText
-from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.definition_topic import DefinitionRefusal, MissingText
 from shared.contracts.definitions import (
     ENCODER,
     DefinitionRecord,
@@ -20,40 +17,21 @@ from shared.contracts.definitions import (
     text_record,
 )
 from shared.contracts.key_signature import KeySecrets
+from tests.definition_log import MemoryTopic
 from tests.key_secrets import KEY_SECRET, SECRETS
 
 OTHERS = KeySecrets.parse("another-" + KEY_SECRET)
-
-
-class Told:
-    """A message of the topic."""
-
-    def __init__(self, record: DefinitionRecord) -> None:
-        self._record = record
-
-    def key(self) -> bytes:
-        return self._record.key
-
-    def value(self) -> bytes | None:
-        return self._record.value
-
-    def headers(self) -> list[tuple[str, bytes]]:
-        return list(self._record.headers)
-
-    def offset(self) -> int:
-        return 0
 
 
 class Following:
     """A topic that is told records by hand."""
 
     def __init__(self, secrets: KeySecrets | None = None) -> None:
-        self.refused: list[DefinitionRefusal] = []
-        self.topic: Any = DefinitionTopic(KafkaConnection("127.0.0.1:1"), "test", secrets, self.refused.append)
+        self.topic = MemoryTopic(secrets)
+        self.refused = self.topic.refused
 
     def told(self, *records: DefinitionRecord) -> "Following":
-        for record in records:
-            self.topic._take(Told(record))
+        self.topic.told(*records)
         return self
 
 

@@ -13,12 +13,13 @@ import msgspec
 import structlog
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from deploy.local.proxy.bodies import MOST_BYTES, GoneError, Receive, TooLargeError, read_body
+from deploy.local.proxy.bodies import GoneError, Receive, TooLargeError, read_body
 from deploy.local.proxy.document import ConflictError, merged
 from deploy.local.proxy.metrics import Failure, Metrics
 from deploy.local.proxy.problems import Reply, problem, reply_json
 from deploy.local.proxy.routes import DOCUMENT, Backend, backend_of
 from deploy.local.proxy.services import Answer, Asked, CutError, Headers, NoAnswerError, Service
+from shared.contracts.bodies import most_bytes
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -113,10 +114,11 @@ class Proxy:
     async def _asked(self, scope: Scope, receive: Receive) -> Asked | Reply:
         """The request as it goes out, or why it does not."""
         headers: Headers = list(scope["headers"])
+        most = most_bytes(scope["path"])
         try:
-            body = await read_body(headers, receive, self._body_seconds)
+            body = await read_body(headers, receive, self._body_seconds, most)
         except TooLargeError:
-            return problem(413, "body_too_large", f"a body has at most {MOST_BYTES} bytes", [(b"connection", b"close")])
+            return problem(413, "body_too_large", f"a body has at most {most} bytes", [(b"connection", b"close")])
         except TimeoutError:
             message = f"the body did not arrive within {self._body_seconds:g} s"
             return problem(408, "body_timeout", message, [(b"connection", b"close")])

@@ -2,25 +2,23 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from typing import Any
 
-MOST_BYTES: Final = 1024 * 1024
-"""As much as a service takes (shared/http/envelope.py)."""
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class TooLargeError(Exception):
-    """The body has more than MOST_BYTES."""
+    """The body has more bytes than the service takes."""
 
 
 class GoneError(Exception):
     """The client has hung up."""
 
 
-async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, seconds: float) -> bytes:
-    """All of it. Raises TooLargeError, at once where the head says so; TimeoutError; GoneError."""
+async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, seconds: float, most: int) -> bytes:
+    """All of it, `most` bytes at most. Raises TooLargeError, at once where the head says so; TimeoutError; GoneError."""
     said = next((value for name, value in headers if name == b"content-length"), b"0")
-    if said.isdigit() and int(said) > MOST_BYTES:
+    if said.isdigit() and int(said) > most:
         raise TooLargeError
     body = bytearray()
     async with asyncio.timeout(seconds):
@@ -29,7 +27,7 @@ async def read_body(headers: list[tuple[bytes, bytes]], receive: Receive, second
             if message["type"] != "http.request":
                 raise GoneError
             body += message.get("body", b"")
-            if len(body) > MOST_BYTES:
+            if len(body) > most:
                 raise TooLargeError
             if not message.get("more_body", False):
                 return bytes(body)

@@ -14,7 +14,7 @@ class Backend(StrEnum):
     CONTROL = "control"
 
 
-OF_CONTROL: Final = frozenset({"keys", "rejected-events", "dead-letters", "rebuilds", "system"})
+OF_CONTROL: Final = frozenset({"keys", "rejected-events", "dead-letters", "rebuilds", "definitions", "system"})
 """The first step of a path below PREFIX, without a verb (`rebuilds:plan`). Every other path is query's: it says 404 to what nobody has."""
 
 

@@ -1,0 +1,73 @@
+"""From files to a set that may be applied: read, compiled, compared with the newest set. What is wrong is said with file and line."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from shared.contracts.definitions import DefinitionSet
+from shared.definitions.folder import Definitions, read_texts
+from shared.definitions.segment import Segment
+from shared.definitions.sets import Asked, Changed, Order, changes, differs, next_set, used_by
+from shared.definitions.yaml_text import DefinitionError, Problem
+from shared.rules.compiler import compiled
+from shared.rules.leaves import LEAVES
+from shared.rules.plan import Plan
+
+MOST_PROBLEMS: Final = 200
+"""Of what is wrong so many are told; the last says how many more there are."""
+ACCEPTED: Final = "from_now"
+"""What a problem with the acceptance itself is said of, where others name a file."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A set that follows `head`. `texts`: path -> text. `differs`: whether applying it would change anything."""
+
+    head: DefinitionSet | None
+    wanted: DefinitionSet
+    texts: Mapping[str, str]
+    read: Definitions
+    differs: bool
+
+    @property
+    def changes(self) -> tuple[Changed, ...]:
+        return changes(self.head, self.wanted)
+
+    def users(self, kind: str, name: str) -> tuple[tuple[str, str], ...]:
+        """(Kind, name) of the definitions that name this one."""
+        return used_by(self.read).get((kind, name), ())
+
+
+def proposal(head: DefinitionSet | None, texts: Mapping[str, str], order: Order, now_ms: int) -> Proposal:
+    """Raises DefinitionError with everything that is wrong, at most MOST_PROBLEMS."""
+    read = read_texts(texts, order.default_locale)
+    problems = [*read.problems, *_not_there(read, order)]
+    if problems:
+        raise DefinitionError(_few(problems))
+    plan = compiled(read.of(Segment), order.zone)
+    wanted = next_set(head, read, texts, asked(plan), order, now_ms)
+    return Proposal(head, wanted, texts, read, differs(head, wanted))
+
+
+def asked(plan: Plan) -> Asked:
+    """What each segment's rule asks: ids of features. What is kept of everybody, whoever asks it, has always had its history."""
+    always = {feature.id for leaf in LEAVES for feature in leaf.always}
+    found: dict[str, set[str]] = {segment.name: set() for segment in plan.segments}
+    for leaf in plan.leaves:
+        ids = {feature.id for feature in plan.gauges[leaf.gauge].gauge.features} - always
+        for place in leaf.segments:
+            found[plan.segments[place].name] |= ids
+    return {name: frozenset(ids) for name, ids in found.items()}
+
+
+def _not_there(read: Definitions, order: Order) -> Iterator[Problem]:
+    names = {one.definition.name for one in read.of(Segment)}
+    for name in sorted(order.from_now - names):
+        yield Problem(ACCEPTED, 1, "", f"there is no segment {name!r} to start from now")
+
+
+def _few(problems: list[Problem]) -> list[Problem]:
+    if len(problems) <= MOST_PROBLEMS:
+        return problems
+    more = Problem(problems[-1].file, 1, "", f"and {len(problems) - MOST_PROBLEMS + 1} problems more")
+    return [*problems[: MOST_PROBLEMS - 1], more]

@@ -1,0 +1,189 @@
+"""From files to a set: what is refused, what is said before anything is changed, and what a folder at the start may do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.cli.definitions import SHIPPED
+from services.control.apply import applied
+from services.control.definition_settings import ApplySettings
+from services.control.domain.applying import MOST_PROBLEMS, Proposal, proposal
+from services.control.domain.folder import BY, is_known, order
+from services.control.domain.versions import changed_by, diffs, messages, stood
+from shared.contracts.definitions import DefinitionSet, SegmentState
+from shared.definitions.folder import read_texts
+from shared.definitions.sets import Order, file_changes
+from shared.definitions.texts import texts_below
+from shared.definitions.yaml_text import DefinitionError
+from tests.definition_log import MemoryDefinitionLog
+
+IDENTITY = {"identity.yaml": "identity: people\nkinds: [email]\n"}
+OPS = Order("k", "ops", "because")
+
+
+def segment(name: str, when: str, title: str = "Title") -> dict[str, str]:
+    return {f"{name}.yaml": f"segment: {name}\ntitle: {{zh: {title}, en: {title}}}\nwhen: {when}\n"}
+
+
+BOUGHT, VIEWED, DAYS = "{did: Bought, within: 30d}", "{did: Viewed, within: 7d}", "{did: Bought, within: 90d, count: {gte: 2}}"
+
+
+def proposed(head: DefinitionSet | None, *parts: Mapping[str, str], order: Order = OPS, now: int = 1_000) -> Proposal:
+    texts: dict[str, str] = {}
+    for part in parts:
+        texts |= part
+    return proposal(head, texts, order, now)
+
+
+def test_every_mistake_is_told_with_file_and_line_and_nothing_is_proposed() -> None:
+    wrong = {"a.yaml": "segment: a\nwhen: {did: 7}\n", "b.yaml": "{", "c.yaml": "journey: c\n"}
+    with pytest.raises(DefinitionError) as error:
+        proposal(None, wrong, OPS, 1)
+    assert {problem.file for problem in error.value.problems} == {"a.yaml", "b.yaml", "c.yaml"}
+    assert all(problem.line >= 1 and problem.message for problem in error.value.problems)
+
+
+def test_what_is_wrong_without_end_is_told_up_to_a_bound() -> None:
+    with pytest.raises(DefinitionError) as error:
+        proposal(None, {f"{n}.yaml": "{" for n in range(MOST_PROBLEMS + 50)}, OPS, 1)
+    assert len(error.value.problems) == MOST_PROBLEMS
+    assert error.value.problems[-1].message == "and 51 problems more"
+
+
+def test_nobody_accepts_by_a_misspelt_name_that_a_segment_starts_from_now() -> None:
+    with pytest.raises(DefinitionError, match="there is no segment 'vipp' to start from now"):
+        proposed(None, segment("vip", BOUGHT), order=Order("k", "ops", "", from_now=frozenset({"vipp"})))
+
+
+def test_the_plan_says_which_segments_will_be_filling_and_how_to_accept_that_they_start_now() -> None:
+    first = proposed(None, segment("vip", BOUGHT)).wanted
+    assert messages(proposed(None, segment("vip", BOUGHT)).changes, None, first) == [], "of the first set all are live"
+    second = proposed(first, segment("vip", BOUGHT), segment("seen", VIEWED))
+    assert second.wanted.filling == {"seen"}
+    told = messages(second.changes, first, second.wanted)
+    assert len(told) == 1
+    assert "Segment seen asks what was not counted before" in told[0]
+    assert "from_now seen" in told[0]
+    losing = proposed(first, segment("vip", VIEWED))
+    assert any("Segment vip has members now: they leave it" in line for line in messages(losing.changes, first, losing.wanted))
+
+
+def test_a_zone_that_changes_is_a_set_of_its_own_and_windows_in_days_ask_anew() -> None:
+    files = {**segment("calm", "{did: Bought, within: 20h}"), **segment("vip", DAYS)}
+    first = proposed(None, files).wanted
+    moved = proposed(first, files, order=Order("k", "ops", "", zone="Asia/Shanghai"))
+    assert moved.differs
+    assert moved.wanted.filling == {"vip"}, "days of another zone were not counted"
+    assert moved.wanted.by_name["segment", "calm"].since == first.activated_at
+    assert moved.wanted.by_name["segment", "vip"].since == moved.wanted.activated_at
+    assert any("from UTC to Asia/Shanghai" in line for line in messages(moved.changes, first, moved.wanted))
+
+
+def test_the_shipped_definitions_are_a_set_and_nothing_differs_the_second_time() -> None:
+    texts = texts_below(SHIPPED)[0]
+    first = proposal(None, texts, OPS, 1_000)
+    assert first.differs
+    assert not proposal(first.wanted, texts, OPS, 2_000).differs
+    assert all(one.state is SegmentState.LIVE for one in first.wanted.definitions if one.kind == "segment")
+    assert all(one.features for one in first.wanted.definitions if one.kind == "segment")
+
+
+def test_versions_of_a_definition_say_when_each_stood() -> None:
+    sets = [proposed(None, segment("vip", BOUGHT)).wanted]
+    for when, title in ((BOUGHT, "Other"), (VIEWED, "Other")):
+        sets.append(proposed(sets[-1], segment("vip", when, title)).wanted)
+    sets.append(proposed(sets[-1], IDENTITY).wanted)
+    sets.append(proposed(sets[-1], IDENTITY, segment("vip", BOUGHT)).wanted)
+    found = stood(sets, "segment", "vip")
+    assert [(one.first.number, one.until) for one in found] == [(5, None), (3, sets[3].activated_at), (1, sets[2].activated_at)]
+    assert stood(sets, "segment", "nobody") == []
+
+
+def test_what_each_set_changed_is_known_unless_the_one_before_is_gone() -> None:
+    first = proposed(None, segment("vip", BOUGHT)).wanted
+    second = proposed(first, segment("vip", VIEWED)).wanted
+    assert [one.change for one in changed_by([first, second], 0) or ()] == ["added"]
+    assert [one.change for one in changed_by([first, second], 1) or ()] == ["changed"]
+    assert changed_by([second], 0) is None
+
+
+def test_diffs_of_a_plan_are_bounded_together() -> None:
+    first = proposed(None, segment("a", BOUGHT), segment("b", BOUGHT)).wanted
+    second = proposed(first, segment("a", VIEWED), segment("b", VIEWED)).wanted
+    before, after = {**segment("a", BOUGHT), **segment("b", BOUGHT)}, {**segment("a", VIEWED), **segment("b", VIEWED)}
+    whole = diffs(file_changes(first, second), before, after, 1_000)
+    assert [len(lines) for _, lines in whole] == [7, 7]
+    cut = diffs(file_changes(first, second), before, after, 5)
+    assert [lines[-1] for _, lines in cut] == ["the rest is left out: the plan has too many lines"] * 2
+    assert sum(map(len, (lines for _, lines in cut))) == 5 + 2
+
+
+@pytest.fixture
+def log() -> MemoryDefinitionLog:
+    return MemoryDefinitionLog()
+
+
+def start(log: MemoryDefinitionLog, folder: Path, timezone: str = "UTC") -> str:
+    """As the job does at a start."""
+    wanted = ApplySettings(kafka_bootstrap="unused", definitions_dir=folder, timezone=timezone)
+    used: Any = log
+    return applied(wanted, log.topic, used, used)
+
+
+def written(folder: Path, texts: Mapping[str, str]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for path, text in texts.items():
+        (folder / path).write_text(text)
+    return folder
+
+
+def test_the_first_start_applies_the_folder_and_the_next_one_leaves_it(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+    folder = written(tmp_path / "f", segment("vip", BOUGHT))
+    assert start(log, folder) == "the folder of definitions was applied as set 1"
+    assert start(log, folder) == "the folder of definitions is known"
+    assert [(one.number, one.applied_by) for one in log.topic.sets] == [(1, BY)]
+    assert log.activated == [1, 1], "partitions are looked at all the same"
+
+
+def test_what_was_applied_by_the_api_outlives_a_start_until_the_folder_itself_changes(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+    folder = written(tmp_path / "f", segment("vip", BOUGHT))
+    start(log, folder)
+    by_api = proposed(log.topic.head, segment("vip", VIEWED))
+    log.write(by_api.wanted, by_api.texts)
+    start(log, folder)
+    assert log.topic.head == by_api.wanted
+    written(folder, segment("vip", DAYS))
+    assert start(log, folder) == "the folder of definitions was applied as set 3"
+
+
+def test_a_segment_that_is_new_in_the_folder_starts_from_now(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+    folder = written(tmp_path / "f", segment("vip", BOUGHT))
+    start(log, folder)
+    written(folder, segment("seen", VIEWED))
+    start(log, folder)
+    head = log.topic.head
+    assert head is not None
+    assert (sorted(head.from_now), sorted(head.filling)) == (["seen"], [])
+
+
+def test_a_new_time_zone_is_applied_at_the_start(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+    folder = written(tmp_path / "f", segment("vip", DAYS))
+    start(log, folder)
+    start(log, folder, timezone="Asia/Shanghai")
+    assert [one.zone for one in log.topic.sets] == ["UTC", "Asia/Shanghai"]
+
+
+def test_a_folder_with_mistakes_is_never_applied(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+    folder = written(tmp_path / "f", {"a.yaml": "{"})
+    with pytest.raises(DefinitionError, match=r"a\.yaml:1"):
+        start(log, folder)
+    assert log.topic.head is None
+
+
+def test_a_folder_that_says_what_the_newest_set_says_is_known() -> None:
+    by_api = proposed(None, segment("vip", BOUGHT)).wanted
+    assert is_known([by_api], segment("vip", BOUGHT), "UTC", "en")
+    assert not is_known([by_api], segment("vip", BOUGHT), "UTC", "de")
+    assert order(read_texts(segment("vip", BOUGHT)), "UTC", "en").from_now == {"vip"}

@@ -1,0 +1,188 @@
+"""Definitions over HTTP: planned, applied, rolled back and read, by whoever may."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from shared.adapters.definition_writer import HistoryFull, Overtaken
+from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY
+from shared.contracts.redis_keys import meta_key
+from shared.contracts.slots import partition_count
+from shared.runtime.ports import LogAway
+from tests.control_fakes import World
+from tests.unit.test_control_definitions import BOUGHT, VIEWED, segment
+
+CI = "qk_ci"
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.query_keys.add(CI, "definitions")
+    return made
+
+
+async def applied(world: World, files: dict[str, str], base: int = 0, **more: Any) -> dict[str, Any]:
+    answer = await world.post("definitions:apply", {"files": files, "base": base, "why": "because", **more}, CI)
+    assert answer.status_code == 200, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+async def test_a_key_with_the_scope_definitions_plans_and_applies_and_makes_no_key(world: World) -> None:
+    files = segment("vip", BOUGHT)
+    plan = (await world.post("definitions:plan", {"files": files}, CI)).json()
+    assert (plan["base"], plan["differs"], [one["change"] for one in plan["changes"]]) == (0, True, ["added"])
+    done = await applied(world, files)
+    assert (done["applied"], done["number"], done["applied_by_name"], done["why"]) == (True, 1, CI, "because")
+    assert world.definitions.activated == [1]
+    made = await world.post("keys", {"kind": "query", "name": "more", "scopes": ["definitions"]}, CI)
+    assert made.status_code == 403
+    assert (await world.get("definitions", CI)).status_code == 403, "reading needs a read key"
+
+
+async def test_who_may_only_read_applies_nothing_and_an_admin_may(world: World) -> None:
+    body = {"files": segment("vip", BOUGHT), "base": 0, "why": "because"}
+    assert (await world.post("definitions:apply", body, "qk_read")).json()["code"] == "missing_scope"
+    assert (await world.post("definitions:apply", body, "qk_admin")).status_code == 200
+
+
+async def test_wrong_definitions_are_refused_with_every_mistake_and_never_reach_the_log(world: World) -> None:
+    wrong = {"a.yaml": "segment: a\n", "b.yaml": "{"}
+    for path, more in (("definitions:plan", {}), ("definitions:apply", {"base": 0, "why": "x"})):
+        answer = await world.post(path, {"files": wrong, **more}, CI)
+        assert (answer.status_code, answer.json()["code"]) == (400, "wrong_definitions")
+        assert {(one["file"], one["line"]) for one in answer.json()["problems"]} >= {("a.yaml", 1)}
+        assert {one["file"] for one in answer.json()["problems"]} == {"a.yaml", "b.yaml"}
+    assert world.definitions.topic.head is None
+
+
+async def test_who_applies_on_a_set_that_is_no_longer_the_newest_is_refused(world: World) -> None:
+    await applied(world, segment("vip", BOUGHT))
+    late = await world.post("definitions:apply", {"files": segment("vip", VIEWED), "base": 0, "why": "late"}, CI)
+    assert (late.status_code, late.json()["code"]) == (409, "base_moved")
+    assert "set 1 is the newest" in late.json()["message"]
+    same = await applied(world, segment("vip", BOUGHT), base=0)
+    assert (same["applied"], same["number"]) == (False, 1), "what is there already is nothing to refuse"
+    assert len(world.definitions.topic.sets) == 1
+
+
+@pytest.mark.parametrize(
+    ("failing", "status", "code"),
+    [
+        (Overtaken("somebody else applies"), 503, "apply_overtaken"),
+        (HistoryFull("nothing further can be kept"), 409, "history_full"),
+        (LogAway("no answer"), 503, "log_unavailable"),
+    ],
+)
+async def test_what_could_not_be_written_says_why(world: World, failing: Exception, status: int, code: str) -> None:
+    world.definitions.failing = failing
+    answer = await world.post("definitions:apply", {"files": segment("vip", BOUGHT), "base": 0, "why": "x"}, CI)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+
+
+async def test_a_retry_with_its_idempotency_key_gets_the_first_answer(world: World) -> None:
+    body, key = {"files": segment("vip", BOUGHT), "base": 0, "why": "x"}, {"idempotency-key": "once"}
+    first = await world.post("definitions:apply", body, CI, key)
+    assert (await world.post("definitions:apply", body, CI, key)).json() == first.json()
+    assert first.json()["applied"]
+
+
+async def test_a_rollback_is_a_set_of_its_own_with_the_old_files(world: World) -> None:
+    await applied(world, segment("vip", BOUGHT))
+    await applied(world, segment("vip", VIEWED), 1, from_now=["vip"])
+    back = await world.post("definitions:rollback", {"number": 1, "base": 2, "why": "too few"}, CI)
+    assert (back.status_code, back.json()["number"], back.json()["rolled_back_to"]) == (200, 3, 1)
+    history = (await world.get("definitions/versions")).json()["data"]
+    assert [(one["number"], one["why"]) for one in history] == [(3, "too few"), (2, "because"), (1, "because")]
+    assert [[change["change"] for change in one["changed"]] for one in history] == [["changed"], ["changed"], ["added"]]
+    third = (await world.get("definitions/versions/3")).json()
+    assert {file["path"]: file["text"] for file in third["files"]} == segment("vip", BOUGHT)
+    unknown = await world.post("definitions:rollback", {"number": 9, "base": 3, "why": "x"}, CI)
+    assert (unknown.status_code, unknown.json()["code"]) == (404, "unknown_version")
+
+
+async def test_a_segment_without_history_is_filling_until_that_is_accepted(world: World) -> None:
+    await applied(world, segment("vip", BOUGHT))
+    both = {**segment("vip", BOUGHT), **segment("seen", VIEWED)}
+    plan = (await world.post("definitions:plan", {"files": both}, CI)).json()
+    assert [one["state"] for one in plan["changes"]] == ["filling"]
+    assert any("from_now seen" in line for line in plan["messages"])
+    await applied(world, both, 1)
+    states = {one["name"]: one["state"] for one in (await world.get("definitions")).json()["definitions"]}
+    assert states == {"vip": "live", "seen": "filling"}
+    accepted = await applied(world, both, 2, from_now=["seen"])
+    assert (accepted["applied"], [one["state"] for one in accepted["changes"]]) == (True, ["from_now"])
+
+
+async def test_a_definition_is_shown_with_its_text_its_users_and_its_versions(world: World) -> None:
+    await applied(world, segment("vip", BOUGHT))
+    await applied(world, segment("vip", VIEWED), 1)
+    one = (await world.get("definitions/segment/vip")).json()
+    assert [text["text"] for text in one["texts"]] == list(segment("vip", VIEWED).values())
+    assert [(stood["number"], stood["until"] is None) for stood in one["versions"]] == [(2, True), (1, False)]
+    assert (await world.get("definitions/segment/nobody")).json()["code"] == "unknown_definition"
+    assert (await world.get("definitions/dragon/vip")).status_code == 400
+
+
+async def test_before_anything_was_applied_there_is_an_empty_set(world: World) -> None:
+    found = (await world.get("definitions")).json()
+    assert (found["number"], found["activated_at"], found["definitions"]) == (0, None, [])
+    assert found["active_in"] == {"slots": 3 * partition_count(), "active": 0}
+
+
+async def test_how_many_slots_go_by_the_newest_set_is_read_from_them(world: World) -> None:
+    await applied(world, segment("vip", BOUGHT))
+    head = world.definitions.topic.head
+    assert head is not None
+    for slot in range(3):
+        world.space.hash[meta_key("segmentation", slot)] = {"ds": str(head.activated_at - (slot == 2))}
+    assert (await world.get("definitions")).json()["active_in"]["active"] == 2
+    world.space.away = True
+    assert (await world.get("definitions")).json()["active_in"] is None
+
+
+async def test_history_is_paged(world: World) -> None:
+    for base, rule in enumerate((BOUGHT, VIEWED, BOUGHT)):
+        await applied(world, segment("vip", rule), base)
+    first = (await world.get("definitions/versions", limit=2)).json()
+    rest = (await world.get("definitions/versions", limit=2, cursor=first["next_cursor"])).json()
+    assert ([one["number"] for one in first["data"]], [one["number"] for one in rest["data"]]) == ([3, 2], [1])
+    assert rest["next_cursor"] is None
+
+
+async def test_a_folder_may_be_larger_than_other_bodies_and_has_a_bound(world: World) -> None:
+    large = {"files": {**segment("vip", BOUGHT), "notes.yaml": "#" * MAX_BODY}}
+    assert (await world.post("definitions:plan", large, CI)).json()["code"] == "wrong_definitions", "it was read"
+    for path, size in (("definitions:plan", MAX_DEFINITIONS_BODY), ("definitions:rollback", MAX_BODY)):
+        async with world.client(CI) as client:
+            answer = await client.post(f"/api/v1/{path}", content=b" " * (size + 1))
+        assert answer.status_code == 413
+
+
+async def test_while_two_large_bodies_are_held_a_third_is_told_to_come_back(world: World) -> None:
+    go_on, body = asyncio.Event(), json.dumps({"files": {"a.yaml": "#" * (MAX_BODY + 1)}}).encode()
+
+    async def slow() -> Any:
+        yield body[: MAX_BODY + 1]
+        await go_on.wait()
+        yield body[MAX_BODY + 1 :]
+
+    async def send(content: Any) -> int:
+        async with world.client(CI) as client:
+            return (await client.post("/api/v1/definitions:plan", content=content)).status_code
+
+    held = [asyncio.create_task(send(slow())) for _ in range(2)]
+    async with asyncio.timeout(60):
+        while await send(body) != 429:  # noqa: ASYNC110 - the two before it have not begun yet
+            await asyncio.sleep(0)
+    go_on.set()
+    assert await asyncio.gather(*held) == [400, 400]
+    assert await send(body) == 400, "their places are free again"
+
+
+async def test_while_the_log_cannot_be_read_nothing_is_said_of_definitions(world: World) -> None:
+    world.definitions.topic.away = True
+    assert (await world.get("definitions")).status_code == 503

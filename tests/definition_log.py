@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.control.adapters.definitions import AppliedDefinitions
+from services.control.channels import HEADS
 from shared.adapters.definition_topic import DefinitionRefusal, DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved
 from shared.contracts.definitions import DefinitionRecord, DefinitionSet, set_record, text_record
@@ -60,7 +61,7 @@ class MemoryDefinitionLog:
         self.activated: list[int] = []
         self.failing: Exception | None = None
         used: Any = self
-        self.applied = AppliedDefinitions(self.topic, used, used)
+        self.applied = AppliedDefinitions(self.topic, used, used, HEADS)
 
     def write(self, one: DefinitionSet, texts: Mapping[str, str]) -> None:
         if self.failing is not None:

@@ -82,9 +82,9 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
     def log(name: str) -> Path:
         return home.logs / f"{name}.log"
 
-    def module(name: str, path: str) -> Step:
+    def module(name: str, path: str, group: int = 2) -> Step:
         argv = [sys.executable, "-m", path]
-        return Step(name, 2, lambda: Process(name, argv, log(name), shared, cwd=PROJECT), once=True)
+        return Step(name, group, lambda: Process(name, argv, log(name), shared, cwd=PROJECT), once=True)
 
     def service(name: str, drains: int = 3) -> Step:
         port = ports[name]
@@ -109,6 +109,7 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         Step("clickhouse", 1, lambda: ClickHouse(home.data / "clickhouse", ports["clickhouse"], log("clickhouse"))),
         module("topics", "deploy.local.topics"),
         module("migrations", "services.warehouse.migrate"),
+        module("definitions", "services.control.apply", 3),
         Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
         Step("hooks", 2, lambda: HookCatcher(home, ports["hooks"], log("hooks"))),  # before messaging, which reads its channels file
         *(service(name) for name in (*WORKERS, *BEHIND_PROXY)),

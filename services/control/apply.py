@@ -8,6 +8,7 @@ import sys
 import time
 from typing import Final
 
+from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import proposal
 from services.control.domain.folder import is_known, order
@@ -36,7 +37,8 @@ def applied(settings: ApplySettings, topic: DefinitionTopic, writer: DefinitionW
     zone, locale = settings.timezone, settings.default_locale
     told = "the folder of definitions is known"
     if not is_known(topic.sets, texts, zone, locale):
-        wanted = proposal(topic.head, texts, order(read_texts(texts, locale), zone, locale), time.time_ns() // 1_000_000)
+        read = read_texts(texts, locale, heads=HEADS)
+        wanted = proposal(topic.head, texts, order(read, zone, locale), time.time_ns() // 1_000_000, HEADS)
         if wanted.differs:
             writer.write(wanted.wanted, texts)
             told = f"the folder of definitions was applied as set {wanted.wanted.number}"

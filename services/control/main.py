@@ -10,6 +10,7 @@ from services.control.adapters.appends import KafkaAppends
 from services.control.adapters.definitions import applied_definitions
 from services.control.adapters.rejected import IngestReplays
 from services.control.app import build
+from services.control.channels import HEADS
 from services.control.metrics import Metrics
 from services.control.parts import Parts
 from services.control.settings import Settings, read_settings
@@ -46,7 +47,7 @@ def create(settings: Settings) -> Api:
     access = KeyAccess(stores[KeyKind.QUERY], waiting=waiting)
     sealer = Sealer(settings.cursor_secret.get_secret_value().encode())
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
-    definitions = applied_definitions(settings.kafka, settings.group_prefix, secrets)
+    definitions = applied_definitions(settings.kafka, settings.group_prefix, secrets, HEADS)
     of_definitions = (definitions, settings.timezone, settings.default_locale)
     live = (space, history, reads, appends, replays)
     parts = Parts(*live, stores, secrets, access, sealer, Answered(), metrics, public, count, orders, *of_definitions)

@@ -22,7 +22,7 @@ MAX_HISTORY_BYTES: Final = 128 * 1024 * 1024
 Name = tuple[str, str]
 """Kind and name."""
 Asked = Mapping[str, frozenset[str]]
-"""Segment -> ids of the features that its rule asks."""
+"""Segment -> ids of the features that its rule asks, each followed by `:` and how many of its buckets the rule reaches back, if any."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ def next_set(
 ) -> DefinitionSet:
     """The set that follows `head`: of `texts` (path -> text), which were `read` without a problem."""
     activated_at = now_ms if head is None else max(now_ms, head.activated_at + 1)
-    before = {} if head is None else head.features
+    before = _reaching({} if head is None else head.features)
     since_when = 0 if head is None else activated_at
-    features = {one: before.get(one, since_when) for one in sorted(frozenset().union(*asked.values()))}
+    features = {one: _asked_since(one, before, since_when) for one in sorted(frozenset().union(*asked.values()))}
     states = _states(head, read, asked, features, order.from_now)
     files = {path: text_hash(text.encode()) for path, text in texts.items()}
     found = []
@@ -71,6 +71,21 @@ def next_set(
         definitions=tuple(found),
         features=features,
     )
+
+
+def _reaching(features: Mapping[str, int]) -> dict[str, list[tuple[int, int]]]:
+    """Feature -> (reach, since) of all that ask it."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for one, since in features.items():
+        name, _, reach = one.partition(":")
+        found.setdefault(name, []).append((int(reach or 0), since))
+    return found
+
+
+def _asked_since(one: str, before: Mapping[str, Sequence[tuple[int, int]]], now: int) -> int:
+    """Since when a feature has been asked as far back: what only shorter windows asked has dropped what lies behind them."""
+    name, _, reach = one.partition(":")
+    return min((since for other, since in before.get(name, ()) if other >= int(reach or 0)), default=now)
 
 
 def _speaks(state: SegmentState | None) -> bool:

@@ -14,7 +14,7 @@ from deploy.reference import SERVICES, settings
 
 TEXT = (PROJECT / "docker-compose.yml").read_text()
 PARTS: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
-ONCE = {"topics", "migrate"}
+ONCE = {"topics", "migrate", "definitions"}
 VARIABLE = re.compile(r"(?<!\$)\$\{(RAPPORT_\w+)(:[?-])?([^}]*)\}")
 every_part = pytest.mark.parametrize("name", PARTS)
 

@@ -103,7 +103,7 @@ def test_everything_comes_up_healthy_at_the_first_try(system: System) -> None:
     for part in (*SERVICES, *SERVERS, "mail"):
         assert system.healthy(part)
         assert system.inspect(part)["RestartCount"] == 0
-    for job in ("topics", "migrate"):
+    for job in ("topics", "migrate", "definitions"):
         assert system.inspect(job)["State"]["ExitCode"] == 0
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from deploy.cli.definitions import SHIPPED
 from services.control.apply import applied
+from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import MOST_PROBLEMS, Proposal, proposal
 from services.control.domain.folder import BY, is_known, order
@@ -34,20 +35,20 @@ def proposed(head: DefinitionSet | None, *parts: Mapping[str, str], order: Order
     texts: dict[str, str] = {}
     for part in parts:
         texts |= part
-    return proposal(head, texts, order, now)
+    return proposal(head, texts, order, now, HEADS)
 
 
 def test_every_mistake_is_told_with_file_and_line_and_nothing_is_proposed() -> None:
     wrong = {"a.yaml": "segment: a\nwhen: {did: 7}\n", "b.yaml": "{", "c.yaml": "journey: c\n"}
     with pytest.raises(DefinitionError) as error:
-        proposal(None, wrong, OPS, 1)
+        proposal(None, wrong, OPS, 1, HEADS)
     assert {problem.file for problem in error.value.problems} == {"a.yaml", "b.yaml", "c.yaml"}
     assert all(problem.line >= 1 and problem.message for problem in error.value.problems)
 
 
 def test_what_is_wrong_without_end_is_told_up_to_a_bound() -> None:
     with pytest.raises(DefinitionError) as error:
-        proposal(None, {f"{n}.yaml": "{" for n in range(MOST_PROBLEMS + 50)}, OPS, 1)
+        proposal(None, {f"{n}.yaml": "{" for n in range(MOST_PROBLEMS + 50)}, OPS, 1, HEADS)
     assert len(error.value.problems) == MOST_PROBLEMS
     assert error.value.problems[-1].message == "and 51 problems more"
 
@@ -83,9 +84,9 @@ def test_a_zone_that_changes_is_a_set_of_its_own_and_windows_in_days_ask_anew() 
 
 def test_the_shipped_definitions_are_a_set_and_nothing_differs_the_second_time() -> None:
     texts = texts_below(SHIPPED)[0]
-    first = proposal(None, texts, OPS, 1_000)
+    first = proposal(None, texts, OPS, 1_000, HEADS)
     assert first.differs
-    assert not proposal(first.wanted, texts, OPS, 2_000).differs
+    assert not proposal(first.wanted, texts, OPS, 2_000, HEADS).differs
     assert all(one.state is SegmentState.LIVE for one in first.wanted.definitions if one.kind == "segment")
     assert all(one.features for one in first.wanted.definitions if one.kind == "segment")
 

@@ -251,3 +251,15 @@ def test_a_change_names_both_sides() -> None:
     assert changes(first, second) == (
         Changed("segment", "alpha", Change.CHANGED, first.by_name["segment", "alpha"], second.by_name["segment", "alpha"]),
     )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "state"), [(30, 7, SegmentState.LIVE), (7, 30, SegmentState.FILLING), (7, 7, SegmentState.LIVE)]
+)
+def test_a_rule_that_reaches_farther_back_than_any_has_before_has_no_history_there(before: int, after: int, state: SegmentState) -> None:
+    texts = written({"alpha": ("buy", "One")})
+    read = read_texts(texts)
+    order = Order("k", "ops", "because")
+    first = next_set(None, read, texts, {"alpha": frozenset({f"f:{before}"})}, order, 1)
+    then = next_set(first, read, texts, {"alpha": frozenset({f"f:{after}"})}, order, 2)
+    assert then.by_name["segment", "alpha"].state is state

@@ -382,7 +382,18 @@ def test_leaves_are_counted_no_further_than_the_bound() -> None:
 
 def test_services_read_definitions_by_the_one_function() -> None:
     """A reader of its own would be one whose refusals `check` does not know."""
-    allowed = {"read_folder", "Definitions", "Defined", "DefinitionError", "Problem", "plain_mapping", "canonical", "Part", "wrong"}
+    allowed = {
+        "read_folder",
+        "read_texts",
+        "Definitions",
+        "Defined",
+        "DefinitionError",
+        "Problem",
+        "plain_mapping",
+        "canonical",
+        "Part",
+        "wrong",
+    }
     readers = {"shared.definitions.files", "shared.definitions.folder", "shared.definitions.yaml_text", "shared.definitions.models"}
     found = [
         f"{path.name}: {name.name}"

@@ -16,6 +16,7 @@ from shared.contracts.definitions import DefinitionSet
 from shared.contracts.key_signature import KeySecrets
 from shared.definitions.folder import read_texts
 from shared.definitions.sets import Name, Order, used_by
+from shared.definitions.template import Heads
 from shared.http.reasons import RETRY_SECONDS, Code, Refused
 from shared.reading.away import LogAway
 from shared.reading.pools import Pool
@@ -34,8 +35,9 @@ _log = structlog.get_logger("definitions")
 class AppliedDefinitions:
     """`topic` is followed by this process. Proposals are read and sets written by a thread each, one at a time."""
 
-    def __init__(self, topic: DefinitionTopic, writer: DefinitionWriter, activations: DefinitionActivations) -> None:
-        self.topic = topic
+    def __init__(self, topic: DefinitionTopic, writer: DefinitionWriter, activations: DefinitionActivations, heads: Heads) -> None:
+        """`heads`: the channels that there are."""
+        self.topic, self._heads = topic, heads
         self._writer, self._activations = writer, activations
         self._reading = Pool("definitions", "the reader of definitions", READING, WAITING)
         self._writing = Pool("definitions_log", "Kafka", 1, WAITING)
@@ -51,12 +53,12 @@ class AppliedDefinitions:
 
     async def proposal(self, head: DefinitionSet | None, texts: Mapping[str, str], order: Order) -> Proposal:
         """What `texts` would become on `head`. Raises DefinitionError, Busy."""
-        return await self._reading.run(proposal, head, texts, order, time.time_ns() // 1_000_000)
+        return await self._reading.run(proposal, head, texts, order, time.time_ns() // 1_000_000, self._heads)
 
     async def users(self, head: DefinitionSet, texts: Mapping[str, str], name: Name) -> tuple[Name, ...]:
         """Who names a definition of the newest set, whose `texts` these are. Raises Busy."""
         if self._users[0] != head.number:
-            self._users = (head.number, await self._reading.run(lambda: used_by(read_texts(texts, head.default_locale))))
+            self._users = (head.number, await self._reading.run(lambda: used_by(read_texts(texts, head.default_locale, heads=self._heads))))
         return self._users[1].get(name, ())
 
     async def apply(self, wanted: Proposal) -> None:
@@ -130,11 +132,11 @@ class AppliedDefinitions:
         return 0 if head is None else len(self._activations.complete(head))
 
 
-def applied_definitions(kafka: KafkaConnection, prefix: str, secrets: KeySecrets) -> AppliedDefinitions:
-    """With clients of its own."""
+def applied_definitions(kafka: KafkaConnection, prefix: str, secrets: KeySecrets, heads: Heads) -> AppliedDefinitions:
+    """With clients of its own. `heads`: the channels that there are."""
     topic = DefinitionTopic(kafka, "rapport-control-definitions", secrets)
     writer = DefinitionWriter(kafka, prefix, topic, secrets)
-    return AppliedDefinitions(topic, writer, DefinitionActivations(kafka, "rapport-control-definitions"))
+    return AppliedDefinitions(topic, writer, DefinitionActivations(kafka, "rapport-control-definitions"), heads)
 
 
 def base_moved(base: int, head: int) -> Refused:

@@ -8,6 +8,7 @@ from shared.contracts.definitions import DefinitionSet
 from shared.definitions.folder import Definitions, read_texts
 from shared.definitions.segment import Segment
 from shared.definitions.sets import Asked, Changed, Order, changes, differs, next_set, used_by
+from shared.definitions.template import Heads
 from shared.definitions.yaml_text import DefinitionError, Problem
 from shared.rules.compiler import compiled
 from shared.rules.leaves import LEAVES
@@ -38,9 +39,9 @@ class Proposal:
         return used_by(self.read).get((kind, name), ())
 
 
-def proposal(head: DefinitionSet | None, texts: Mapping[str, str], order: Order, now_ms: int) -> Proposal:
-    """Raises DefinitionError with everything that is wrong, at most MOST_PROBLEMS."""
-    read = read_texts(texts, order.default_locale)
+def proposal(head: DefinitionSet | None, texts: Mapping[str, str], order: Order, now_ms: int, heads: Heads) -> Proposal:
+    """`heads`: the channels that there are. Raises DefinitionError with everything that is wrong, at most MOST_PROBLEMS."""
+    read = read_texts(texts, order.default_locale, heads=heads)
     problems = [*read.problems, *_not_there(read, order)]
     if problems:
         raise DefinitionError(_few(problems))
@@ -50,11 +51,15 @@ def proposal(head: DefinitionSet | None, texts: Mapping[str, str], order: Order,
 
 
 def asked(plan: Plan) -> Asked:
-    """What each segment's rule asks: ids of features. What is kept of everybody, whoever asks it, has always had its history."""
+    """What each segment's rule asks: ids of features with how far back it asks them (sets.Asked).
+
+    What is kept of everybody, whoever asks it, has always had its history.
+    """
     always = {feature.id for leaf in LEAVES for feature in leaf.always}
     found: dict[str, set[str]] = {segment.name: set() for segment in plan.segments}
     for leaf in plan.leaves:
-        ids = {feature.id for feature in plan.gauges[leaf.gauge].gauge.features} - always
+        gauge = plan.gauges[leaf.gauge].gauge
+        ids = {f"{feature.id}:{gauge.reach}" for feature in gauge.features if feature.id not in always}
         for place in leaf.segments:
             found[plan.segments[place].name] |= ids
     return {name: frozenset(ids) for name, ids in found.items()}

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import structlog
 
+from shared.contracts.topics import DEFINITION_ACTIVATED
 from shared.runtime.applying import Applying
 from shared.runtime.archived import begin_again
 from shared.runtime.cut import ARCHIVE
@@ -99,6 +100,8 @@ class TakingOver(Applying[S, R]):
             await self._fold_archive()
             await self._retrace(self.archived.above(self.meta.cut, {topic: first for (topic, _), (first, _) in bounds.items()}))
             self._all_new()
+            if not self.meta.definitions and DEFINITION_ACTIVATED in self.stage.inputs:  # what comes before any set is counted by none
+                await self._read_up_to(DEFINITION_ACTIVATED, bounds[DEFINITION_ACTIVATED, self.partition][1])
             for topic, partition in inputs:
                 end = bounds[topic, partition][1]
                 await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))

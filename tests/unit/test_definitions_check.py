@@ -1,6 +1,5 @@
 """`rapport check` names every mistake for which any service would refuse to start: file, line and text are the same."""
 
-import ast
 import importlib
 import os
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from deploy.cli import definitions
 from shared.adapters.environment import CANNOT_START
 from shared.definitions import files, liquid_text, yaml_text
 from shared.rules import rule
-from tests.architecture.sources import python_files
 
 SERVICES = ("ingest", "profile", "segmentation", "messaging", "query", "control")
 ENVIRONMENT = {
@@ -378,29 +376,3 @@ def test_leaves_are_counted_no_further_than_the_bound() -> None:
     touched = 0
     assert rule.leaves([Leaf(did="A")] * 27_000) == rule.MAX_LEAVES + 1
     assert touched <= 3 * (rule.MAX_LEAVES + 1)
-
-
-def test_services_read_definitions_by_the_one_function() -> None:
-    """A reader of its own would be one whose refusals `check` does not know."""
-    allowed = {
-        "read_folder",
-        "read_texts",
-        "Definitions",
-        "Defined",
-        "DefinitionError",
-        "Problem",
-        "plain_mapping",
-        "canonical",
-        "Part",
-        "wrong",
-    }
-    readers = {"shared.definitions.files", "shared.definitions.folder", "shared.definitions.yaml_text", "shared.definitions.models"}
-    found = [
-        f"{path.name}: {name.name}"
-        for path, tree in python_files("services")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom) and node.module in readers and path.name != "endpoints.py"  # a file of settings
-        for name in node.names
-        if name.name not in allowed
-    ]
-    assert found == []

@@ -109,6 +109,15 @@ def test_what_comes_before_the_record_goes_by_the_old_set_and_what_comes_after_b
     assert said(scene) == [("u:1", "record", 0, 0), ("u:1", "record", 1, T0 + 1)]
 
 
+def test_a_slot_that_begins_reads_first_which_definitions_there_are() -> None:
+    scene = Scene(Deciding())
+    for key in KEYS:
+        put(scene, key)
+    scene.activate(T0 + 1)
+    scene.settle()
+    assert said(scene) == sorted(((key, "record", 0, T0 + 1) for key in KEYS), key=lambda one: (slot(one[0]), KEYS.index(one[0])))
+
+
 def test_a_set_that_is_activated_twice_or_late_changes_nothing() -> None:
     scene = Scene(Deciding())
     for at in (T0 + 2, T0 + 2, T0 + 1):

@@ -10,7 +10,7 @@ from typing import Final
 
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
-from services.control.domain.applying import proposal
+from services.control.domain.applying import kinds_of, proposal
 from services.control.domain.folder import is_known, order
 from shared.adapters.definition_activations import DefinitionActivations
 from shared.adapters.definition_topic import DefinitionTopic
@@ -38,7 +38,8 @@ def applied(settings: ApplySettings, topic: DefinitionTopic, writer: DefinitionW
     told = "the folder of definitions is known"
     if not is_known(topic.sets, texts, zone, locale):
         read = read_texts(texts, locale, heads=HEADS)
-        wanted = proposal(topic.head, texts, order(read, zone, locale), time.time_ns() // 1_000_000, HEADS)
+        kinds = kinds_of(topic.texts(topic.head)) if topic.head is not None else ()
+        wanted = proposal(topic.head, texts, order(read, zone, locale), time.time_ns() // 1_000_000, HEADS, kinds)
         if wanted.differs:
             writer.write(wanted.wanted, texts)
             told = f"the folder of definitions was applied as set {wanted.wanted.number}"

@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import structlog
 
+from shared.contracts.definitions import ACTIVATED_DECODER
 from shared.contracts.topics import DEFINITION_ACTIVATED
 from shared.runtime.applying import Applying
-from shared.runtime.archived import begin_again
+from shared.runtime.archived import NEVER, begin_again
 from shared.runtime.cut import ARCHIVE
 from shared.runtime.forgetting import Asking, Place, log_loss, open_slot
 from shared.runtime.meta import Meta
@@ -78,6 +79,8 @@ class TakingOver(Applying[S, R]):
         bounds = await self.log.bounds(inputs)
         committed = await self.log.committed(self.group, inputs)
         below = await self.archived.begin(meta, bounds, committed, self._plans.before)
+        if meta.seq == 0 and not meta.definitions and DEFINITION_ACTIVATED in self.stage.inputs:
+            meta.definitions = await self._stood_before(bounds[DEFINITION_ACTIVATED, self.partition])
         await self._plans.make(meta.definitions)
         await self._know_all(token, meta)
         for where in inputs:
@@ -105,6 +108,15 @@ class TakingOver(Applying[S, R]):
             for topic, partition in inputs:
                 end = bounds[topic, partition][1]
                 await self._read_up_to(topic, min(end, max(committed[topic, partition], self.delivered.get(topic, 0))))
+
+    async def _stood_before(self, bounds: tuple[int, int]) -> int:
+        """The set of definitions that was in force before the first record that is left of definition.activated; 0 if none has left it."""
+        first, end = bounds
+        if first == 0:
+            return 0
+        records, _ = await self.log.read(DEFINITION_ACTIVATED, self.partition, first, end)
+        until = ACTIVATED_DECODER.decode(records[0].value or b"").activated_at if records else NEVER
+        return self._plans.before(until)
 
     async def _know_all(self, token: str, meta: Meta) -> None:
         """A release that kept no index of keys has left states: a sweep must find them."""

@@ -10,7 +10,7 @@ from deploy.cli.definitions import SHIPPED
 from services.control.apply import applied
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
-from services.control.domain.applying import MOST_PROBLEMS, Proposal, proposal
+from services.control.domain.applying import MOST_PROBLEMS, Proposal, kinds_of, proposal
 from services.control.domain.folder import BY, is_known, order
 from services.control.domain.versions import changed_by, diffs, messages, stood
 from shared.contracts.definitions import DefinitionSet, SegmentState
@@ -51,6 +51,33 @@ def test_what_is_wrong_without_end_is_told_up_to_a_bound() -> None:
         proposal(None, {f"{n}.yaml": "{" for n in range(MOST_PROBLEMS + 50)}, OPS, 1, HEADS)
     assert len(error.value.problems) == MOST_PROBLEMS
     assert error.value.problems[-1].message == "and 51 problems more"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "fits"),
+    [
+        ("[phone, email]", "[phone, email]", True),
+        ("[phone, email]", "[phone, email, crm]", True),
+        ("[phone, email]", "[email, phone]", False),
+        ("[phone, email]", "[phone]", False),
+        ("[phone, email]", "[crm, phone, email]", False),
+    ],
+)
+def test_kinds_of_ids_are_only_added_behind_those_that_are_there(before: str, after: str, fits: bool) -> None:
+    old, new = ({"identity.yaml": f"identity: people\nkinds: {kinds}\n"} for kinds in (before, after))
+    head = proposal(None, old, OPS, 1, HEADS).wanted
+    if fits:
+        assert proposal(head, new, OPS, 2, HEADS, kinds_of(old)).wanted.number == 2
+    else:
+        with pytest.raises(DefinitionError, match=r"identity.yaml:2: kinds: .*strongest first: keep these"):
+            proposal(head, new, OPS, 2, HEADS, kinds_of(old))
+
+
+def test_an_identity_file_that_goes_is_refused_where_it_had_said_something_else_than_holds_without() -> None:
+    old = {"identity.yaml": "identity: people\nkinds: [crm]\n"}
+    head = proposal(None, old, OPS, 1, HEADS).wanted
+    with pytest.raises(DefinitionError, match="the identity file is gone"):
+        proposal(head, {}, OPS, 2, HEADS, kinds_of(old))
 
 
 def test_nobody_accepts_by_a_misspelt_name_that_a_segment_starts_from_now() -> None:

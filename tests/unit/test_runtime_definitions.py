@@ -118,6 +118,18 @@ def test_a_slot_that_begins_reads_first_which_definitions_there_are() -> None:
     assert said(scene) == sorted(((key, "record", 0, T0 + 1) for key in KEYS), key=lambda one: (slot(one[0]), KEYS.index(one[0])))
 
 
+@pytest.mark.parametrize(("lost", "before"), [(1, T0 + 1), (2, T0 + 2), (3, T0 + 3)])
+def test_what_has_left_the_log_is_known_from_the_history_of_sets(lost: int, before: int) -> None:
+    scene = Scene(Deciding())
+    for at in (T0 + 1, T0 + 2, T0 + 3):
+        scene.activate(at)
+    put(scene, "u:1")
+    for partition in range(partition_count()):
+        scene.log.starts[DEFINITION_ACTIVATED, partition] = lost
+    assert finished(scene._slot("segmentation", slot("u:1")).take_over())
+    assert int(scene.redis.slots["segmentation", slot("u:1")].fields["ds"]) == before
+
+
 def test_a_set_that_is_activated_twice_or_late_changes_nothing() -> None:
     scene = Scene(Deciding())
     for at in (T0 + 2, T0 + 2, T0 + 1):

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from services.control.domain.applying import Proposal, proposal
+from services.control.domain.applying import Proposal, kinds_of, proposal
 from shared.adapters.definition_activations import DefinitionActivations
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved, DefinitionWriter, HistoryFull, Overtaken
@@ -53,7 +53,8 @@ class AppliedDefinitions:
 
     async def proposal(self, head: DefinitionSet | None, texts: Mapping[str, str], order: Order) -> Proposal:
         """What `texts` would become on `head`. Raises DefinitionError, Busy."""
-        return await self._reading.run(proposal, head, texts, order, time.time_ns() // 1_000_000, self._heads)
+        kinds = kinds_of(self.topic.texts(head)) if head is not None else ()
+        return await self._reading.run(proposal, head, texts, order, time.time_ns() // 1_000_000, self._heads, kinds)
 
     async def users(self, head: DefinitionSet, texts: Mapping[str, str], name: Name) -> tuple[Name, ...]:
         """Who names a definition of the newest set, whose `texts` these are. Raises Busy."""

@@ -1,11 +1,13 @@
 """From files to a set that may be applied: read, compiled, compared with the newest set. What is wrong is said with file and line."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shared.contracts.definitions import DefinitionSet
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import Definitions, read_texts
+from shared.definitions.identity import Identity
 from shared.definitions.segment import Segment
 from shared.definitions.sets import Asked, Changed, Order, changes, differs, next_set, used_by
 from shared.definitions.template import Heads
@@ -16,6 +18,7 @@ from shared.rules.plan import Plan
 
 MOST_PROBLEMS: Final = 200
 """Of what is wrong so many are told; the last says how many more there are."""
+WITHOUT: Final = "identity.yaml"
 ACCEPTED: Final = "from_now"
 """What a problem with the acceptance itself is said of, where others name a file."""
 
@@ -39,10 +42,15 @@ class Proposal:
         return used_by(self.read).get((kind, name), ())
 
 
-def proposal(head: DefinitionSet | None, texts: Mapping[str, str], order: Order, now_ms: int, heads: Heads) -> Proposal:
-    """`heads`: the channels that there are. Raises DefinitionError with everything that is wrong, at most MOST_PROBLEMS."""
+def proposal(
+    head: DefinitionSet | None, texts: Mapping[str, str], order: Order, now_ms: int, heads: Heads, kinds: Sequence[str] = ()
+) -> Proposal:
+    """`heads`: the channels that there are. `kinds`: of external ids that identify under `head`.
+
+    Raises DefinitionError with everything that is wrong, at most MOST_PROBLEMS.
+    """
     read = read_texts(texts, order.default_locale, heads=heads)
-    problems = [*read.problems, *_not_there(read, order)]
+    problems = [*read.problems, *_not_there(read, order), *_other_people(read, kinds)]
     if problems:
         raise DefinitionError(_few(problems))
     plan = compiled(read.of(Segment), order.zone)
@@ -63,6 +71,21 @@ def asked(plan: Plan) -> Asked:
         for place in leaf.segments:
             found[plan.segments[place].name] |= ids
     return {name: frozenset(ids) for name, ids in found.items()}
+
+
+def kinds_of(texts: Mapping[str, str]) -> tuple[str, ...]:
+    """The kinds of external id that identify by the files of a set, strongest first."""
+    said = read_texts(texts).single(Identity)
+    return said.kinds if said else DEFAULT_EXTERNAL_KINDS
+
+
+def _other_people(read: Definitions, kinds: Sequence[str]) -> Iterator[Problem]:
+    """Kinds may only be added, weaker than those that are there: else two people could each be merged into the other."""
+    found = read.of(Identity)
+    now = found[0].definition.kinds if found else DEFAULT_EXTERNAL_KINDS
+    if list(now[: len(kinds)]) != list(kinds):
+        order = f"people have been told apart by {', '.join(kinds)}, strongest first: keep these in this order, and add others behind them"
+        yield found[0].document.problem(("kinds",), order) if found else Problem(WITHOUT, 1, "", f"the identity file is gone, and {order}")
 
 
 def _not_there(read: Definitions, order: Order) -> Iterator[Problem]:

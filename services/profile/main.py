@@ -18,6 +18,7 @@ from shared.definitions.folder import read_folder
 from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.stage import Stage
+from shared.runtime.ticker import Ticker
 from shared.runtime.worker import Inside, Task, run
 
 
@@ -34,15 +35,20 @@ def stages(settings: Settings) -> list[Stage[Any, Any]]:
     return [made[name] for name in settings.profile_stages]
 
 
+def tick(inside: Inside) -> Coroutine[Any, Any, None]:
+    """Clock records, by which all stages know the time."""
+    return Ticker(partial(inside.slots, RESOLVER), inside.log).run()
+
+
 def tasks(settings: Settings) -> list[Task]:
-    """Work beside the stages: the resolver's slots look daily for anonymous people who never came back."""
-    if not settings.anonymous_days or RESOLVER not in settings.profile_stages:
+    """Beside the stages: the resolver's slots say each second how far they are, and look daily for anonymous people who never came back."""
+    if RESOLVER not in settings.profile_stages:
         return []
 
     def sweep(inside: Inside) -> Coroutine[Any, Any, None]:
         return Sweep(partial(inside.slots, RESOLVER), RedisKept(inside.redis), inside.log, settings.anonymous_days * DAY_MS).run()
 
-    return [sweep]
+    return [tick, sweep] if settings.anonymous_days else [tick]
 
 
 def main() -> int:

@@ -14,12 +14,12 @@ import structlog
 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.definitions import ACTIVATED_DECODER
-from shared.contracts.headers import CAUSE, KIND, ORIGIN, Position, header
+from shared.contracts.headers import CAUSE, KIND, ORIGIN, Position, header, lane_and_place
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED, RECORD_FAILED, SEGMENT_CHANGED, SEGMENT_MS, TURN_RECORDED
 from shared.runtime.batch import Batch
 from shared.runtime.cut import ARCHIVE, KIND_ABSORBED, KIND_MARKER, Cut
-from shared.runtime.meta import CAUSE_BITS, Meta
+from shared.runtime.meta import Meta
 from shared.runtime.ports import Log, LogAway, StoreAway, TopicPartition
 from shared.runtime.stage import Output, ReadRecord, Record, Stage
 
@@ -291,8 +291,8 @@ def _see(seen: dict[str, int], records: Sequence[Record]) -> None:
     for record in records:
         raw = header(record.headers, CAUSE)
         if raw is not None:
-            lane, offset, nth = raw.decode().rsplit("|", 2)
-            seen[lane] = max(seen.get(lane, -1), (int(offset) << CAUSE_BITS) | int(nth))
+            lane, place = lane_and_place(raw)
+            seen[lane] = max(seen.get(lane, -1), place)
 
 
 def begin_again() -> LogAway:

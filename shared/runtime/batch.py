@@ -10,6 +10,7 @@ from shared.contracts.definitions import ACTIVATED_DECODER
 from shared.contracts.failed import FailureReason
 from shared.contracts.headers import (
     CAUSE,
+    CAUSE_BITS,
     KIND,
     KIND_EXPIRED,
     KIND_MERGE,
@@ -19,6 +20,7 @@ from shared.contracts.headers import (
     ORIGIN_KIND,
     REPLAY_OF,
     Position,
+    lane_and_place,
 )
 from shared.contracts.identity import EXPIRY_DECODER
 from shared.contracts.topics import DEFINITION_ACTIVATED, RECORD_FAILED
@@ -29,7 +31,7 @@ from shared.runtime.cut import ARCHIVE
 from shared.runtime.envelope import Entry
 from shared.runtime.failures import Failure, Poisoned, TimerFailed, Undecodable, letter_of, repeated
 from shared.runtime.merging import Merging
-from shared.runtime.meta import CAUSE_BITS, Meta, Sweep
+from shared.runtime.meta import Meta, Sweep
 from shared.runtime.plans import Plans
 from shared.runtime.ports import NewerRelease
 from shared.runtime.stage import Output, OutputTooLarge, ReadRecord, Record, Stage, Step
@@ -162,13 +164,12 @@ class Batch(Merging[S, R]):
         cut, below = self.meta.cut, False  # below: what it speaks of has been folded from the archive
         for name, value in record.headers:
             if name == CAUSE:
-                lane, offset, nth = value.decode().rsplit("|", 2)
-                at = (int(offset) << CAUSE_BITS) | int(nth)
+                lane, at = lane_and_place(value)
                 if self._seen.get(lane, -1) >= at:
                     self.counts["repeated"] += 1
                     return
                 self._seen[lane] = at
-                below = cut is not None and self.step.topic == self.stage.moved and cut.follows(lane, int(offset))
+                below = cut is not None and self.step.topic == self.stage.moved and cut.follows(lane, at >> CAUSE_BITS)
             elif name == KIND:
                 kind = value
             elif name == MERGED_FROM:

@@ -8,8 +8,7 @@ cannot be, the batch is folded again and that key's state is dumped after each r
 from dataclasses import dataclass
 
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
-from shared.contracts.headers import CAUSE
-from shared.runtime.meta import CAUSE_BITS
+from shared.contracts.headers import CAUSE, lane_and_place
 from shared.runtime.stage import Record
 
 
@@ -82,8 +81,7 @@ def repeated(record: Record, seen: dict[str, int]) -> bool:
     for name, value in record.headers:
         if name == CAUSE:
             try:
-                lane, offset, nth = value.decode().rsplit("|", 2)
-                at = (int(offset) << CAUSE_BITS) | int(nth)
+                lane, at = lane_and_place(value)
             except ValueError:
                 return False
             before = seen.get(lane, -1)

@@ -37,7 +37,6 @@ from shared.runtime.cut import Cut, decode_cut, encode_cut
 from shared.runtime.replayed import Replayed
 
 K = TypeVar("K")
-CAUSE_BITS = 24
 
 
 class Sweep(NamedTuple):

@@ -145,5 +145,8 @@ class Log(Protocol):
     async def at(self, partitions: Iterable[TopicPartition], when_ms: int) -> dict[TopicPartition, int]:
         """The first offset of each partition that was appended at `when_ms` (epoch ms) or later; its next offset if none was."""
 
+    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
+        """The next offset of each partition."""
+
     async def committed(self, group: str, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
         """Offsets committed by consumer group `group`; 0 where none is."""

@@ -10,16 +10,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from shared.contracts.headers import CAUSE, header
+from shared.contracts.headers import CAUSE, CAUSE_BITS, header, lane_and_place
 from shared.contracts.slots import partition_count
-from shared.runtime.meta import CAUSE_BITS
 from shared.runtime.ports import Log, TopicPartition
 from shared.runtime.stage import Output, Stage
-
-
-def _cause(raw: bytes) -> tuple[str, int]:
-    lane, offset, nth = raw.decode().rsplit("|", 2)
-    return lane, (int(offset) << CAUSE_BITS) | int(nth)
 
 
 class Newest:
@@ -47,14 +41,14 @@ class Newest:
         """Those of `outputs` (all of one lane, in order) that come after the newest cause in their partition."""
         if not outputs:
             return outputs
-        lane, first = _cause(outputs[0].headers[0][1])
+        lane, first = lane_and_place(outputs[0].headers[0][1])
         newest = self._lanes.get(lane)
         if newest is None:
             return outputs
         if first > max(newest.values()):
             del self._lanes[lane]
             return outputs
-        return [output for output in outputs if newest.get((output.topic, output.partition), -1) < _cause(output.headers[0][1])[1]]
+        return [output for output in outputs if newest.get((output.topic, output.partition), -1) < lane_and_place(output.headers[0][1])[1]]
 
 
 Ends = dict[TopicPartition, int]
@@ -86,7 +80,7 @@ class Tails:
                     raw = header(record.headers, CAUSE)
                     if raw is None:
                         continue
-                    lane, at = _cause(raw)
+                    lane, at = lane_and_place(raw)
                     if lane.startswith(self._prefix):
                         of = newest.get(int(lane.rpartition("|")[2]))
                         if of is not None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import structlog
 
@@ -12,21 +12,17 @@ from shared.contracts.headers import KIND, KIND_CLOCK
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
 from shared.runtime.batch import CLOCK_KEY
-from shared.runtime.ports import Log, LogAway, TopicPartition
+from shared.runtime.ports import Log, LogAway
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Output
 
 _log = structlog.get_logger("clock")
 
 
-class LogWithEnds(Log, Protocol):
-    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]: ...
-
-
 class Ticker:
     """Appends the progress of every owned resolver slot to all event.resolved partitions, on the full second."""
 
-    def __init__(self, slots: Callable[[], Iterable[Slot[Any, Any]]], log: LogWithEnds, wall_ms: Callable[[], int] | None = None) -> None:
+    def __init__(self, slots: Callable[[], Iterable[Slot[Any, Any]]], log: Log, wall_ms: Callable[[], int] | None = None) -> None:
         self._slots = slots
         self._log = log
         self._wall_ms = wall_ms or (lambda: time.time_ns() // 1_000_000)

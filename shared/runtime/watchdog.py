@@ -19,10 +19,9 @@ from typing import Any, Final
 import structlog
 
 from shared.runtime.observer import Observer
-from shared.runtime.ports import Halted, LogAway, StoreAway, TopicPartition
+from shared.runtime.ports import Halted, Log, LogAway, StoreAway, TopicPartition
 from shared.runtime.slot import Slot
 from shared.runtime.stage_worker import StageWorker
-from shared.runtime.ticker import LogWithEnds
 
 PERIOD_S: Final = 2.0
 QUIET_S: Final = 5.0
@@ -36,7 +35,7 @@ class Watchdog:
     """Looks at every owned slot each `PERIOD_S`."""
 
     def __init__(
-        self, workers: Sequence[StageWorker], log: LogWithEnds, ping: Callable[[], Awaitable[None]], observer: Observer, stall_s: float
+        self, workers: Sequence[StageWorker], log: Log, ping: Callable[[], Awaitable[None]], observer: Observer, stall_s: float
     ) -> None:
         self._workers = workers
         self._log = log

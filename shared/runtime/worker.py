@@ -33,7 +33,6 @@ from shared.runtime.settings import RuntimeSettings
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
 from shared.runtime.stage_worker import StageWorker
-from shared.runtime.ticker import Ticker
 from shared.runtime.watchdog import Watchdog
 
 _log = structlog.get_logger("worker")
@@ -171,9 +170,6 @@ class _Process:
         self._begin(self._faust())
         if self._orders is not None:
             self._begin(Rebuilder(self._workers, self._orders).run())
-        for worker in self._workers:
-            if worker.stage.name == "resolver":
-                self._begin(Ticker(worker.slots.values, log).run())
         for task in self._inner:
             self._begin(task(Inside(self._slots_of, self._redis, log)))
         for companion in self._companions:

@@ -83,6 +83,10 @@ class FakeLog:
         self._answer()
         return {where: (self.starts.get(where, 0), len(self.partitions[where])) for where in partitions}
 
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        self._answer()
+        return {where: len(self.partitions[where]) for where in partitions}
+
     async def at(self, partitions: Iterable[TopicPartition], when_ms: int) -> dict[TopicPartition, int]:
         self._answer()
         found = {}

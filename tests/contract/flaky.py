@@ -54,6 +54,9 @@ class FlakyLog:
         found = await self._log.bounds(partitions)
         return {where: (max(first, self.begins.get(where, 0)), end) for where, (first, end) in found.items()}
 
+    async def ends(self, partitions: Sequence[Where]) -> Mapping[Where, int]:
+        return await self._log.ends(partitions)
+
     async def at(self, partitions: Iterable[Where], when_ms: int) -> dict[Where, int]:
         found = await self._log.at(partitions, when_ms)
         return {where: max(offset, self.begins.get(where, 0)) for where, offset in found.items()}

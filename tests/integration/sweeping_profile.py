@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from services.profile.adapters.kept_states import RedisKept
-from services.profile.main import stages
+from services.profile.main import stages, tick
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.environment import read_environment
@@ -29,7 +29,7 @@ def sweep(inside: Inside) -> Coroutine[Any, Any, None]:
 
 def main() -> int:
     settings = read_environment("profile", Settings)
-    return run("profile", stages(settings), settings, tasks=[sweep])
+    return run("profile", stages(settings), settings, tasks=[tick, sweep])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """One stage's worker over fake servers, fed by hand instead of by Faust."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 from shared.contracts.slots import slot
 from shared.runtime.observer import Observer
-from shared.runtime.ports import TopicPartition
 from shared.runtime.settings import RuntimeSettings
 from shared.runtime.stage import Record
 from shared.runtime.stage_worker import StageWorker
@@ -34,9 +33,6 @@ class GatedLog(FakeLog):
             await self.shut[partition].acquire()
             end = min(end, start + 1)
         return await super().read(topic, partition, start, end)
-
-    async def ends(self, partitions: Sequence[TopicPartition]) -> Mapping[TopicPartition, int]:
-        return {where: end for where, (_, end) in (await self.bounds(partitions)).items()}
 
 
 class Chunk:

@@ -76,11 +76,17 @@ def test_people_are_not_forgotten_sooner_than_what_waits_for_them(environment: p
 
 
 @pytest.mark.parametrize(
-    ("days", "stages", "sweeps"), [("400", "resolver,folder", 1), ("32", "resolver", 1), ("400", "folder", 0), ("0", "resolver", 0)]
+    ("days", "stages", "beside"),
+    [
+        ("400", "resolver,folder", ["tick", "sweep"]),
+        ("32", "resolver", ["tick", "sweep"]),
+        ("400", "folder", []),
+        ("0", "resolver", ["tick"]),
+    ],
 )
-def test_the_process_that_runs_the_resolver_sweeps_unless_it_is_told_not_to(
-    environment: pytest.MonkeyPatch, days: str, stages: str, sweeps: int
+def test_the_process_that_runs_the_resolver_tells_the_time_and_sweeps_unless_it_is_told_not_to(
+    environment: pytest.MonkeyPatch, days: str, stages: str, beside: list[str]
 ) -> None:
     environment.setenv("RAPPORT_ANONYMOUS_DAYS", days)
     environment.setenv("RAPPORT_PROFILE_STAGES", stages)
-    assert len(tasks(Settings())) == sweeps
+    assert [getattr(task, "__name__", "") for task in tasks(Settings())] == beside

@@ -6,16 +6,10 @@ from shared.contracts.clock import decode_clock
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED
 from shared.runtime.observer import Observer
-from shared.runtime.ports import TopicPartition
 from shared.runtime.slot import Slot
 from shared.runtime.ticker import Ticker
 from shared.testing.counting import Counting, Item, Tally
 from shared.testing.fakes import FakeLog, FakeRedis
-
-
-class EndedLog(FakeLog):
-    async def ends(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {where: len(self.partitions[where]) for where in partitions}
 
 
 class Reading(Counting):
@@ -28,13 +22,13 @@ class Reading(Counting):
 
 class World:
     def __init__(self) -> None:
-        self.log = EndedLog()
+        self.log = FakeLog()
         self.wall = 1_700_000_000_000
         stage, redis = Reading(), FakeRedis()
         self.slots: list[Slot[Tally, Item]] = [
             Slot(stage, p, redis.store("folder", p), self.log, Observer(), group="test") for p in range(partition_count())
         ]
-        self.ticker = Ticker(lambda: self.slots, self.log, lambda: self.wall)  # type: ignore[arg-type]
+        self.ticker = Ticker(lambda: self.slots, self.log, lambda: self.wall)
 
     async def take_over(self) -> None:
         await asyncio.gather(*(slot.take_over() for slot in self.slots))

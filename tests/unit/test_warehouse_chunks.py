@@ -59,7 +59,7 @@ def _full_chunk(partitions: int, offset: int) -> Chunk:
 
 
 MOST_NTH = 2**24 - 1
-"""Of an output: shared/runtime/meta.py, CAUSE_BITS."""
+"""Of an output: shared/contracts/headers.py, CAUSE_BITS."""
 
 
 @pytest.mark.parametrize("partitions", [3, 8, 24, MOST_PARTITIONS])

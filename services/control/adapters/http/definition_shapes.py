@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, StringConstraints
 
 from services.control.domain.applying import Proposal
 from services.control.domain.versions import Stood
@@ -47,16 +47,24 @@ class PlanRequest(Body):
     from_now: FromNow = []
 
 
+def _whole(value: object) -> object:
+    """48.0 is a whole number in JSON Schema."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Strict(), BeforeValidator(_whole)]
+
+
 class ApplyRequest(Body):
     files: Files
-    base: int = Field(ge=0, strict=True, description="number of the set that the plan was made on; 0: there was none")
+    base: Whole = Field(ge=0, description="number of the set that the plan was made on; 0: there was none")
     why: Why
     from_now: FromNow = []
 
 
 class RollbackRequest(Body):
-    number: int = Field(ge=1, strict=True, description="the set whose files are applied again, as a set of its own")
-    base: int = Field(ge=0, strict=True, description="number of the set that the plan was made on")
+    number: Whole = Field(ge=1, description="the set whose files are applied again, as a set of its own")
+    base: Whole = Field(ge=0, description="number of the set that the plan was made on")
     why: Why
     from_now: FromNow = []
 

@@ -31,6 +31,7 @@ def query_parts(stores: Stores) -> Parts:
         segments=lambda: SEGMENTS,
         metrics=HttpMetrics(Registry("query", HTTP_METRICS)),
         catalogue=public_fields(SHIPPED),
+        now_ms=lambda: stores.now_ms,
     )
 
 

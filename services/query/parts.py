@@ -1,5 +1,6 @@
 """What the query service stands on: real parts stand in adapters/ and in shared/reading, tests hand in fakes."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -36,6 +37,7 @@ class Parts:
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
+    now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def view(self, access: Access) -> View:
         """How this key sees people."""

@@ -9,8 +9,10 @@ import pytest
 from services.query.app import build
 from shared.contracts.events import RejectedEvent
 from shared.contracts.failed import FAILED_ENCODER, FailedRecord, FailureReason
+from shared.contracts.membership_blob import Membership, encode_membership
 from shared.contracts.profile_blob import CONTACT, TRAIT, Device, Money, Profile, Said, Touch, encode_recent
 from shared.contracts.redis_keys import side_key
+from shared.contracts.tag_blob import TAGS, TagFact, encode_tags
 from shared.contracts.topics import EVENT_REJECTED, RECORD_FAILED
 from shared.definitions.catalogue import NOTHING_PUBLIC
 from tests.api_fakes import World
@@ -60,6 +62,9 @@ def planted() -> World:
     world.space.link(PERSON)
     world.space.add(side_key("folder", PERSON), AT, encode_recent(MAIL, "track", MAIL[:32], 0, 1))
     world.space.member("big_spenders", f"email:{MAIL}", AT)
+    tag = TagFact(AT, "m", "web", True, reason=f"{NAME} has {HEALTH}", by=MAIL)
+    tags = encode_tags({f"call {PHONE}": tag, "vip": tag})
+    world.space.state("segmentation", PERSON, encode_membership(Membership(version=1, kept={TAGS: tags})))
     whole = {"properties": FIELDS, "traits": FIELDS, "context": CONTEXT}
     event = {
         "message_id": MAIL, "source_id": "web", "type": "track", "event": f"Clicked {MAIL}", "name": URL, "profile_id": f"email:{MAIL}",

@@ -1,4 +1,4 @@
-"""profiles: one person, found by id or by what they are known by; their segments and last events."""
+"""profiles: one person, found by id or by what they are known by; their segments, tags and last events."""
 
 from typing import Annotated
 
@@ -10,11 +10,14 @@ from services.query.adapters.http.profile_shapes import ProfileShape, RecentShap
 from services.query.adapters.people import Held
 from services.query.domain.lookups import typed_id
 from services.query.parts import Parts
+from shared.contracts.membership_blob import Membership
 from shared.contracts.profile_blob import Profile
+from shared.contracts.tag_blob import TAGS, TagFact, decode_tags
 from shared.http.access import Access
 from shared.http.bearer import Reader
 from shared.http.envelope import ProfileId
-from shared.http.instants import instant
+from shared.http.instants import instant, instant_or_none
+from shared.http.personal import View
 from shared.http.problems import documented
 from shared.http.reasons import Code, Refused
 from shared.http.shapes import Instant, ProfileMeta
@@ -38,6 +41,26 @@ class ProfileSegments(BaseModel):
     profile_id: str
     data: list[MembershipShape]
     left: list[LeftShape]
+    next_cursor: str | None = None
+    meta: ProfileMeta
+
+
+class TagShape(BaseModel):
+    """A tag that holds. `until`: none if it holds until somebody takes it; `source`: the source of the event that gave it."""
+
+    tag: str
+    since: Instant
+    until: Instant | None
+    reason: str
+    by: str
+    source: str
+
+
+class ProfileTags(BaseModel):
+    """The tags that a person has, by name. While `merging`, those of the other half may be missing."""
+
+    profile_id: str
+    data: list[TagShape]
     next_cursor: str | None = None
     meta: ProfileMeta
 
@@ -85,7 +108,7 @@ def _add_people(routes: APIRouter, parts: Parts) -> None:
 
 
 def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
-    """A person's segments and last events."""
+    """A person's segments, tags and last events."""
 
     @routes.get(
         "/profiles/{profile_id}/segments",
@@ -94,19 +117,28 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
         responses=documented(404),
     )
     async def segments(access: Reader, profile_id: ProfileId) -> ProfileSegments:
-        found = await parts.people.membership(profile_id)
-        if found is None:
-            known = await parts.people.person(profile_id)
-            if known is None:
-                raise unknown_profile()
-            found = await parts.people.membership(known[0].profile_id)
-            held, members, left = known[0], {}, {}  # somebody whom no rule has touched yet is in no segment
-        if found is not None:
-            held, members, left = found[0], found[1].members, found[1].left
+        held, state = await _membership(parts, profile_id)
         return ProfileSegments(
             profile_id=parts.view(access).profile_id(held.profile_id),
-            data=[MembershipShape(segment=name, since=instant(since)) for name, since in sorted(members.items())],
-            left=[LeftShape(segment=name, at=instant(at)) for name, at in sorted(left.items()) if name not in members],
+            data=[MembershipShape(segment=name, since=instant(since)) for name, since in sorted(state.members.items())],
+            left=[LeftShape(segment=name, at=instant(at)) for name, at in sorted(state.left.items()) if name not in state.members],
+            meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
+        )
+
+    @routes.get(
+        "/profiles/{profile_id}/tags",
+        operation_id="listProfileTags",
+        summary="The tags that a person has",
+        responses=documented(404),
+    )
+    async def tags(access: Reader, profile_id: ProfileId) -> ProfileTags:
+        """Those that hold now, by name: neither removed ones nor those whose `until` has come."""
+        held, state = await _membership(parts, profile_id)
+        view, now = parts.view(access), parts.now_ms()
+        facts = sorted(decode_tags(state.kept.get(TAGS)).items())
+        return ProfileTags(
+            profile_id=view.profile_id(held.profile_id),
+            data=[_tag_shape(name, fact, view) for name, fact in facts if fact.holds(now)],
             meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
         )
 
@@ -127,6 +159,29 @@ def _add_what_is_theirs(routes: APIRouter, parts: Parts) -> None:
             data=[recent_shape(at, event, parts.view(access)) for at, event in events],
             meta=ProfileMeta(rebuilding=held.rebuilding, merging=held.merging),
         )
+
+
+async def _membership(parts: Parts, profile_id: str) -> tuple[Held, Membership]:
+    """What segmentation holds of a person by any of their ids; of somebody whom no rule has touched yet nothing. Raises Refused (404)."""
+    found = await parts.people.membership(profile_id)
+    if found is not None:
+        return found
+    known = await parts.people.person(profile_id)
+    if known is None:
+        raise unknown_profile()
+    return await parts.people.membership(known[0].profile_id) or (known[0], Membership())
+
+
+def _tag_shape(name: str, fact: TagFact, view: View) -> TagShape:
+    """Reason and giver are words of people about people: masked without the scope `personal`."""
+    return TagShape(
+        tag=view.text(name),
+        since=instant(fact.at),
+        until=instant_or_none(fact.until),
+        reason=view.hidden(fact.reason),
+        by=view.hidden(fact.by),
+        source=fact.source_id,
+    )
 
 
 def unknown_profile() -> Refused:

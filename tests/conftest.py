@@ -14,6 +14,7 @@ import pytest
 import structlog
 from hypothesis import settings
 
+from deploy.local import ports
 from deploy.local.clickhouse import ClickHouse
 from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
@@ -31,6 +32,11 @@ settings.register_profile("fuzz", deadline=None)
 settings.load_profile("gate")
 """`make test` tries the same stories each time, so that a red run is about the change before it; `make fuzz` looks for new ones."""
 
+
+MOST_PROCESSES: Final = 16
+PROCESS: Final = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MOST_PROCESSES
+ports.BELOW_OUTGOING = ports.BELOW_OUTGOING[PROCESS::MOST_PROCESSES]
+"""Each process of a run takes ports of its own: one that was free when it was chosen may be bound by another before its server starts."""
 
 SLOWEST_FIRST: Final = ("e2e", "integration", "contract", "unit", "architecture")
 """Folders by how long a module of theirs may take. Modules are handed out to the processes in this order, so that none is left alone."""

@@ -28,7 +28,8 @@ USUAL: Mapping[str, int] = MappingProxyType(
     }
 )
 """The port of each part when it is free; for a worker, and beside ingest's public one, that of its health pages. The API is the proxy."""
-_BELOW_OUTGOING: Final = range(10_000, 32_768)
+BELOW_OUTGOING = range(10_000, 32_768)
+"""Where free ports are looked for. Several who look at the same time may each take a part of it."""
 _RANDOM: Final = random.SystemRandom()
 _TOLD: Final[set[int]] = set()
 
@@ -51,11 +52,11 @@ def free_port() -> int:
     Raises OSError when none is found.
     """
     for _ in range(1_000):
-        port = _RANDOM.choice(_BELOW_OUTGOING)
+        port = _RANDOM.choice(BELOW_OUTGOING)
         if port not in _TOLD and is_free(port):
             _TOLD.add(port)
             return port
-    raise OSError(f"no free port from {_BELOW_OUTGOING.start} to {_BELOW_OUTGOING.stop - 1}")
+    raise OSError(f"no free port from {BELOW_OUTGOING.start} to {BELOW_OUTGOING.stop - 1}")
 
 
 def choose(base: int | None, free: Callable[[int], bool] = is_free) -> dict[str, int]:

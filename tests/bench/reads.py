@@ -170,7 +170,7 @@ WAYS = {
 """Operation -> what is asked -> its query. Behind # stands a profile id in place of one that is drawn."""
 
 
-NAMES = {"key": SEGMENT, "place_id": "0:0", "rebuild_id": "0" * 16}
+NAMES = {"key": SEGMENT, "place_id": "0:0", "rebuild_id": "0" * 16, "kind": "segment", "name": SEGMENT}
 """What stands in paths beside ids of profiles. But for the segment, nothing is there by these."""
 
 

@@ -118,6 +118,7 @@ class World:
 
     def _step(self, key: str, now: int) -> Alone:
         step = Alone(self.stage.name, EVENT_RESOLVED, 0)
+        step.plan = self.stage.compile(None)
         step.key, step.now = key, now
         return step
 

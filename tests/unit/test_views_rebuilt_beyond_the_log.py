@@ -34,6 +34,10 @@ STAGES = ("folder", "segmentation", "journeys")
 
 def age(told: Scene, random: Random) -> None:
     """Retention takes what is old of every partition: about up to the same instant, as segments end where they do."""
+    for data in told.redis.slots.values():  # a slot that has been idle for seconds keeps no outbox, and what is gone is days old
+        data.outbox = b""
+        if "kept" in data.fields:
+            data.fields["kept"] = data.fields["kept"].rpartition("|")[0] + "|0"
     times = sorted({one.timestamp for records in told.log.partitions.values() for one in records})
     until = random.choice(times)
     for where, records in told.log.partitions.items():

@@ -1,12 +1,11 @@
 """RAPPORT_<NAME>: what becomes a part of each set of definitions, and what the job reads that applies a folder."""
 
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.adapters.environment import DEFINITIONS
+from shared.adapters.environment import DEFINITIONS, TimeZone
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
 
@@ -16,17 +15,8 @@ class DefinitionSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", frozen=True)
 
-    timezone: str = Field("UTC", description="the installation's time zone (IANA name): windows over 30 days count its days")
+    timezone: TimeZone = Field("UTC", description="the installation's time zone (IANA name): windows over 30 days count its days")
     default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
-
-    @field_validator("timezone")
-    @classmethod
-    def _known_zone(cls, name: str) -> str:
-        try:
-            ZoneInfo(name)
-        except (KeyError, ValueError):
-            raise ValueError(f"{name!r} is no time zone such as Asia/Shanghai") from None
-        return name
 
 
 class ApplySettings(KafkaSettings, KeySettings, DefinitionSettings):

@@ -12,7 +12,6 @@ from fastapi import FastAPI
 from services.ingest.adapters.connections import DOORS, bounded
 from services.ingest.adapters.inside import InsidePort
 from services.ingest.adapters.keyring import Keyring
-from services.ingest.adapters.kinds_of_now import KindsOfNow
 from services.ingest.adapters.log_writer import LogWriter, counting_failures
 from services.ingest.adapters.server import serve
 from services.ingest.adapters.tracking import Tracking
@@ -20,7 +19,8 @@ from services.ingest.app import IngestApp, build
 from services.ingest.domain.circuit import Circuit
 from services.ingest.metrics import METRICS, Metrics
 from services.ingest.settings import external_kinds, read_settings
-from shared.adapters.applied_sets import AppliedSets
+from shared.adapters.applied_sets import AppliedSets, OfNow
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.kafka_producer import AcknowledgedProducer
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
@@ -48,8 +48,9 @@ def create() -> IngestApp:
         max_queued_bytes=settings.max_queued_bytes,
     )
     writer = LogWriter(producer, Circuit(settings.stall_seconds), metrics)
-    sets = AppliedSets(settings.kafka, "rapport-ingest-definitions")
-    tracking = Tracking(settings, keyring, writer, metrics, KindsOfNow(sets, external_kinds(settings)))
+    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-ingest-definitions"))
+    kinds = OfNow(sets, external_kinds(settings), lambda newest: newest.read.external_kinds())
+    tracking = Tracking(settings, keyring, writer, metrics, kinds)
 
     def readiness() -> dict[str, str | None]:
         return {

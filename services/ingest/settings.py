@@ -9,9 +9,7 @@ from services.ingest.domain.limits import Limits
 from shared.adapters.environment import DEFINITIONS, LogLevel, cannot_start, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
-from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import read_folder
-from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 
 
@@ -66,12 +64,11 @@ def read_settings() -> Settings:
 
 
 def external_kinds(settings: Settings) -> tuple[str, ...]:
-    """The kinds of external id that identify, strongest first: what identity.yaml says, else the default; the resolver reads the same.
+    """What the folder says of them, until a set of definitions was ever applied; the resolver reads the same.
 
     Ends the process with a sentence for each mistake if the file is wrong, or if there are several.
     """
     try:
-        said = read_folder(settings.definitions_dir).needed(Identity).single(Identity)
+        return read_folder(settings.definitions_dir).external_kinds()
     except DefinitionError as error:
         cannot_start("ingest", *error.problems)
-    return said.kinds if said else DEFAULT_EXTERNAL_KINDS

@@ -11,26 +11,19 @@ from services.profile.domain.resolver import ResolverStage
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.applied_sets import AppliedSets
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import cannot_start, read_environment
-from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import DAY_MS
 from shared.definitions.folder import read_folder
-from shared.definitions.identity import Identity
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.stage import Stage
 from shared.runtime.ticker import Ticker
 from shared.runtime.worker import Inside, Task, run
 
 
-def external_kinds(settings: Settings) -> tuple[str, ...]:
-    """What identity.yaml says, else the default. Raises DefinitionError if the file is wrong, or if there are several."""
-    said = read_folder(settings.definitions_dir).needed(Identity).single(Identity)
-    return said.kinds if said else DEFAULT_EXTERNAL_KINDS
-
-
 def stages(settings: Settings) -> list[Stage[Any, Any]]:
-    """The stages that this process is to run. Raises as `external_kinds`."""
-    kinds = external_kinds(settings)
+    """The stages that this process is to run. Raises DefinitionError if the folder's identity file is wrong, or if there are several."""
+    kinds = read_folder(settings.definitions_dir).external_kinds()
     made: dict[str, Stage[Any, Any]] = {"resolver": ResolverStage(kinds), "folder": FolderStage()}
     return [made[name] for name in settings.profile_stages]
 
@@ -58,7 +51,7 @@ def main() -> int:
         chosen = stages(settings)
     except DefinitionError as error:
         cannot_start("profile", *error.problems)
-    definitions = AppliedSets(settings.kafka, "rapport-profile-definitions")
+    definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-profile-definitions"))
     return run("profile", chosen, settings, tasks=tasks(settings), definitions=definitions)
 
 

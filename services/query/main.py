@@ -6,18 +6,20 @@ from contextlib import asynccontextmanager
 import structlog
 from fastapi import FastAPI
 
-from services.query.adapters.definitions import SegmentsOfNow, known_segments
+from services.query.adapters.definitions import known_segments
 from services.query.adapters.people import People
 from services.query.app import build
 from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
-from shared.adapters.applied_sets import AppliedSets
+from shared.adapters.applied_sets import AppliedSets, OfNow
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
+from shared.definitions.folder import read_folder
 from shared.definitions.yaml_text import DefinitionError
 from shared.http.app import Api
 from shared.http.key_access import KeyAccess
@@ -35,7 +37,7 @@ _log = structlog.get_logger("query")
 
 def create(settings: Settings) -> Api:
     """One process's application. Raises DefinitionError if a segment file cannot be read."""
-    segments, public = known_segments(settings.definitions_dir), public_fields(settings.definitions_dir)
+    segments, public = known_segments(read_folder(settings.definitions_dir)), public_fields(settings.definitions_dir)
     metrics = HttpMetrics(Registry("query", HTTP_METRICS))
     keys = KeyTopic(settings.kafka, "rapport-query-keys", KeyKind.QUERY, settings.key_secrets, metrics.key_refused)
     space = RedisSpace(settings.redis, settings.redis_seconds)
@@ -45,8 +47,10 @@ def create(settings: Settings) -> Api:
     access, sealer = KeyAccess(keys, waiting=settings.query_waiting), Sealer(settings.cursor_secret.get_secret_value().encode())
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     stores = (space, People(space), history, reads, keys, access)
-    sets = AppliedSets(settings.kafka, "rapport-query-definitions")
-    parts = Parts(*stores, sealer, SegmentsOfNow(sets, segments), metrics, settings.phone_region, public, count)
+    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-query-definitions"))
+    parts = Parts(
+        *stores, sealer, OfNow(sets, segments, lambda newest: known_segments(newest.read)), metrics, settings.phone_region, public, count
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

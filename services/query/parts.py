@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from services.query.adapters.people import People
 from services.query.domain.segments import KnownSegment
+from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.partitions import PartitionsOfLog
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 from shared.http.access import Access, Scope
@@ -22,7 +23,8 @@ class Parts:
     """All of it. `keys`: the query keys as the log has them; `access` looks into them.
 
     `segments` answers those that hold now, by name. `catalogue`: what keys without the scope `personal` may see.
-    `partitions`: their number, as it is read from Kafka; None where it is settled otherwise.
+    `sets`: of definitions; segments are certain once they have been read. `partitions`: their number, as it is read from Kafka. Either is
+    None where it is settled otherwise.
     """
 
     space: KeySpace
@@ -37,6 +39,7 @@ class Parts:
     phone_region: str | None = None
     catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
+    sets: AppliedSets | None = None
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def view(self, access: Access) -> View:

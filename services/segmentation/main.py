@@ -7,6 +7,7 @@ import structlog
 from services.segmentation.settings import Settings
 from services.segmentation.stage import SegmentationStage
 from shared.adapters.applied_sets import AppliedSets
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import cannot_start, read_environment
 from shared.definitions.folder import read_folder
 from shared.definitions.segment import Segment
@@ -33,7 +34,7 @@ def main() -> int:
     except DefinitionError as error:
         cannot_start("segmentation", *error.problems)
     _log.info("segments compiled", segments=len(plan.segments), features=len(plan.features), number=plan.number)
-    definitions = AppliedSets(settings.kafka, "rapport-segmentation-definitions")
+    definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-segmentation-definitions"))
     return run("segmentation", [SegmentationStage(plan)], settings, definitions=definitions)
 
 

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Annotated, Final, NoReturn, TypeVar
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, AliasChoices, ValidationError
 from pydantic_settings import BaseSettings
@@ -24,6 +25,18 @@ def _level(value: str) -> str:
 
 
 LogLevel = Annotated[str, AfterValidator(_level)]
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError):
+        raise ValueError(f"{name!r} is no time zone such as Asia/Shanghai") from None
+    return name
+
+
+TimeZone = Annotated[str, AfterValidator(_zone)]
+"""An IANA name."""
 
 
 def also(name: str, earlier: str) -> AliasChoices:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path as Folder
 from typing import Final, TypeVar
 
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.files import TEMPLATE_SUFFIX, Defined, File, Listing
 from shared.definitions.identity import Identity
 from shared.definitions.journey import Journey, Send, SendWhat
@@ -64,6 +65,14 @@ class Definitions:
     def single(self, model: type[D]) -> D | None:
         """The one definition of a kind that has at most one; None: there is no such file. Ask `needed` first."""
         return next((one.definition for one in self.of(model)), None)
+
+    def external_kinds(self) -> tuple[str, ...]:
+        """The kinds of external id that identify, strongest first: what the identity file says, else the default.
+
+        Raises DefinitionError if the file is wrong, or if there are several.
+        """
+        said = self.needed(Identity).single(Identity)
+        return said.kinds if said else DEFAULT_EXTERNAL_KINDS
 
 
 def read_folder(

@@ -35,6 +35,7 @@ from shared.runtime.stage import Stage
 from shared.runtime.stage_worker import StageWorker
 from shared.runtime.watchdog import Watchdog
 
+LONG_S = 5.0
 _log = structlog.get_logger("worker")
 
 
@@ -121,6 +122,7 @@ class _Process:
         self._tasks: list[asyncio.Task[None]] = []
         self._orders: RebuildTopic | None = None
         self._definitions = definitions
+        self._known = definitions is None
         self._archive = None if settings.archive is None else RowArchive(settings.archive)
         self._ended: asyncio.Future[BaseException | None]
 
@@ -162,8 +164,9 @@ class _Process:
             self._orders.start()
         if self._definitions is not None:
             self._definitions.start()
-            while not await asyncio.to_thread(self._definitions.wait, 1.0):
+            while not await asyncio.to_thread(self._definitions.wait, LONG_S):
                 _log.warning("waiting until the definitions have been read")
+            self._known = True
         self._workers = [self._worker(stage, log) for stage in self._stages]
         self._watchdog = Watchdog(self._workers, log, self._ping, self._observer, settings.watchdog_seconds)
         self._begin(self._watchdog.run())
@@ -233,6 +236,8 @@ class _Process:
         """Ready: every stage has been given its slots (perhaps none) and has taken over those it has."""
         if self._partitions.trouble is not None:
             return {"partitions": self._partitions.trouble}
+        if not self._known:
+            return {"definitions": "not read yet"}
         out: dict[str, str | None] = {}
         for worker in self._workers:
             waiting = [slot.partition for slot in worker.slots.values() if slot.token is None]

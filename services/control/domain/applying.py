@@ -75,8 +75,7 @@ def asked(plan: Plan) -> Asked:
 
 def kinds_of(texts: Mapping[str, str]) -> tuple[str, ...]:
     """The kinds of external id that identify by the files of a set, strongest first."""
-    said = read_texts(texts).single(Identity)
-    return said.kinds if said else DEFAULT_EXTERNAL_KINDS
+    return read_texts(texts).external_kinds()
 
 
 def _other_people(read: Definitions, kinds: Sequence[str]) -> Iterator[Problem]:

@@ -22,7 +22,6 @@ from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS, anonymous, external, is
 from shared.contracts.link_blob import Links
 from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
 from shared.definitions.applied import Applied
-from shared.definitions.identity import Identity
 from shared.runtime.stage import Record, Stage, Step
 
 _MERGE_HEADER: Final = (KIND, KIND_MERGE)
@@ -56,13 +55,12 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
     weight = 12
 
     def __init__(self, external_kinds: Sequence[str] = DEFAULT_EXTERNAL_KINDS) -> None:
-        """`external_kinds`: those of before the first set of definitions, and of sets that name none."""
+        """`external_kinds`: those of before the first set of definitions."""
         self._kinds = tuple(external_kinds)
         self._decode = msgspec.json.Decoder(Call).decode
 
     def compile(self, defined: Applied | None) -> tuple[str, ...]:
-        said = None if defined is None else defined.read.needed(Identity).single(Identity)
-        return said.kinds if said else self._kinds
+        return self._kinds if defined is None else defined.read.external_kinds()
 
     def decode(self, record: Record) -> Call | LinkRequest:
         for name, value in record.headers:

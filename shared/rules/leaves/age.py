@@ -13,19 +13,23 @@ from shared.rules.series import Measure
 from shared.rules.sql.gathering import Gathering, Happened
 
 
-class First(Windowed, Leaf):
-    """The first `first` there ever was (fulfilling `where`) happened in the window."""
-
-    head: ClassVar[str] = "first"
-
-    first: EventName
-    where: Where = Field(default_factory=dict)
+class Aged(Windowed, Leaf):
+    """A leaf that is nothing without its window."""
 
     @model_validator(mode="after")
     def _has_window(self) -> Self:
         if self.within is None and self.between is None:
             raise wrong("expected `within` or `between`")
         return self
+
+
+class First(Aged):
+    """The first `first` there ever was (fulfilling `where`) happened in the window."""
+
+    head: ClassVar[str] = "first"
+
+    first: EventName
+    where: Where = Field(default_factory=dict)
 
     def ask(self, asking: Asking) -> Holds:
         return age(asking, self, self.first, self.where, Measure.FIRST)
@@ -38,19 +42,13 @@ class First(Windowed, Leaf):
         return bool(times) and past.in_window(self, min(times))
 
 
-class Last(Windowed, Leaf):
+class Last(Aged):
     """The last `last` (fulfilling `where`) happened in the window, and none since."""
 
     head: ClassVar[str] = "last"
 
     last: EventName
     where: Where = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _has_window(self) -> Self:
-        if self.within is None and self.between is None:
-            raise wrong("expected `within` or `between`")
-        return self
 
     def ask(self, asking: Asking) -> Holds:
         return age(asking, self, self.last, self.where, Measure.LAST)

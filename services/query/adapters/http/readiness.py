@@ -20,6 +20,7 @@ def look(parts: Parts) -> Look:
             "redis": None if redis else "does not answer",
             "partitions": parts.partitions.trouble if parts.partitions is not None else None,
             "query_keys": parts.keys.trouble,
+            "definitions": "not read yet" if parts.sets is not None and not parts.sets.read_to_end else None,
         }
         named = {
             "kafka": None if kafka is not None else "does not answer",

@@ -72,8 +72,7 @@ def create() -> IngestApp:
         keys.start(keys_changed)
         sets.start()
         writer.start()
-        # Of several processes on one port each should take its first request when it can answer it; but an outage must be
-        # told as a 503, not as a refused connection.
+        # A process that shares its port should be able to answer its first request; but an outage must be told as a 503.
         await asyncio.gather(writer.wait(FIRST_SECONDS), *(asyncio.to_thread(one.wait, FIRST_SECONDS) for one in (keys, sets)))
         calm_collector()
         _log.info("started", host=settings.host, port=settings.port)

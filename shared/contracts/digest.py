@@ -52,7 +52,8 @@ def lines(stored: Iterable[Stored]) -> list[bytes]:
                 forwards[key] = forward
         elif stage in _CANONICAL and blob:
             state = _CANONICAL[stage](blob)
-            found.append(b"\t".join((stage.encode(), key.encode(), state, canonical_recent(recent))))
+            if state or recent:
+                found.append(b"\t".join((stage.encode(), key.encode(), state, canonical_recent(recent))))
     found.extend(f"resolver\t{key}\t{root(key, forwards)}".encode() for key in forwards)
     return sorted(found)
 

@@ -90,7 +90,10 @@ def decode_membership(raw: bytes) -> Membership:
 def canonical_membership(raw: bytes) -> bytes:
     """What follows from the events and the time alone, whatever order they came in: features, traits and who is in what.
 
-    Left out is what tells of the order: the instants of transitions, and under which plan they were decided.
+    Left out is what tells of the order: the instants of transitions, and under which plan they were decided. Of somebody of whom nothing
+    else is known nothing is left: whether they were met before or behind a merge is such a matter of order.
     """
     state = decode_membership(raw)
+    if not (state.series or state.traits or state.members or state.beyond or state.kept):
+        return b""
     return _encoder.encode((state.series, state.traits, sorted(state.members), state.beyond, state.kept))

@@ -153,9 +153,9 @@ class Archived:
         meta.archive = self._archive is not None
         cut = meta.cut
         if cut is None and meta.seq == 0 and self._archive is not None:
-            least = await self._least(bounds)
+            least = await self._least_said(await self._least(bounds), bounds)
             if least:
-                cut = await self._draw(await self._least_said(least), bounds, committed)
+                cut = await self._draw(least, bounds, committed)
                 meta.clocks = dict.fromkeys(range(1, partition_count()), cut.until)
                 meta.definitions = await self._activated(cut.until) or in_force(cut.until)
                 words = "the log has lost its beginning: what it lacks is folded from ClickHouse"
@@ -202,11 +202,17 @@ class Archived:
             return max(begins.values(), default=0)
         return max(base, *(min(at, base + LATEST_MS) for at in begins.values()), 0)
 
-    async def _least_said(self, least: int) -> int:
-        """The same, if it is to have all that the slot has told of it, too: else outputs would be published again, in another order."""
+    async def _least_said(self, least: int, bounds: Bounds) -> int:
+        """The same, if it is to have all that the slot has told of it, too: else outputs would be published again, in another order.
+
+        Where the inputs are whole (`least` 0), an output may have lost its first segment all the same.
+        """
         topics = [(topic, partition) for topic in self._stage.output_topics() for partition in range(partition_count())]
         begins = await self._begins(await self._log.bounds([*topics, (TURN_RECORDED, self._partition)]))
-        return max(least, *(min(at, least + LATEST_MS) for at in begins.values()), 0)
+        if not begins or EVENT_RESOLVED not in self._inputs:
+            return least
+        base = least or await self._time(EVENT_RESOLVED, self._partition, bounds[EVENT_RESOLVED, self._partition][0]) or 0
+        return max(least, *(min(at, base + LATEST_MS) for at in begins.values()))
 
     async def _begins(self, bounds: Bounds) -> dict[TopicPartition, int]:
         """Of partitions that have lost their beginning: from when on they have everything."""

@@ -16,7 +16,7 @@ from shared.contracts.headers import CAUSE, header
 from shared.contracts.membership_blob import Membership
 from shared.contracts.rebuilds import Ordered
 from shared.contracts.slots import partition_count, slot
-from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED, RECORD_FAILED, SEGMENT_CHANGED
+from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, MESSAGE_REQUESTED, PROFILE_CHANGED, RECORD_FAILED, SEGMENT_CHANGED
 from shared.rules.compiler import compiled
 from shared.runtime import archived
 from shared.runtime.observer import Observer
@@ -197,6 +197,19 @@ def grown() -> Scene:
     told.archive = FakeArchive(told.log)
     told.restart()
     return told
+
+
+def test_where_only_what_was_said_has_left_the_log_it_is_not_said_again() -> None:
+    """The topics of a stage lose their segments at different times: the first profile.changed is gone, its cause is not."""
+    told = grown()
+    for where in told.log.partitions:
+        told.log.starts[where] = 0
+    told.log.starts[PROFILE_CHANGED, slot("u:u1")] = 1
+    before, records = told.lines(), written(told)
+    told.rebuild("folder", 1)
+    told.settle()
+    assert written(told) == records
+    assert told.lines() == before
 
 
 def test_without_an_archive_a_slot_keeps_what_the_log_has_lost_until_the_loss_is_accepted() -> None:

@@ -2,7 +2,6 @@
 
 import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,16 +17,18 @@ from shared.contracts.redis_keys import index_key, state_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import KEY_CHANGED, REBUILD_CHANGED
 from shared.http.access import Scope
+from shared.http.public_fields import public_fields
 from shared.http.reasons import Code, Refused
 from shared.reading.away import HistoryAway, LiveAway, LogAway
 from shared.reading.keeping import Standing
 from shared.reading.log import LogRecord
 from shared.reading.questions import Question
 from shared.runtime.envelope import Entry, close_entry
+from tests.applied import first_set_of
 from tests.definition_log import MemoryDefinitionLog
 from tests.key_secrets import SECRETS
 
-SHIPPED = Path(__file__).parents[1] / "deploy" / "definitions"
+SHIPPED_CATALOGUE = public_fields(first_set_of())
 FULL, READ, ADMIN = "qk_full", "qk_read", "qk_admin"
 CREATED = 1_700_000_000_000
 

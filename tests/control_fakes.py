@@ -7,9 +7,8 @@ from shared.contracts.control import KeyKind
 from shared.http.app import Api
 from shared.http.idempotency import Answered
 from shared.http.key_access import KeyAccess
-from shared.http.public_fields import public_fields
 from shared.http.sealing import Sealer
-from tests.api_stores import SHIPPED, Client, Stores
+from tests.api_stores import SHIPPED_CATALOGUE, Client, Stores
 from tests.key_secrets import SECRETS
 
 
@@ -27,7 +26,7 @@ def control_parts(stores: Stores) -> Parts:
         sealer=Sealer(b"another secret of the tests"),
         answered=Answered(),
         metrics=Metrics(),
-        catalogue=public_fields(SHIPPED),
+        catalogue=lambda: SHIPPED_CATALOGUE,
         orders=stores.log,
         definitions=stores.definitions.applied,
     )

@@ -8,9 +8,8 @@ from shared.adapters.prometheus import Registry
 from shared.http.app import Api
 from shared.http.key_access import KeyAccess
 from shared.http.metrics import HTTP_METRICS, HttpMetrics
-from shared.http.public_fields import public_fields
 from shared.http.sealing import Sealer
-from tests.api_stores import SHIPPED, Client, Stores
+from tests.api_stores import SHIPPED_CATALOGUE, Client, Stores
 
 SEGMENTS = (
     KnownSegment("big_spenders", 7, "高消费", "Big spenders", None, {"count": 5}, "segment: big_spenders\n"),
@@ -30,7 +29,7 @@ def query_parts(stores: Stores) -> Parts:
         sealer=Sealer(b"a secret of the tests"),
         segments=lambda: SEGMENTS,
         metrics=HttpMetrics(Registry("query", HTTP_METRICS)),
-        catalogue=public_fields(SHIPPED),
+        catalogue=lambda: SHIPPED_CATALOGUE,
         now_ms=lambda: stores.now_ms,
     )
 

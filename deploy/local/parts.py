@@ -86,7 +86,7 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         argv = [sys.executable, "-m", path]
         return Step(name, group, lambda: Process(name, argv, log(name), shared, cwd=PROJECT), once=True)
 
-    def service(name: str, drains: int = 3) -> Step:
+    def service(name: str, group: int = 3, drains: int = 3) -> Step:
         port = ports[name]
         own = {"RAPPORT_PORT" if name in HTTP_SERVICES else "RAPPORT_HEALTH_PORT": str(port)}
         if name == "ingest":
@@ -95,7 +95,7 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
             own["RAPPORT_INTERNAL_TOKEN"] = between_services
         argv = [sys.executable, "-m", f"services.{name}.main"]
         ready = f"http://{HOST}:{port}/readyz"
-        return Step(name, 3, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready), drains=drains)
+        return Step(name, group, lambda: Process(name, argv, log(name), shared | own, PROJECT, ready), drains=drains)
 
     def proxy() -> Process:
         own = {"RAPPORT_PORT": str(ports["proxy"])}
@@ -113,7 +113,8 @@ def steps(ports: Mapping[str, int], home: Home, servers: Servers = ALL_HERE) -> 
         Step("mail", 3, lambda: MailCatcher(home.mail, ports["smtp"], log("mail"))),
         Step("hooks", 2, lambda: HookCatcher(home, ports["hooks"], log("hooks"))),  # before messaging, which reads its channels file
         *(service(name) for name in (*WORKERS, *BEHIND_PROXY)),
-        service("ingest", drains=4),  # nothing new comes in while the rest finishes
+        # Nothing comes in before the definitions that it is to be counted by, and nothing new while the rest finishes.
+        service("ingest", group=4, drains=4),
         Step("proxy", 3, proxy, drains=4),
     ]
     if shutil.which("prometheus"):

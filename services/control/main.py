@@ -14,17 +14,14 @@ from services.control.channels import HEADS
 from services.control.metrics import Metrics
 from services.control.parts import Parts
 from services.control.settings import Settings, read_settings
-from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.rebuild_topic import RebuildTopic
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
-from shared.definitions.yaml_text import DefinitionError
 from shared.http.app import Api
 from shared.http.idempotency import Answered
 from shared.http.key_access import KeyAccess
-from shared.http.public_fields import public_fields
 from shared.http.sealing import Sealer
 from shared.http.server import serve
 from shared.reading.kept_history import KeptHistory, asked_history
@@ -36,8 +33,8 @@ _log = structlog.get_logger("control")
 
 
 def create(settings: Settings) -> Api:
-    """One process's application. Raises DefinitionError if the catalogue cannot be read."""
-    public, metrics = public_fields(settings.definitions_dir), Metrics()
+    """One process's application."""
+    metrics = Metrics()
     secrets, refused, waiting = settings.key_secrets, metrics.key_refused, settings.query_waiting
     stores = {kind: KeyTopic(settings.kafka, f"rapport-control-{kind.value}-keys", kind, secrets, refused) for kind in KeyKind}
     space, asked = RedisSpace(settings.redis, settings.redis_seconds), asked_history(settings)
@@ -50,7 +47,7 @@ def create(settings: Settings) -> Api:
     definitions = applied_definitions(settings.kafka, settings.group_prefix, secrets, HEADS)
     of_definitions = (definitions, settings.timezone, settings.default_locale)
     live = (space, history, reads, appends, replays)
-    parts = Parts(*live, stores, secrets, access, sealer, Answered(), metrics, public, count, orders, *of_definitions)
+    parts = Parts(*live, stores, secrets, access, sealer, Answered(), metrics, definitions.catalogue, count, orders, *of_definitions)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -79,11 +76,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
     settings = read_settings()
     configure_logs(settings.log_level, "control")
-    try:
-        app = create(settings)
-    except DefinitionError as error:
-        cannot_start("control", *error.problems)
-    serve(app, settings)
+    serve(create(settings), settings)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What the control service stands on, as protocols: real ones stand in adapters/ and in shared/reading, tests hand in fakes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from shared.adapters.partitions import PartitionsOfLog
 from shared.contracts.control import KeyKind
 from shared.contracts.key_signature import KeySecrets
 from shared.contracts.rebuilds import RebuildChanged
-from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
+from shared.definitions.catalogue import Catalogue
 from shared.http.access import Access, Scope
 from shared.http.idempotency import Answered
 from shared.http.key_access import KeyAccess, KeyStore
@@ -47,7 +47,7 @@ class RejectedReplays(Protocol):
 class Parts:
     """All of it. `stores`: the keys of each kind as the log has them, signed by `key_secrets`; `access` looks into those of kind `query`.
 
-    `catalogue`: what keys without the scope `personal` may see.
+    `catalogue` answers what keys without the scope `personal` may see now.
     `partitions`: their number, as it is read from Kafka; None where it is settled otherwise. `zone`, `default_locale`: of the next set.
     """
 
@@ -62,7 +62,7 @@ class Parts:
     sealer: Sealer
     answered: Answered
     metrics: Metrics
-    catalogue: Catalogue = NOTHING_PUBLIC
+    catalogue: Callable[[], Catalogue]
     partitions: PartitionsOfLog | None = None
     orders: RebuildOrders | None = None
     definitions: AppliedDefinitions | None = None
@@ -71,4 +71,4 @@ class Parts:
 
     def view(self, access: Access) -> View:
         """How this key sees people."""
-        return View(access.may(Scope.PERSONAL), self.catalogue)
+        return View(access.may(Scope.PERSONAL), self.catalogue())

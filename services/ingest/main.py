@@ -18,13 +18,14 @@ from services.ingest.adapters.tracking import Tracking
 from services.ingest.app import IngestApp, build
 from services.ingest.domain.circuit import Circuit
 from services.ingest.metrics import METRICS, Metrics
-from services.ingest.settings import external_kinds, read_settings
+from services.ingest.settings import read_settings
 from shared.adapters.applied_sets import AppliedSets, OfNow
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.kafka_producer import AcknowledgedProducer
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
+from shared.definitions.applied import external_kinds
 from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 
@@ -49,8 +50,7 @@ def create() -> IngestApp:
     )
     writer = LogWriter(producer, Circuit(settings.stall_seconds), metrics)
     sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-ingest-definitions"))
-    kinds = OfNow(sets, external_kinds(settings), lambda newest: newest.read.external_kinds())
-    tracking = Tracking(settings, keyring, writer, metrics, kinds)
+    tracking = Tracking(settings, keyring, writer, metrics, OfNow(sets, external_kinds))
 
     def readiness() -> dict[str, str | None]:
         return {

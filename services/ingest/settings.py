@@ -1,16 +1,12 @@
 """What ingest reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pathlib import Path
-
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
 from services.ingest.domain.limits import Limits
-from shared.adapters.environment import DEFINITIONS, LogLevel, cannot_start, read_environment
+from shared.adapters.environment import LogLevel, read_environment
 from shared.adapters.kafka_settings import KafkaSettings
 from shared.adapters.key_settings import KeySettings
-from shared.definitions.folder import read_folder
-from shared.definitions.yaml_text import DefinitionError
 
 
 class Settings(KafkaSettings, KeySettings):
@@ -45,7 +41,6 @@ class Settings(KafkaSettings, KeySettings):
     )
     drain_seconds: float = Field(10.0, gt=0, le=600, description="SIGTERM: requests under way get so long")
     phone_region: str | None = Field(None, description="ISO country of phone numbers without a country code")
-    definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; identity is read at the start")
     public_url: str | None = Field(None, description="URL under which SDKs reach this service; default: what the request says")
     internal_token: SecretStr | None = Field(None, description="lets the control service replay rejected events; without it nobody can")
 
@@ -61,14 +56,3 @@ class Settings(KafkaSettings, KeySettings):
 def read_settings() -> Settings:
     """The settings of this process; ends it if one is missing or wrong."""
     return read_environment("ingest", Settings)
-
-
-def external_kinds(settings: Settings) -> tuple[str, ...]:
-    """What the folder says of them, until a set of definitions was ever applied; the resolver reads the same.
-
-    Ends the process with a sentence for each mistake if the file is wrong, or if there are several.
-    """
-    try:
-        return read_folder(settings.definitions_dir).external_kinds()
-    except DefinitionError as error:
-        cannot_start("ingest", *error.problems)

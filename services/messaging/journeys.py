@@ -49,14 +49,17 @@ class Journeys(Stage[Person, Item]):
 
     def __init__(
         self,
-        plans: dict[str, list[Plan]],
+        contacts: frozenset[str],
+        plans: Mapping[str, Sequence[Plan]] | None = None,
         wanted: frozenset[str] = frozenset(),
-        contacts: frozenset[str] = frozenset(),
         endpoint: Callable[[str], str | None] = lambda _: None,
     ) -> None:
-        """What holds before the first set of definitions. `contacts`: kinds of contact points that channels use, under every set."""
+        """`contacts`: kinds of contact points that channels use, under every set.
+
+        The rest holds before the first set: of an installation nothing, of a rehearsal all it has.
+        """
         self._contacts = contacts
-        self._first = JourneysPlan(plans, facts.Listener(wanted | facts.ALWAYS_KEPT, contacts), endpoint)
+        self._first = JourneysPlan(plans or {}, facts.Listener(wanted | facts.ALWAYS_KEPT, contacts), endpoint)
         self._may_say = self._first.listener.may_say
 
     def compile(self, defined: Applied | None) -> JourneysPlan:

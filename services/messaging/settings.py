@@ -1,6 +1,5 @@
 """What messaging reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -8,7 +7,6 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.messaging.adapters.smtp import SmtpServer
 from services.messaging.domain.mail import Sender
-from shared.adapters.environment import DEFINITIONS
 from shared.adapters.store_settings import OptionalFile
 from shared.adapters.tls import Tls
 from shared.runtime.settings import RuntimeSettings
@@ -24,8 +22,6 @@ class Settings(RuntimeSettings):
     messaging_parts: Annotated[frozenset[Part], NoDecode] = Field(
         frozenset({"journeys", "dispatcher"}), min_length=1, description="what this process runs: journeys, dispatcher, or both"
     )
-    definitions_dir: Path = Field(DEFINITIONS, description="folder of journeys, templates and the consent file")
-    default_locale: str = Field("en", description="locale of a message to a person of whom none is known")
     smtp_url: SecretStr = Field(
         SecretStr("smtp://127.0.0.1:8025"),
         description="smtp[s]://[user:password@]host[:port] that takes e-mail; smtp:// demands STARTTLS if there is a password",

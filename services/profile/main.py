@@ -12,19 +12,16 @@ from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.definition_topic import DefinitionTopic
-from shared.adapters.environment import cannot_start, read_environment
+from shared.adapters.environment import read_environment
 from shared.contracts.topics import DAY_MS
-from shared.definitions.folder import read_folder
-from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.stage import Stage
 from shared.runtime.ticker import Ticker
 from shared.runtime.worker import Inside, Task, run
 
 
 def stages(settings: Settings) -> list[Stage[Any, Any]]:
-    """The stages that this process is to run. Raises DefinitionError if the folder's identity file is wrong, or if there are several."""
-    kinds = read_folder(settings.definitions_dir).external_kinds()
-    made: dict[str, Stage[Any, Any]] = {"resolver": ResolverStage(kinds), "folder": FolderStage()}
+    """The stages that this process is to run."""
+    made: dict[str, Stage[Any, Any]] = {"resolver": ResolverStage(), "folder": FolderStage()}
     return [made[name] for name in settings.profile_stages]
 
 
@@ -45,14 +42,10 @@ def tasks(settings: Settings) -> list[Task]:
 
 
 def main() -> int:
-    """Run until SIGTERM or SIGINT; answers the exit code. 2: settings or definitions cannot be used."""
+    """Run until SIGTERM or SIGINT; answers the exit code. 2: settings cannot be used."""
     settings = read_environment("profile", Settings)
-    try:
-        chosen = stages(settings)
-    except DefinitionError as error:
-        cannot_start("profile", *error.problems)
     definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-profile-definitions"))
-    return run("profile", chosen, settings, tasks=tasks(settings), definitions=definitions)
+    return run("profile", stages(settings), settings, tasks=tasks(settings), definitions=definitions)
 
 
 if __name__ == "__main__":

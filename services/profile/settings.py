@@ -1,12 +1,10 @@
 """What profile reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from shared.adapters.environment import DEFINITIONS
 from shared.runtime.settings import RuntimeSettings
 
 STAGES = ("resolver", "folder")
@@ -16,7 +14,6 @@ LEAST_DAYS: Final = 32
 class Settings(RuntimeSettings):
     """What every worker reads, and what is this service's own."""
 
-    definitions_dir: Path = Field(DEFINITIONS, description="folder of definition files; identity is read at the start")
     profile_stages: Annotated[tuple[str, ...], NoDecode] = Field(
         STAGES, description="stages that this process runs, comma-separated: resolver,folder"
     )

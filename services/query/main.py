@@ -13,14 +13,11 @@ from services.query.parts import Parts
 from services.query.settings import Settings, read_settings
 from shared.adapters.applied_sets import AppliedSets, OfNow
 from shared.adapters.definition_topic import DefinitionTopic
-from shared.adapters.environment import cannot_start
 from shared.adapters.key_topic import KeyTopic
 from shared.adapters.partitions import PartitionsOfLog
 from shared.adapters.prometheus import Registry
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
-from shared.definitions.folder import read_folder
-from shared.definitions.yaml_text import DefinitionError
 from shared.http.app import Api
 from shared.http.key_access import KeyAccess
 from shared.http.metrics import HTTP_METRICS, HttpMetrics
@@ -36,8 +33,7 @@ _log = structlog.get_logger("query")
 
 
 def create(settings: Settings) -> Api:
-    """One process's application. Raises DefinitionError if a segment file cannot be read."""
-    segments, public = known_segments(read_folder(settings.definitions_dir)), public_fields(settings.definitions_dir)
+    """One process's application."""
     metrics = HttpMetrics(Registry("query", HTTP_METRICS))
     keys = KeyTopic(settings.kafka, "rapport-query-keys", KeyKind.QUERY, settings.key_secrets, metrics.key_refused)
     space = RedisSpace(settings.redis, settings.redis_seconds)
@@ -48,16 +44,15 @@ def create(settings: Settings) -> Api:
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     stores = (space, People(space), history, reads, keys, access)
     sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-query-definitions"))
-    parts = Parts(
-        *stores, sealer, OfNow(sets, segments, lambda newest: known_segments(newest.read)), metrics, settings.phone_region, public, count
-    )
+    of_sets = (OfNow(sets, known_segments), OfNow(sets, public_fields))
+    parts = Parts(*stores, sealer, *of_sets, metrics, settings.phone_region, count, sets)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         keys.start(lambda: metrics.keys.set(len(keys.keys)))
         count.start()
         sets.start()
-        _log.info("started", host=settings.host, port=settings.port, segments=len(segments))
+        _log.info("started", host=settings.host, port=settings.port)
         yield
         await count.stop()
         keys.stop()
@@ -74,11 +69,7 @@ def main() -> None:
     """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
     settings = read_settings()
     configure_logs(settings.log_level, "query")
-    try:
-        app = create(settings)
-    except DefinitionError as error:
-        cannot_start("query", *error.problems)
-    serve(app, settings)
+    serve(create(settings), settings)
 
 
 if __name__ == "__main__":

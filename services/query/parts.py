@@ -8,7 +8,7 @@ from services.query.adapters.people import People
 from services.query.domain.segments import KnownSegment
 from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.partitions import PartitionsOfLog
-from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
+from shared.definitions.catalogue import Catalogue
 from shared.http.access import Access, Scope
 from shared.http.key_access import KeyAccess, KeyStore
 from shared.http.metrics import HttpMetrics
@@ -22,7 +22,7 @@ from shared.reading.ports import History, LogOffsets
 class Parts:
     """All of it. `keys`: the query keys as the log has them; `access` looks into them.
 
-    `segments` answers those that hold now, by name. `catalogue`: what keys without the scope `personal` may see.
+    `segments` answers those that hold now, by name; `catalogue` what keys without the scope `personal` may see.
     `sets`: of definitions; segments are certain once they have been read. `partitions`: their number, as it is read from Kafka. Either is
     None where it is settled otherwise.
     """
@@ -35,13 +35,13 @@ class Parts:
     access: KeyAccess
     sealer: Sealer
     segments: Callable[[], tuple[KnownSegment, ...]]
+    catalogue: Callable[[], Catalogue]
     metrics: HttpMetrics
     phone_region: str | None = None
-    catalogue: Catalogue = NOTHING_PUBLIC
     partitions: PartitionsOfLog | None = None
     sets: AppliedSets | None = None
     now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
 
     def view(self, access: Access) -> View:
         """How this key sees people."""
-        return View(access.may(Scope.PERSONAL), self.catalogue)
+        return View(access.may(Scope.PERSONAL), self.catalogue())

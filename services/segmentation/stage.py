@@ -12,6 +12,7 @@ from shared.contracts.membership_blob import Membership, decode_membership, enco
 from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
 from shared.definitions.applied import Applied
 from shared.rules.applied import plan_of
+from shared.rules.compiler import compile_plan
 from shared.rules.feature import Seen
 from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.plan import Answers, Plan
@@ -44,9 +45,9 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
     met: ClassVar[str] = "people"
     linger_ms: ClassVar[int] = 50
 
-    def __init__(self, first: Plan) -> None:
-        """`first`: the plan of before the first set of definitions."""
-        self._first = first
+    def __init__(self, first: Plan | None = None) -> None:
+        """`first`: the plan of before the first set of definitions, where a rehearsal has one; else there is no segment."""
+        self._first = first or compile_plan((), "UTC")
         self._decode = msgspec.json.Decoder(SeenEvent).decode
 
     def compile(self, defined: Applied | None) -> Plan:

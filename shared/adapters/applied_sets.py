@@ -104,16 +104,16 @@ class AppliedSets:
 
 
 class OfNow(Generic[T]):
-    """Calling it answers what `made` has made of the newest set, once a set; `first` before a set was ever applied."""
+    """Calling it answers what `made` has made of the newest set, once a set. `made` is given None before a set was ever applied."""
 
-    def __init__(self, sets: AppliedSets, first: T, made: Callable[[Applied], T]) -> None:
+    def __init__(self, sets: AppliedSets, made: Callable[[Applied | None], T]) -> None:
         self._sets, self._made = sets, made
-        self._number, self._now = 0, first
+        self._kept: tuple[int, T] | None = None
 
     def __call__(self) -> T:
-        """Raises what `made` raises: DefinitionError if this release cannot read the newest set."""
+        """Raises what `made` raises."""
         newest = self._sets.newest
-        if newest is not None and newest.set.number != self._number:
-            self._now = self._made(newest)
-            self._number = newest.set.number
-        return self._now
+        number = 0 if newest is None else newest.set.number
+        if self._kept is None or self._kept[0] != number:
+            self._kept = number, self._made(newest)
+        return self._kept[1]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from shared.contracts.definitions import DefinitionSet
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import Definitions
 
 
@@ -13,6 +14,11 @@ class Applied(NamedTuple):
     set: DefinitionSet
     read: Definitions
     removed: Mapping[tuple[str, str], int]
+
+
+def external_kinds(applied: Applied | None) -> tuple[str, ...]:
+    """The kinds of external id that identify, strongest first; None: no set was ever applied. Raises DefinitionError."""
+    return DEFAULT_EXTERNAL_KINDS if applied is None else applied.read.external_kinds()
 
 
 def removed(sets: Iterable[DefinitionSet]) -> dict[tuple[str, str], int]:

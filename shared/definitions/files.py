@@ -21,6 +21,10 @@ MAX_FILES: Final = 2_000
 MAX_ENTRIES: Final = 20_000
 """Names of any kind that are looked at below a folder."""
 MAX_FOLDERS_DEEP: Final = 16
+MAX_PATH: Final = 500
+"""Bytes of a path below the folder."""
+MAX_NAME: Final = 255
+"""Bytes of each of its parts: what a file system takes."""
 
 YAML_SUFFIXES: Final = (".yaml", ".yml")
 TEMPLATE_SUFFIX: Final = ".liquid"
@@ -160,6 +164,10 @@ class Listing:
         if not stat.S_ISREG(info.st_mode):
             self.problems.append(Problem(file.name, 1, "", "is no regular file"))
             return True
+        wrong = wrong_path(file.name)
+        if wrong is not None:
+            self.problems.append(Problem(file.name, 1, "", wrong))
+            return True
         if info.st_size > file.most_bytes:
             self.problems.append(file.too_large())
             return True
@@ -180,6 +188,16 @@ class Listing:
 def _ending(name: str) -> str | None:
     """The ending that makes `name` one of a definition's, in whatever letters it is written."""
     return next((ending for ending in SUFFIXES if name.lower().endswith(ending)), None)
+
+
+def wrong_path(path: str) -> str | None:
+    """Why no file of definitions may have this path below its folder, in whatever way it comes; None if it may."""
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts) or not path.isprintable() or "\\" in path:
+        return "is no path below a folder: names joined by slashes, in characters that can be printed, are expected"
+    if len(path.encode("utf-8", "replace")) > MAX_PATH or any(len(part.encode("utf-8", "replace")) > MAX_NAME for part in parts):
+        return f"is longer than {MAX_PATH} bytes, or one of its names than {MAX_NAME}"
+    return None
 
 
 def shown(name: str) -> str:

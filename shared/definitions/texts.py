@@ -12,13 +12,10 @@ from shared.definitions.files import (
     SUFFIXES,
     File,
     Listing,
+    wrong_path,
 )
 from shared.definitions.yaml_text import DefinitionError, Problem
 
-MAX_PATH: Final = 500
-"""Bytes of a path."""
-MAX_NAME: Final = 255
-"""Bytes of each of its parts: what a file system takes."""
 TOGETHER: Final = "definitions"
 """What problems of all files together are said of."""
 
@@ -71,11 +68,10 @@ def _folders(path: str) -> list[str]:
 
 def _unusable(path: str) -> str | None:
     """Why nothing may stand under that path; None if it may."""
+    wrong = wrong_path(path)
+    if wrong is not None:
+        return wrong
     parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts) or not path.isprintable() or "\\" in path:
-        return "is no path below a folder: names joined by slashes, in characters that can be printed, are expected"
-    if len(path.encode("utf-8", "replace")) > MAX_PATH or any(len(part.encode("utf-8", "replace")) > MAX_NAME for part in parts):
-        return f"is longer than {MAX_PATH} bytes, or one of its names than {MAX_NAME}"
     if any(part.startswith(".") for part in parts):
         return "a part of its path begins with a dot, so nothing reads it: give it another name, or take it away"
     if len(parts) > MAX_FOLDERS_DEEP + 1:

@@ -1,12 +1,11 @@
 """RAPPORT_<NAME>: where a process of the API listens, and what its cursors are sealed with."""
 
 import secrets
-from pathlib import Path
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.adapters.environment import DEFINITIONS, LogLevel
+from shared.adapters.environment import LogLevel
 
 
 class HttpSettings(BaseSettings):
@@ -16,7 +15,6 @@ class HttpSettings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8081, ge=0, le=65535, description="port of the API, of /metrics, /healthz and /readyz")
-    definitions_dir: Path = Field(DEFINITIONS, description="folder of the applied definitions")
     log_level: LogLevel = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     cursor_secret: SecretStr = Field(
         default_factory=lambda: SecretStr(secrets.token_urlsafe(32)),

@@ -16,6 +16,7 @@ from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.control import KeyKind
 from shared.contracts.topics import TOPICS
+from tests.applied import apply_folder
 from tests.key_secrets import SECRETS
 
 
@@ -25,6 +26,7 @@ class Api:
     def __init__(self, kafka: Process, redis_url: str, clickhouse_url: str, folder: Path, **settings: Any) -> None:
         self.bootstrap: str = kafka.bootstrap  # type: ignore[attr-defined]
         topics.ensure(AdminClient({"bootstrap.servers": self.bootstrap}), TOPICS, topics.TopicSettings(kafka_bootstrap=self.bootstrap))
+        apply_folder(self.bootstrap)
         self.key = keys.create(KafkaConnection(self.bootstrap), SECRETS, KeyKind.QUERY, "tests").secret
         env = {"RAPPORT_KAFKA_BOOTSTRAP": self.bootstrap, "RAPPORT_REDIS_URL": redis_url, "RAPPORT_CLICKHOUSE_URL": clickhouse_url}
         env |= {f"RAPPORT_{name.upper()}": str(value) for name, value in settings.items()}

@@ -31,6 +31,7 @@ from shared.contracts.redis_keys import COMMIT, LIFE, REBUILDING, meta_key, stat
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED, EVENT_RESOLVED, MESSAGE_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.envelope import Entry, close_entry
+from tests.applied import apply_folder
 from tests.integration.topic import messages
 from tests.waiting import wait_until
 
@@ -80,6 +81,7 @@ class Installation:
         self.mail = MailCatcher(folder / "mail", self.smtp_port, folder / "mail.log")
         self.processes: list[Process] = []
         ensure(AdminClient({"bootstrap.servers": bootstrap, "log_level": 2}), TOPICS, TopicSettings(kafka_bootstrap=bootstrap))
+        apply_folder(bootstrap, group_prefix=PREFIX)
         self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2", "log_level": 2})
 
     def close(self) -> None:
@@ -102,7 +104,6 @@ class Installation:
             "RAPPORT_GROUP_PREFIX": PREFIX,
             "RAPPORT_DISPATCH_LEASE_SECONDS": "1",
             "RAPPORT_MESSAGING_PARTS": "dispatcher",
-            "RAPPORT_DEFINITIONS_DIR": str(PROJECT / "deploy" / "definitions"),
             "RAPPORT_PROVIDER_RETRY_FIRST_SECONDS": "0.2",
             "RAPPORT_PROVIDER_RETRY_LONGEST_SECONDS": "1",
             "RAPPORT_RETRY_FIRST_SECONDS": "0.5",

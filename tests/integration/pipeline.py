@@ -42,6 +42,7 @@ from shared.runtime.envelope import peek
 from shared.runtime.meta import Meta
 from shared.runtime.stage import Stage
 from shared.testing.scene import Scene
+from tests.applied import apply_folder
 from tests.integration.topic import messages
 from tests.waiting import wait_until
 
@@ -122,6 +123,7 @@ class Pipeline:
         made.start()
         wait_until("topics", lambda: not made.alive)
         assert made.returncode == 0, made.log_tail()
+        apply_folder(self.bootstrap)
 
     def worker(self, service: str, failpoint: str = "", module: str = "", **settings: str) -> Process:
         """A service's process, not started. `module`: what runs in the place of its main."""
@@ -255,7 +257,7 @@ def stages() -> tuple[Stage[Any, Any], ...]:
         ResolverStage(),
         FolderStage(),
         SegmentationStage(compile_plan(segments, "UTC")),
-        Journeys(plans(folder.of(Journey), folder.templates), folder.templates.person_names, contacts(CHANNELS), folder.templates.endpoint),
+        Journeys(contacts(CHANNELS), plans(folder.of(Journey), folder.templates), folder.templates.person_names, folder.templates.endpoint),
     )
 
 

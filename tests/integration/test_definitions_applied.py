@@ -68,10 +68,8 @@ def test_idle_people_change_with_a_set_and_a_refold_from_zero_says_nothing_again
     broker: Kafka, fresh_redis: Process, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Applied(broker, fresh_redis, tmp_path, monkeypatch)
-    nothing = tmp_path / "nothing"
-    nothing.mkdir()
     assert run.apply(buyers=1, twice=2).endswith("set 1")
-    with run.worker(DEFINITIONS_DIR=str(nothing)) as worker:
+    with run.worker() as worker:
         for place, person in enumerate(PEOPLE):
             run.order(person, START + place, "1")
             if place % 3 == 0:
@@ -80,7 +78,7 @@ def test_idle_people_change_with_a_set_and_a_refold_from_zero_says_nothing_again
         assert run.apply(buyers=2).endswith("set 2")
         run.pass_second()
         worker.kill()
-    with run.worker(DEFINITIONS_DIR=str(nothing)) as worker:
+    with run.worker() as worker:
         wait_until("the others have left", lambda: run.pass_second() and run.members("buyers") == run.members("twice"))
         expected: Counter[tuple[str, Transition, ChangeReason | None]] = Counter(
             {
@@ -93,7 +91,7 @@ def test_idle_people_change_with_a_set_and_a_refold_from_zero_says_nothing_again
         worker.kill()
     with redis.Redis.from_url(run.redis_url) as client:
         client.flushall()
-    with run.worker(DEFINITIONS_DIR=str(nothing)):
+    with run.worker():
         wait_until("it is made anew", lambda: run.pass_second() and len(run.members("buyers")) == 100 == len(run.members("twice")))
         assert run.reasons() == expected
     assert run.apply() == "the folder of definitions is known"

@@ -12,7 +12,8 @@ import pytest
 from deploy.local.kafka import Kafka
 from deploy.local.process import Process
 from shared.contracts.changes import MessageRequested, MessageStatus
-from tests.integration.messaging_installation import Installation, process_metric, request
+from tests.applied import apply_folder
+from tests.integration.messaging_installation import PREFIX, Installation, process_metric, request
 from tests.integration.test_channel_webhook import is_signed
 from tests.recording_http import HANG, Answer, RecordingHttp, Reply, Request
 from tests.waiting import wait_until
@@ -51,13 +52,14 @@ class Receiver:
         return Reply(204)
 
 
-def settings(folder: Path, hook: str, robot: str) -> dict[str, str]:
+def settings(house: Installation, folder: Path, hook: str, robot: str) -> dict[str, str]:
     """Of an installation with a template for each channel, a webhook and a robot."""
     definitions = folder / "definitions"
     definitions.mkdir()
     heads = {"hook": ("webhook", "to: crm"), "robot": ("wecom_group", "to: ops"), "mail": ("email", "subject: Hi")}
     for name, (channel, more) in heads.items():
         (definitions / f"{name}.en.liquid").write_text(HEAD.format(name=name, channel=channel, more=more))
+    apply_folder(house.bootstrap, definitions, group_prefix=PREFIX)
     (folder / "crm.secret").write_text("whsec_" + base64.b64encode(SECRET).decode())
     (folder / "ops.key").write_text(ROBOT_KEY)
     channels = {
@@ -65,7 +67,7 @@ def settings(folder: Path, hook: str, robot: str) -> dict[str, str]:
         "wecom_group": {"ops": {"base": f"{robot}/cgi-bin", "key_file": "ops.key", "private": True}},
     }
     (folder / "channels.yaml").write_text(json.dumps(channels))
-    return {"definitions_dir": str(definitions), "channels_file": str(folder / "channels.yaml")}
+    return {"channels_file": str(folder / "channels.yaml")}
 
 
 def hook_request(name: str, number: int, **changes: Any) -> MessageRequested:
@@ -87,7 +89,7 @@ def test_killed_at_any_point_every_webhook_is_sent_and_none_is_unknown(
 ) -> None:
     receiver = Receiver()
     with RecordingHttp(receiver) as server:
-        ways = settings(tmp_path, server.url, server.url)
+        ways = settings(house, tmp_path, server.url, server.url)
         wanted = [hook_request(f"hook{FAILPOINTS.index((failpoint, nth))}", number) for number in range(MESSAGES)]
         house.ask(wanted)
         first = house.process(failpoint=f"{failpoint}:{nth}", dispatch_batch="4", **ways)
@@ -107,7 +109,7 @@ def test_killed_at_any_point_every_webhook_is_sent_and_none_is_unknown(
 def test_a_robot_that_hangs_and_is_killed_holds_up_no_mail_and_is_unknown_alone(house: Installation, tmp_path: Path) -> None:
     receiver = Receiver()
     with RecordingHttp(lambda request: HANG) as robot, RecordingHttp(receiver) as server:
-        ways = settings(tmp_path, server.url, robot.url)
+        ways = settings(house, tmp_path, server.url, robot.url)
         notices = [
             request("robot", number, channel="wecom_group", endpoint="ops", template="robot", message_class="transactional", segment="x")
             for number in range(20)
@@ -138,7 +140,7 @@ def test_a_robot_that_hangs_and_is_killed_holds_up_no_mail_and_is_unknown_alone(
 
 def test_an_endpoint_that_is_gone_is_called_once_a_process_and_a_number_tells_it(house: Installation, tmp_path: Path) -> None:
     with RecordingHttp(lambda request: Reply(410)) as server:
-        ways = settings(tmp_path, server.url, server.url)
+        ways = settings(house, tmp_path, server.url, server.url)
         first = [hook_request("gone", 0)]
         with house.process(**PATIENT, **ways) as process:
             house.ask(first)

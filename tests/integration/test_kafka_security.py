@@ -116,6 +116,7 @@ class Installation:
         subprocess.run([sys.executable, "-m", "services.warehouse.migrate"], env=environment, cwd=PROJECT, check=True, timeout=120)
         self.write_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "shop")
         self.query_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "me", "--kind", "query")
+        self.applied = _command(self.broker, USERS["control"], "-m", "services.control.apply")
         for service in self.services:
             service.start()
         for service in self.services:

@@ -14,13 +14,13 @@ from deploy.local.kafka import Kafka
 from deploy.local.ports import free_port
 from deploy.local.process import Process
 from deploy.local.topics import TopicSettings, ensure
-from shared.adapters.environment import CANNOT_START
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, SEGMENT_CHANGED, TOPICS
+from tests.applied import apply_folder
 from tests.integration.topic import messages
 from tests.waiting import wait_until
 
@@ -37,6 +37,7 @@ Said = tuple[str, str, Transition, int]
 def broker(own_kafka: Kafka) -> Kafka:
     """A broker of this module alone, with all topics."""
     ensure(AdminClient({"bootstrap.servers": own_kafka.bootstrap}), TOPICS, TopicSettings(kafka_bootstrap=own_kafka.bootstrap))
+    apply_folder(own_kafka.bootstrap)
     return own_kafka
 
 
@@ -142,13 +143,3 @@ def test_killed_workers_say_each_entering_and_leaving_once(broker: Kafka, fresh_
         wait_until("everybody is heavily churned", lambda: run.members("churn_heavy") == {*people, *newcomers})
         assert run.said() == expected
         assert run.members("important_keep") == run.members("new_customer") == run.members("churn_light") == set()
-
-
-def test_a_wrong_definition_stops_the_start_and_is_named(broker: Kafka, fresh_redis: Process, tmp_path: Path) -> None:
-    (tmp_path / "bad.yaml").write_text("segment: bad\ntitle: {zh: 坏, en: bad}\nwhen:\n  did: A\n  withn: 3d\n")
-    worker = Run(broker, fresh_redis, tmp_path).worker(DEFINITIONS_DIR=str(tmp_path))
-    worker.start()
-    wait_until("the end", lambda: not worker.alive)
-    assert worker.returncode == CANNOT_START
-    assert "bad.yaml:5" in worker.log_tail()
-    assert "did you mean 'within'" in worker.log_tail()

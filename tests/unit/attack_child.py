@@ -9,7 +9,6 @@ from services.profile.domain.resolver import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.slots import settle
 from shared.contracts.topics import EVENT_RECEIVED, PROFILE_CHANGED
-from shared.rules.compiler import compile_plan
 from shared.runtime.stage import Output
 from shared.testing.fakes import FakeLog
 from shared.testing.histories import EPOCH, encoded, event
@@ -44,7 +43,7 @@ def peak() -> int:
 
 def main() -> None:
     settle(8)
-    scene = Scene(ResolverStage(), FolderStage(), SegmentationStage(compile_plan([], "UTC")), Journeys({}))
+    scene = Scene(ResolverStage(), FolderStage(), SegmentationStage(), Journeys(frozenset()))
     log = scene.log = ForgetfulLog()
     for user in ("ann", *(f"p{n}" for n in range(OTHERS))):
         log.append(EVENT_RECEIVED, *identify(user, 0, "Oslo", TRAITS))

@@ -51,7 +51,7 @@ class World(Scene):
 
     def __init__(self, *plans: Plan) -> None:
         segments = SegmentationStage(compile_plan([VIEWED], "UTC"))
-        super().__init__(ResolverStage(), FolderStage(), segments, Journeys({"viewed": list(plans or (PLAN,))}))
+        super().__init__(ResolverStage(), FolderStage(), segments, Journeys(frozenset(), {"viewed": list(plans or (PLAN,))}))
         self.messages = 0
 
     def send(self, **fields: Any) -> None:

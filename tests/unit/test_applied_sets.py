@@ -8,24 +8,21 @@ import pytest
 from services.messaging.channels.registry import HEADS
 from services.messaging.main import rules_of
 from services.query.adapters.definitions import known_segments
-from services.query.domain.segments import KnownSegment
 from shared.adapters import applied_sets
 from shared.adapters.applied_sets import KEPT, AppliedSets, OfNow
 from shared.contracts.definitions import DefinitionSet, set_record, text_record
+from shared.definitions.applied import external_kinds
 from shared.definitions.folder import read_texts
 from shared.definitions.segment import Segment
 from shared.definitions.sets import Order, next_set
 from shared.definitions.yaml_text import DefinitionError
+from shared.runtime.ports import StoreAway
 from tests.definition_log import MemoryTopic
 from tests.key_secrets import SECRETS
 
 SEGMENT = "segment: {}\ntitle: {{zh: x, en: x}}\nwhen: {{did: Bought, within: 7d}}\n"
 IDENTITY = "identity: people\nkinds: {}\n"
 HELLO = "---\ntemplate: hello\nsubject: {}\nchannel: email\nclass: transactional\nlocale: en\n---\nHello.\n"
-
-
-FOLDER: tuple[str, ...] = ("folder",)
-NONE: tuple[KnownSegment, ...] = ()
 
 
 class World:
@@ -51,10 +48,12 @@ class World:
 
 def test_ids_segments_and_templates_are_those_of_the_newest_set() -> None:
     world = World()
-    kinds = OfNow(world.sets, FOLDER, lambda newest: newest.read.external_kinds())
-    segments = OfNow(world.sets, NONE, lambda newest: known_segments(newest.read))
-    rules = OfNow(world.sets, rules_of(read_texts({})), lambda newest: rules_of(newest.read))
-    assert (kinds(), segments(), list(rules().templates.names)) == (("folder",), (), [])
+    kinds = OfNow(world.sets, external_kinds)
+    segments = OfNow(world.sets, known_segments)
+    rules = OfNow(world.sets, rules_of)
+    assert (kinds(), segments()) == (("wecom", "phone", "email"), ())
+    with pytest.raises(StoreAway, match="no definitions were ever applied"):
+        rules()
     world.apply(i_yaml=IDENTITY.format("[card]"), a_yaml=SEGMENT.format("a"), hello_en_liquid=HELLO.format("One"))
     assert kinds() == ("card",)
     assert [one.key for one in segments()] == ["a"]
@@ -67,7 +66,7 @@ def test_ids_segments_and_templates_are_those_of_the_newest_set() -> None:
 
 def test_a_set_that_is_not_whole_leaves_the_one_before_in_force() -> None:
     world = World()
-    kinds = OfNow(world.sets, FOLDER, lambda newest: newest.read.external_kinds())
+    kinds = OfNow(world.sets, external_kinds)
     world.apply(i_yaml=IDENTITY.format("[card]"))
     world.apply(i_yaml=IDENTITY.format("[card, email]"), whole=False)
     assert kinds() == ("card",)
@@ -75,7 +74,7 @@ def test_a_set_that_is_not_whole_leaves_the_one_before_in_force() -> None:
 
 def test_what_a_release_cannot_read_is_said_and_not_taken_for_nothing() -> None:
     world = World()
-    kinds = OfNow(world.sets, FOLDER, lambda newest: newest.read.external_kinds())
+    kinds = OfNow(world.sets, external_kinds)
     world.apply(i_yaml="identity: people\nkinds: [card]\nof_a_newer_release: 1\n")
     with pytest.raises(DefinitionError, match="of_a_newer_release"):
         kinds()
@@ -90,7 +89,7 @@ def test_a_set_is_read_once_by_the_thread_that_follows_and_of_a_history_only_the
 
     monkeypatch.setattr(applied_sets, "read_texts", reading)
     world = World()
-    kinds = OfNow(world.sets, FOLDER, lambda newest: newest.read.external_kinds())
+    kinds = OfNow(world.sets, external_kinds)
     world.topic.away = True  # it has not been read to its end yet
     for kind in ("[ka]", "[ka, kb]", "[ka, kb, kc]"):
         world.apply(i_yaml=IDENTITY.format(kind))

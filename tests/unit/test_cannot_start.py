@@ -2,9 +2,11 @@
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.definition_log import MemoryDefinitionLog
 from tests.unit.refusals import refusal
 
 NEEDED = {
@@ -50,13 +52,14 @@ def test_migrations_and_topics_say_it_too(monkeypatch: pytest.MonkeyPatch, capsy
     assert refusal(topics.main, capsys).startswith("topics cannot start: RAPPORT_RETENTION_DAYS: ")
 
 
-@pytest.mark.parametrize("service", ["profile", "segmentation", "messaging", "query", "control"])
-def test_a_wrong_definition_is_told_with_its_file_and_line(
-    service: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_wrong_definition_is_told_with_its_file_and_line_by_the_job_that_applies_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    apply = importlib.import_module("services.control.apply")
+    (tmp_path / "segment.yaml").write_text("segment: wrong\nunheard_of: 1\n")
+    used: Any = MemoryDefinitionLog()
     monkeypatch.setenv("RAPPORT_DEFINITIONS_DIR", str(tmp_path))
-    name = {"profile": "identity", "messaging": "journey", "control": "catalogue"}.get(service, "segment")
-    (tmp_path / f"{name}.yaml").write_text(f"{name}: wrong\nunheard_of: 1\n")
-    told = refusal(importlib.import_module(MAINS[service]).main, capsys)
-    assert told.startswith(f"{service} cannot start: ")
-    assert f"{name}.yaml:" in told
+    monkeypatch.setattr(apply, "run", lambda settings: apply.applied(settings, used.topic, used, used))
+    told = refusal(apply.main, capsys)
+    assert told.startswith("definitions cannot start: ")
+    assert "segment.yaml:" in told

@@ -97,7 +97,7 @@ async def test_a_channel_of_one_file_goes_from_journey_to_provider(tmp_path: Pat
 
     upstream = test_journeys_stage.World()
     found = plans(known.of(Journey), known.templates)
-    upstream.stage = Journeys(found, known.templates.person_names, contacts(WITH_PAGER), known.templates.endpoint)
+    upstream.stage = Journeys(contacts(WITH_PAGER), found, known.templates.person_names, known.templates.endpoint)
     upstream.tick(T)
     upstream.event("u:1", T, type="identify", ids={"pager": "5550123"}, traits={"firstName": "Ann"}, context={})
     upstream.enter("u:1", T + 5, decided_at=T)

@@ -1,11 +1,8 @@
 """The environment of ingest: what is missing or wrong is named, and no value is told."""
 
-from pathlib import Path
-
 import pytest
 
-from services.ingest.settings import external_kinds, read_settings
-from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
+from services.ingest.settings import read_settings
 from tests.unit.refusals import refusal
 
 
@@ -24,18 +21,6 @@ def test_a_wrong_setting_is_named_without_its_value(monkeypatch: pytest.MonkeyPa
     told = refusal(read_settings, capsys)
     assert "RAPPORT_MAX_EVENT_BYTES" in told
     assert "confidential" not in told
-
-
-def test_the_identity_file_says_which_ids_identify(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("RAPPORT_DEFINITIONS_DIR", str(tmp_path))
-    assert external_kinds(read_settings()) == DEFAULT_EXTERNAL_KINDS
-    file = tmp_path / "identity.yaml"
-    file.write_text("identity: people\nkinds: [phone, email]\n")
-    assert external_kinds(read_settings()) == ("phone", "email")
-    file.write_text("identity: people\nkinds: [phone, phone]\n")
-    assert "identity.yaml" in refusal(lambda: external_kinds(read_settings()), capsys)
 
 
 def test_the_limits_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

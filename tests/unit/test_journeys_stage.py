@@ -56,7 +56,7 @@ class World:
         self.log = FakeLog()
         self.redis = FakeRedis()
         self.observer = Counting()
-        self.stage = Journeys({"important": list(plans or (PLAN,))}, frozenset({"firstName"}), frozenset({"email"}))
+        self.stage = Journeys(frozenset({"email"}), {"important": list(plans or (PLAN,))}, frozenset({"firstName"}))
         self.slots: dict[int, Slot[Person, Item]] = {}
         self.messages = 0
 
@@ -325,7 +325,7 @@ facts = st.tuples(st.sampled_from(["u:1", "a:1", "a:2"]), st.integers(0, 5), st.
 @given(st.lists(facts, max_size=10), st.randoms(use_true_random=False))
 def test_any_order_of_the_same_facts_and_merges_ends_in_the_same_person(said: list[tuple[str, int, str]], random: Any) -> None:
     """Fold each person's share in any order, merge in any order: the digest is the same."""
-    stage = Journeys({"important": [PLAN]}, frozenset({"firstName"}), frozenset({"email"}))
+    stage = Journeys(frozenset({"email"}), {"important": [PLAN]}, frozenset({"firstName"}))
 
     def item(number: int, who: str, at: int, kind: str) -> Item:
         if kind == "enter":
@@ -367,7 +367,7 @@ def test_what_no_input_of_the_stage_is_becomes_a_dead_letter() -> None:
     assert JOURNEYS_REPLAYED in Journeys.inputs
     log = FakeLog()
     with pytest.raises(ValueError, match="is no input of journeys"):
-        Journeys({}).decode(log.append(MESSAGE_REQUESTED, "u:1", b"{}"))
+        Journeys(frozenset()).decode(log.append(MESSAGE_REQUESTED, "u:1", b"{}"))
 
 
 async def test_transitions_beyond_the_bound_are_counted() -> None:

@@ -12,7 +12,6 @@ from services.profile.domain.resolver import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.topics import EVENT_RECEIVED
-from shared.rules.compiler import compile_plan
 from shared.runtime.ports import Commit
 from shared.testing.fakes import FakeRedis, FakeStore
 from shared.testing.histories import EPOCH, encoded, event, key_of
@@ -98,7 +97,7 @@ def aliases(many: int) -> Iterator[ReceivedEvent]:
 
 def worked(calls: Iterable[ReceivedEvent], many: int) -> tuple[dict[str, Work], Counted]:
     """What each stage does for each of `many` calls, which come some hundreds at a time."""
-    scene = Scene(ResolverStage(), FolderStage(), SegmentationStage(compile_plan([], "UTC")), Journeys({}))
+    scene = Scene(ResolverStage(), FolderStage(), SegmentationStage(), Journeys(frozenset()))
     counted = scene.redis = Counted()
     records: Counter[str] = Counter()
     todo = list(calls)

@@ -12,6 +12,7 @@ from shared.contracts.headers import MERGED_FROM, header
 from shared.contracts.identity import CONFLICT_DECODER
 from shared.contracts.link_blob import Links, decode_links, encode_links
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED
+from shared.definitions.applied import Applied
 from shared.testing.histories import encoded, event, key_of
 from shared.testing.scene import Scene
 
@@ -129,9 +130,16 @@ def test_a_claim_is_sent_once() -> None:
     assert len(links) == 1
 
 
+class ByPhone(ResolverStage):
+    """Under a set of definitions by which phones alone identify."""
+
+    def compile(self, defined: Applied | None) -> tuple[str, ...]:
+        return ("phone",)
+
+
 def test_kinds_that_identity_yaml_does_not_name_identify_nobody() -> None:
     told = Told()
-    told.scene = Scene(ResolverStage(("phone",)))
+    told.scene = Scene(ByPhone())
     told.tell("identify", user_id="ann", ids={"email": "m@x.org"})
     assert len(told.scene.log.records(EVENT_RECEIVED)) == 1
 

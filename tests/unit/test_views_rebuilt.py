@@ -37,7 +37,7 @@ def welcome(segment: str) -> Plan:
 
 def scene() -> Scene:
     stages = (ResolverStage(), FolderStage(), SegmentationStage(compiled(SEGMENTS, "UTC")))
-    return Scene(*stages, Journeys({name: [welcome(name)] for name in NAMES}, frozenset()))
+    return Scene(*stages, Journeys(frozenset(), {name: [welcome(name)] for name in NAMES}))
 
 
 def lived(events: list[ReceivedEvent], random: Random, forgetful: bool = True) -> Scene:

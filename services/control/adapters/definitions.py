@@ -14,6 +14,7 @@ from shared.adapters.definition_writer import BaseMoved, DefinitionWriter, Histo
 from shared.adapters.kafka_clients import KafkaConnection
 from shared.contracts.definitions import DefinitionSet
 from shared.contracts.key_signature import KeySecrets
+from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 from shared.definitions.folder import read_texts
 from shared.definitions.sets import Name, Order, used_by
 from shared.definitions.template import Heads
@@ -42,8 +43,18 @@ class AppliedDefinitions:
         self._reading = Pool("definitions", "the reader of definitions", READING, WAITING)
         self._writing = Pool("definitions_log", "Kafka", 1, WAITING)
         self._users: tuple[int, Mapping[Name, tuple[Name, ...]]] = (0, {})
+        self._catalogue: tuple[int, Catalogue] = (0, NOTHING_PUBLIC)
         self._came = asyncio.Event()
         self._telling: asyncio.Task[None] | None = None
+
+    def catalogue(self) -> Catalogue:
+        """Of the newest set; nothing is public without one. Raises DefinitionError."""
+        head = self.topic.head
+        if head is not None and head.number != self._catalogue[0]:
+            files = {path for one in head.definitions if one.kind == Catalogue.kind for path in one.files}
+            texts = {path: text for path, text in self.topic.texts(head).items() if path in files}
+            self._catalogue = head.number, read_texts(texts).needed(Catalogue).single(Catalogue) or NOTHING_PUBLIC
+        return self._catalogue[1]
 
     async def followed(self) -> DefinitionTopic:
         """The topic, read to the end that it has now. Raises Refused (503)."""

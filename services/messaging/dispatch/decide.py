@@ -80,7 +80,7 @@ class Writing(Protocol):
 
 @dataclass(frozen=True)
 class Desk:
-    """What decisions rest on. `rulebook` answers the definitions of now, which may change while the process runs."""
+    """What decisions rest on. `rulebook` answers the definitions of now, which may change while the process runs, or raises StoreAway."""
 
     people: People
     caps: Caps

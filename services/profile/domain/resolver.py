@@ -9,7 +9,6 @@ Forwards only go up in rank (ids.rank), so there is no cycle, and the root of al
 first. Between two users only an alias makes a forward.
 """
 
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -18,10 +17,10 @@ from services.profile.domain.dedup import short_hash
 from services.profile.domain.node import Node
 from shared.contracts.headers import KIND, KIND_EXPIRED, KIND_LINK, KIND_MERGE, MERGED_FROM, ORIGIN_KIND
 from shared.contracts.identity import LINK_DECODER, ConflictRecord, Expiry, LinkKind, LinkRequest, MergeRecord
-from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS, anonymous, external, is_anonymous, is_user, rank, user
+from shared.contracts.ids import anonymous, external, is_anonymous, is_user, rank, user
 from shared.contracts.link_blob import Links
 from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RECEIVED, EVENT_RESOLVED, IDENTITY_CONFLICTED, RESOLVER_REPLAYED
-from shared.definitions.applied import Applied
+from shared.definitions.applied import Applied, external_kinds
 from shared.runtime.stage import Record, Stage, Step
 
 _MERGE_HEADER: Final = (KIND, KIND_MERGE)
@@ -54,13 +53,11 @@ class ResolverStage(Stage[Node, Call | LinkRequest]):
     linger_ms = 30
     weight = 12
 
-    def __init__(self, external_kinds: Sequence[str] = DEFAULT_EXTERNAL_KINDS) -> None:
-        """`external_kinds`: those of before the first set of definitions."""
-        self._kinds = tuple(external_kinds)
+    def __init__(self) -> None:
         self._decode = msgspec.json.Decoder(Call).decode
 
     def compile(self, defined: Applied | None) -> tuple[str, ...]:
-        return self._kinds if defined is None else defined.read.external_kinds()
+        return external_kinds(defined)
 
     def decode(self, record: Record) -> Call | LinkRequest:
         for name, value in record.headers:

@@ -1,24 +1,28 @@
 """Segments as the API shows them."""
 
 from services.query.domain.segments import KnownSegment
-from shared.definitions.folder import Definitions
+from shared.definitions.applied import Applied
 from shared.definitions.models import plain_mapping
 from shared.definitions.segment import Segment
 
 Known = tuple[KnownSegment, ...]
 
 
-def known_segments(read: Definitions) -> Known:
+def known_segments(newest: Applied | None) -> Known:
     """Every segment, by name. Raises DefinitionError with every problem."""
-    return tuple(
-        KnownSegment(
-            one.definition.segment,
-            one.definition.version,
-            one.definition.title.zh,
-            one.definition.title.en,
-            one.definition.description,
-            plain_mapping(one.document.data)["when"],
-            one.text,
+    return (
+        ()
+        if newest is None
+        else tuple(
+            KnownSegment(
+                one.definition.segment,
+                one.definition.version,
+                one.definition.title.zh,
+                one.definition.title.en,
+                one.definition.description,
+                plain_mapping(one.document.data)["when"],
+                one.text,
+            )
+            for one in newest.read.needed(Segment).of(Segment)
         )
-        for one in read.needed(Segment).of(Segment)
     )

@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Stri
 from services.control.domain.applying import Proposal
 from services.control.domain.versions import Stood
 from shared.contracts.definitions import MAX_WHY, DefinitionSet, SetDefinition
+from shared.definitions.files import MAX_PATH
 from shared.definitions.kinds import KINDS
 from shared.definitions.sets import Change, Changed, ChangedFile
 from shared.definitions.template import TemplateHead
-from shared.definitions.texts import MAX_PATH
 from shared.http.instants import instant, instant_or_none
 from shared.http.shapes import Instant
 

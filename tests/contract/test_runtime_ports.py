@@ -1,5 +1,6 @@
 """Store and log as a slot relies on them: the same claims on the fakes and on real Redis and Kafka."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from uuid import uuid4
 
@@ -14,7 +15,7 @@ from shared.adapters.store_settings import Address
 from shared.contracts.slots import partition_count
 from shared.runtime.archived import NEVER
 from shared.runtime.envelope import Entry, close_entry
-from shared.runtime.ports import Commit, Fenced, Log, RolledBack, StateStore
+from shared.runtime.ports import Commit, Fenced, Log, LogAway, RolledBack, StateStore
 from shared.runtime.stage import IndexOp, Output
 from shared.testing.fakes import FakeLog, FakeRedis
 
@@ -44,9 +45,22 @@ async def log(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Log, str]]:
     made.result(30)
     publisher = Publisher(KafkaConnection(bootstrap), "ports")
     real = KafkaLog(KafkaConnection(bootstrap), publisher)
+    await led(real, topic)
     yield real, topic
     real.close_readers()
     publisher.close()
+
+
+async def led(log: Log, topic: str) -> None:
+    """Return when every partition of a new topic has its leader: some are "not leader" for a moment, and whoever asks tries again."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await log.bounds([(topic, partition) for partition in range(partition_count())])
+            except LogAway:
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 def commit(token: str, seq: int, **changes: object) -> Commit:

@@ -39,10 +39,11 @@ class Unreachable(Refused):
 
 @dataclass(frozen=True)
 class Api:
-    """The query API."""
+    """The query API. `client`: keeps connections, for a command that asks often."""
 
     url: str
     key: str = field(repr=False)
+    client: httpx.Client | None = field(default=None, repr=False)
 
     def ask(
         self, method: str, path: str, body: dict[str, Any] | None = None, again: str | None = None, seconds: float = ANSWER_SECONDS
@@ -50,7 +51,11 @@ class Api:
         """The answer. `again`: an Idempotency-Key. Raises Refused, Unreachable."""
         headers = {"authorization": f"Bearer {self.key}"} | ({"idempotency-key": again} if again else {})
         try:
-            answer = httpx.request(method, f"{self.url}/api/v1/{path}", headers=headers, json=body, timeout=seconds)
+            at = f"{self.url}/api/v1/{path}"
+            if self.client is None:
+                answer = httpx.request(method, at, headers=headers, json=body, timeout=seconds)
+            else:
+                answer = self.client.request(method, at, headers=headers, json=body, timeout=seconds)
         except httpx.HTTPError as error:
             raise Unreachable(f"the query API at {self.url} does not answer: {type(error).__name__}") from None
         try:

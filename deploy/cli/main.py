@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.cli import acl_commands, definition_commands, definitions, key_commands, local_commands, rebuild_commands, status
+from deploy.cli import acl_commands, definition_commands, definitions, key_commands, local_commands, rebuild_commands, status, tag_commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -14,6 +14,7 @@ app = typer.Typer(
 )
 app.add_typer(key_commands.app, name="keys")
 app.add_typer(rebuild_commands.app, name="rebuild")
+app.add_typer(tag_commands.app, name="tag")
 app.command("acls")(acl_commands.run)
 app.command("run")(local_commands.run)
 app.command("up")(local_commands.up)

@@ -34,7 +34,9 @@ class Refused(Exception):
 
 
 class Unreachable(Refused):
-    """The API does not answer, or not now. Whether it has done what was asked is not known."""
+    """The API does not answer, or not now. Whether it has done what was asked is not known. `told`: its Retry-After, "" without one."""
+
+    told: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class Api:
             raise Unreachable(f"what answers at {self.url} is no query API (status {answer.status_code})") from None
         if answer.status_code >= 400:
             kind = Unreachable if answer.status_code in (429, 500, 502, 503, 504) else Refused
-            raise kind(str(found.get("message", answer.status_code)), str(found.get("code", "")), found.get("problems"))
+            refused = kind(str(found.get("message", answer.status_code)), str(found.get("code", "")), found.get("problems"))
+            if isinstance(refused, Unreachable):
+                refused.told = answer.headers.get("retry-after", "")
+            raise refused
         return found
 
 

@@ -32,7 +32,9 @@ STEP: Final = 1_000
 MOST_SHOWN: Final = 100
 app = typer.Typer(no_args_is_help=True, help="Give people tags and take them.")
 
-Person = Annotated[str, typer.Argument(help="A user id, a profile id as the API shows it, or an e-mail address.")]
+Person = Annotated[
+    str, typer.Argument(help="A user id, an e-mail address, KIND:VALUE such as phone:+8613800138000, or a profile id as the API shows it.")
+]
 Tag = Annotated[str, typer.Option("--tag", help="Name of the tag.")]
 Reason = Annotated[str, typer.Option(help="Why, kept with the tag.")]
 Until = Annotated[
@@ -72,15 +74,14 @@ def import_(
     until: Until = None,
     by: By = None,
 ) -> None:
-    """Give everybody in FILE a tag. Unknown people are listed and get none. The same file again does nothing twice."""
+    """Give everybody in FILE a tag. Unknown people are listed and get none. The same file again gives it again."""
     word = _word(TAG_ADDED, tag, reason, until, by)
     try:
-        digest, lines = tags.digest_of(file)
+        lines = tags.lines_of(file)
     except OSError as error:
         raise _ended(f"{file}: {error.strerror}", WRONG) from None
-    people = ((person, word.message_id(person, digest)) for person in tags.people_in(file))
-    count = _sent(people, word, lines)
-    typer.echo(f"{word.tag}: given to {count.sent}, unknown {count.unknown}")
+    count = _sent(tags.people_in(file), word, lines)
+    typer.echo(f"{word.tag}: given on {count.sent:,} lines, unknown {count.unknown:,}")
     raise typer.Exit(WRONG if count.unknown else 0)
 
 
@@ -94,7 +95,7 @@ class Count:
 
 
 def _say_of(person: str, word: tags.Word) -> None:
-    count = _sent(iter([(person.strip(), tags.new_message_id())]), word, 1)
+    count = _sent(iter([person.strip()]), word, 1)
     if not count.sent:
         raise typer.Exit(WRONG)
     typer.echo(f"{word.event}: {word.tag}")
@@ -112,7 +113,7 @@ def _word(event: str, tag: str, reason: str, until: str | None, by: str | None) 
     return tags.Word(event, tag, who, reason, until)
 
 
-def _sent(people: Iterator[tuple[str, str]], word: tags.Word, lines: int) -> Count:
+def _sent(people: Iterator[str], word: tags.Word, lines: int) -> Count:
     """Looks each up and sends what is said of those that are known, a batch at a time. Ends the command when it cannot go on."""
     url, key = _ingest()
     asked, count = api(), Count()
@@ -129,11 +130,11 @@ def _sent(people: Iterator[tuple[str, str]], word: tags.Word, lines: int) -> Cou
     return count
 
 
-def _calls(people: Iterator[tuple[str, str]], word: tags.Word, lookup: tags.Lookup, count: Count, lines: int) -> Iterator[dict[str, Any]]:
-    for person, message_id in people:
+def _calls(people: Iterator[str], word: tags.Word, lookup: tags.Lookup, count: Count, lines: int) -> Iterator[dict[str, Any]]:
+    for person in people:
         count.read += 1
         if person and (found := lookup.profile_id(person)) is not None:
-            yield word.call(found, message_id, datetime.now(UTC))
+            yield word.call(found, datetime.now(UTC))
         elif person:
             count.unknown += 1
             typer.echo(f"unknown: {person[:MOST_SHOWN]}", err=True)

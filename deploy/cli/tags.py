@@ -5,13 +5,14 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
 from deploy.cli.api import Api, Refused, Unreachable
+from deploy.demo.sdk import told_pause
 from shared.contracts import ids
 
 LONGEST_ID: Final = 1024
@@ -31,33 +32,29 @@ class MaskedError(Exception):
 
 @dataclass(frozen=True)
 class Word:
-    """What is said of a person: `event` (Tag Added or Tag Removed) of `tag`."""
+    """What is said of people by one command: `event` (Tag Added or Tag Removed) of `tag`.
+
+    `run`: of this command alone. Who is named twice in a file is spoken of once, and the same file on another day says it anew.
+    """
 
     event: str
     tag: str
     by: str
     reason: str = ""
     until: str | None = None
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def properties(self) -> dict[str, str]:
         said = {"tag": self.tag, "by": self.by}
         return said | ({"reason": self.reason} if self.reason else {}) | ({"until": self.until} if self.until else {})
 
-    def call(self, profile_id: str, message_id: str, now: datetime) -> dict[str, Any]:
+    def call(self, profile_id: str, now: datetime) -> dict[str, Any]:
         """The track call about the person of that profile id."""
         at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        said = {"type": "track", "event": self.event, "messageId": message_id, "timestamp": at, "properties": self.properties}
+        once = hashlib.sha256(f"{self.run}\0{profile_id}".encode()).hexdigest()[:40]
+        said = {"type": "track", "event": self.event, "messageId": f"tag-{once}", "timestamp": at, "properties": self.properties}
         return said | _identity(profile_id)
-
-    def message_id(self, person: str, digest: str) -> str:
-        """The same for the same word on the same line of the same file, so that a repeat counts once."""
-        parts = (self.event, self.tag, self.reason, self.until or "", person, digest)
-        return "tag-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]
-
-
-def new_message_id() -> str:
-    return f"tag-{uuid.uuid4()}"
 
 
 def _identity(profile_id: str) -> dict[str, Any]:
@@ -78,7 +75,7 @@ class Lookup:
     clock: Callable[[], float] = time.monotonic
 
     def profile_id(self, person: str) -> str | None:
-        """The profile id of whom a user id, a profile id or an e-mail address leads to. Raises Refused, Unreachable, MaskedError."""
+        """The profile id of whom `person` (see `_paths`) leads to; None: nobody. Raises Refused, Unreachable, MaskedError."""
         for path in _paths(person):
             found = self._asked(path)
             if found is not None and HIDDEN in found:
@@ -92,10 +89,10 @@ class Lookup:
         while True:
             try:
                 return str(self.api.ask("GET", path)["profile_id"])
-            except Unreachable:
+            except Unreachable as away:
                 if self.clock() > give_up:
                     raise
-                self.sleep(PAUSE_SECONDS)
+                self.sleep(told_pause(away.told, PAUSE_SECONDS))
             except Refused as refused:
                 if refused.code not in _NOBODY:
                     raise
@@ -103,25 +100,25 @@ class Lookup:
 
 
 def _paths(person: str) -> Iterator[str]:
-    """Where to ask for a person, one after the other: a user's id may look like an address or like a profile's id."""
+    """Where to ask for a user id, an address, KIND:VALUE or a profile id, one after the other: a user's id may look like any of them."""
     if not person or len(person) > LONGEST_ID:
         return
     if _PROFILE_ID.fullmatch(person):
-        yield f"profiles/{quote(person, safe=':')}"
+        known = ids.is_user(person) or ids.is_anonymous(person)
+        yield f"profiles/{quote(person, safe=':')}" if known else f"profiles:lookup?external_id={quote(person, safe=':')}"
     elif "@" in person:
         yield f"profiles:lookup?email={quote(person, safe='')}"
     yield f"profiles:lookup?user_id={quote(person, safe='')}"
 
 
-def digest_of(path: Path) -> tuple[str, int]:
-    """Of the file's bytes, and how many lines it has. Raises OSError."""
-    digest, lines, last = hashlib.sha256(), 0, b"\n"
+def lines_of(path: Path) -> int:
+    """How many lines a file has. Raises OSError."""
+    lines, last = 0, b"\n"
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
-            digest.update(chunk)
             lines += chunk.count(b"\n")
             last = chunk[-1:]
-    return digest.hexdigest(), lines + (last != b"\n")
+    return lines + (last != b"\n")
 
 
 def people_in(path: Path) -> Iterator[str]:

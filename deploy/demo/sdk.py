@@ -16,6 +16,8 @@ MOST_CALLS = 100
 LARGEST_BATCH_BYTES = 450_000
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 15.0
+LONGEST_TOLD_SECONDS = 60.0
+"""A server that says Retry-After is obeyed up to here."""
 GIVE_UP_SECONDS = 300.0
 REQUEST_SECONDS = 60.0
 AGAIN = frozenset({408, 429, 500, 502, 503, 504})
@@ -23,6 +25,11 @@ AGAIN = frozenset({408, 429, 500, 502, 503, 504})
 
 class SendError(Exception):
     """The calls cannot be delivered; the message says why, in the server's words where it has any."""
+
+
+def told_pause(told: str, otherwise: float) -> float:
+    """Seconds to wait after an answer with this Retry-After: as told, LONGEST_TOLD_SECONDS at most; `otherwise` if it says no seconds."""
+    return min(float(told), LONGEST_TOLD_SECONDS) if told.isdecimal() else otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +81,7 @@ class Sender:
         }
 
     async def send(self, batch: Batch) -> None:
-        """Deliver one batch; waits as long as the server says while it is overloaded or down. Raises SendError."""
+        """Deliver one batch; waits as the server says (told_pause) while it is overloaded or down. Raises SendError."""
         pause, attempt, give_up = FIRST_PAUSE_SECONDS, 0, self._clock() + GIVE_UP_SECONDS
         while True:
             answer, why = await self._try(batch, attempt)
@@ -84,8 +91,7 @@ class Sender:
                 raise SendError(f"ingest refused a batch: {why}")
             if self._clock() > give_up:
                 raise SendError(f"ingest took nothing for {GIVE_UP_SECONDS:g} s: {why}")
-            told = answer.headers.get("Retry-After", "") if answer is not None else ""
-            await self._sleep(float(told) if told.isdecimal() else pause)
+            await self._sleep(told_pause(answer.headers.get("Retry-After", "") if answer is not None else "", pause))
             pause, attempt = min(2 * pause, LONGEST_PAUSE_SECONDS), attempt + 1
 
     async def _try(self, batch: Batch, attempt: int) -> tuple[httpx.Response | None, str]:

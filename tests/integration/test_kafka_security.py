@@ -132,6 +132,13 @@ class Installation:
         answer = httpx.post(url, json={"batch": batch}, headers={"authorization": f"Basic {token}"}, timeout=20)
         assert answer.status_code == 200, answer.text
 
+    def tag(self, *words: str) -> None:
+        """`rapport tag`, which knows the two APIs and no store."""
+        urls = {name: f"http://{HOST}:{self.ports[service]}" for name, service in (("QUERY_URL", "query"), ("INGEST_URL", "ingest"))}
+        told = {f"RAPPORT_{name}": value for name, value in {**urls, "QUERY_KEY": self.query_key, "WRITE_KEY": self.write_key}.items()}
+        argv = [sys.executable, "-m", "deploy.cli.main", "tag", *words]
+        subprocess.run(argv, env=os.environ | told, cwd=PROJECT, check=True, timeout=120)
+
     def get(self, path: str, key: str | None = None) -> httpx.Response:
         url = f"http://{HOST}:{self.ports[backend_of(f'/api/v1/{path}')]}/api/v1/{path}"
         return httpx.get(url, headers={"authorization": f"Bearer {key or self.query_key}"}, timeout=30)
@@ -192,6 +199,25 @@ def test_events_become_profile_segment_mail_and_rows_where_each_process_is_a_use
     wait_until("the rows of all events", lambda: len(house.data("profiles/u:ann/events")) == 7)
     stages = wait_until("the stages", lambda: house.get("system/status").json()["stages"])
     assert {stage["stage"]: stage["started"] for stage in stages} | {"resolver": True} == {stage["stage"]: True for stage in stages}
+
+
+def test_tags_by_hand_are_had_lost_and_had_again_by_who_is_known_by_a_user_id_or_a_phone_number(house: Installation) -> None:
+    phone = "phone:+8613800138000"
+    house.send([{"type": "identify", "messageId": "i-2", "traits": {"phone": "+86 138 0013 8000"}, "channel": "server"}])
+    wait_until("who has a phone number alone", lambda: house.get(f"profiles/{phone}").status_code == 200)
+    file = house.folder / "people.txt"
+    file.write_text(f"ann\n{phone}\n")
+
+    def have(people: set[str]) -> bool:
+        return {one for one in ("u:ann", phone) if [tag["tag"] for tag in house.data(f"profiles/{one}/tags")] == ["vip"]} == people
+
+    for words, people in (
+        (["import", str(file), "--reason", "fair"], {"u:ann", phone}),
+        (["remove", phone], {"u:ann"}),
+        (["import", str(file), "--reason", "fair"], {"u:ann", phone}),
+    ):
+        house.tag(*words, "--tag", "vip")
+        wait_until(f"{people} have the tag", lambda people=people: have(people))  # type: ignore[misc]
 
 
 def test_no_password_gets_into_a_log(house: Installation) -> None:

@@ -16,7 +16,7 @@ from deploy.demo.make_slice import LARGEST_BYTES, choose, pack
 from deploy.demo.messages import Call, calls, weeks_to_now
 from deploy.demo.replay import SLICE, Progress, prepare
 from deploy.demo.retail import Invoice, Line, read_invoices, read_rows
-from deploy.demo.sdk import GIVE_UP_SECONDS, LARGEST_BATCH_BYTES, Batch, Sender, SendError, batches
+from deploy.demo.sdk import GIVE_UP_SECONDS, LARGEST_BATCH_BYTES, LONGEST_TOLD_SECONDS, Batch, Sender, SendError, batches
 from deploy.local.parts import DEMO_MAX_EVENT_BYTES
 from shared.contracts.consent import consents
 
@@ -157,6 +157,14 @@ class Server:
 
 
 BATCH = Batch((b'{"type":"track","messageId":"1"}',))
+
+
+async def test_a_server_that_names_a_day_is_obeyed_up_to_the_bound() -> None:
+    server = Server(
+        httpx.Response(429, headers={"Retry-After": "86400"}), httpx.Response(503, headers={"Retry-After": "9" * 400}), httpx.Response(200)
+    )
+    await server.sender().send(BATCH)
+    assert server.slept == [LONGEST_TOLD_SECONDS, LONGEST_TOLD_SECONDS]
 
 
 async def test_a_batch_is_sent_again_after_the_seconds_that_the_server_names() -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,24 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from deploy.cli import tags
+from deploy.cli.api import Api
 from deploy.cli.main import app
+from deploy.demo.sdk import LONGEST_TOLD_SECONDS
+from services.ingest.domain.accept import Accepted, Frame, accept
+from services.ingest.domain.limits import Limits
+from shared.contracts.events import EVENT_DECODER, ReceivedEvent
+from shared.rules.oracle import Happening
+from tests.unit.test_segmentation_features import Person, segments
 
 PEOPLE = {
     "/api/v1/profiles:lookup?user_id=ada": "u:ada",
     "/api/v1/profiles:lookup?email=bob%40example.com": "email:bob@example.com",
     "/api/v1/profiles:lookup?user_id=cy%40shop": "u:cy@shop",
     "/api/v1/profiles/a:d-1": "a:d-1",
+    "/api/v1/profiles:lookup?external_id=phone:13800138000": "phone:+8613800138000",
+    "/api/v1/profiles:lookup?external_id=wecom:wx_1": "wecom:wx_1",
+    "/api/v1/profiles:lookup?user_id=shop%3A7": "u:shop:7",
     "/api/v1/profiles:lookup?user_id=masked": "u:m***@example.com",
 }
 
@@ -57,6 +69,16 @@ def there(monkeypatch: pytest.MonkeyPatch) -> Installation:
     for name, value in {"QUERY_URL": "http://query", "QUERY_KEY": "q", "INGEST_URL": "http://ingest", "WRITE_KEY": "w"}.items():
         monkeypatch.setenv(f"RAPPORT_{name}", value)
     return made
+
+
+FRAME = Frame(source_id="crm", received_at=4_000_000_000_000, new_id=lambda: "made", limits=Limits(), phone_region="CN")
+
+
+def as_received(call: dict[str, Any]) -> ReceivedEvent:
+    """What ingest writes of a call."""
+    outcome = accept(json.dumps(call).encode(), FRAME)
+    assert isinstance(outcome, Accepted)
+    return EVENT_DECODER.decode(outcome.value)
 
 
 def tag(*arguments: str) -> tuple[int, str]:
@@ -107,19 +129,48 @@ def test_an_import_lists_unknown_people_and_tags_the_others(there: Installation,
     code, output = tag("import", str(file), "--tag", "vip", "--reason", "fair")
     assert code == 1
     assert "unknown: nobody@example.com" in output
-    assert "given to 2, unknown 1" in output
+    assert "given on 2 lines, unknown 1" in output
     assert len(there.calls) == 2
 
 
-def test_a_repeat_of_an_import_has_the_same_message_ids_and_another_file_others(there: Installation, tmp_path: Path) -> None:
-    file, other = tmp_path / "people.txt", tmp_path / "others.txt"
+def test_an_import_after_a_removal_gives_the_tag_again(there: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "people.txt"
     file.write_text("ada\nbob@example.com\n")
-    other.write_text("ada\n")
-    for one in (file, file, other):
-        assert tag("import", str(one), "--tag", "vip", "--reason", "fair")[0] == 0
-    first, second, third = ([call["messageId"] for call in batch] for batch in there.batches)
-    assert first == second
-    assert len({*first, *third}) == 3
+    importing = ("import", str(file), "--tag", "vip", "--reason", "fair")
+    assert tag(*importing)[0] == tag("remove", "ada", "--tag", "vip")[0] == tag(*importing)[0] == 0
+    of_ada = [as_received(call) for call in there.calls if call.get("userId") == "ada"]
+    assert len({call.message_id for call in of_ada}) == len({call.timestamp for call in of_ada}) == 3
+    for order in permutations(of_ada):
+        person = Person.new(segments({"tag": "vip"}), "UTC").at(max(call.timestamp for call in of_ada))
+        for call in order:
+            person.take(Happening(call.timestamp, call.message_id, call.event or "", json.loads(bytes(call.properties))))
+        assert person.members() == [True]
+
+
+def test_who_is_named_twice_in_a_file_is_spoken_of_once(there: Installation, tmp_path: Path) -> None:
+    file = tmp_path / "people.txt"
+    file.write_text("phone:13800138000\nada\nada\nphone:13800138000\n")
+    assert tag("import", str(file), "--tag", "vip", "--reason", "fair")[0] == 0
+    assert len({call["messageId"] for call in there.calls}) == 2
+
+
+@pytest.mark.parametrize(
+    ("person", "key"),
+    [
+        ("ada", "u:ada"),
+        ("shop:7", "u:shop:7"),
+        ("a:d-1", "a:d-1"),
+        ("bob@example.com", "email:bob@example.com"),
+        ("phone:13800138000", "phone:+8613800138000"),
+        ("wecom:wx_1", "wecom:wx_1"),
+    ],
+)
+def test_ingest_takes_what_is_said_under_the_id_that_the_person_was_found_by(there: Installation, person: str, key: str) -> None:
+    assert tag("add", person, "--tag", "vip")[0] == 0
+    (call,) = there.calls
+    outcome = accept(json.dumps(call).encode(), FRAME)
+    assert isinstance(outcome, Accepted)
+    assert outcome.key.decode() == key
 
 
 def test_a_long_file_goes_in_batches_of_a_hundred_and_says_how_far_it_is(there: Installation, tmp_path: Path) -> None:
@@ -136,6 +187,20 @@ def test_ingest_that_says_wait_gets_the_batch_again(there: Installation, status:
     there.answers = [httpx.Response(status, headers={"retry-after": "0"}), httpx.Response(200)]
     assert tag("add", "ada", "--tag", "vip")[0] == 0
     assert (there.tried, len(there.calls)) == (2, 1)
+
+
+def test_the_query_api_is_asked_again_after_the_seconds_that_it_names_and_no_longer_than_the_bound() -> None:
+    slept: list[float] = []
+    answers = iter([({"retry-after": "7"}, 503), ({"retry-after": "86400"}, 429), ({}, 503), ({}, 200)])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        headers, status = next(answers)
+        return httpx.Response(status, headers=headers, json={"code": "too_busy", "message": "later", "profile_id": "u:ada"})
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        lookup = tags.Lookup(Api("http://query", "q", client), slept.append, lambda: 0.0)
+        assert lookup.profile_id("ada") == "u:ada"
+    assert slept == [7.0, LONGEST_TOLD_SECONDS, tags.PAUSE_SECONDS]
 
 
 def test_what_ingest_refuses_is_said_in_its_words(there: Installation) -> None:

@@ -32,12 +32,12 @@ from services.query.settings import Settings as Query
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
-from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MOST_LARGE
+from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MAX_FOLDER_BYTES, MOST_LARGE
 from shared.contracts.definitions import KEPT_MS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import DAY_MS, RETENTION_DAYS
-from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX_FOLDER_BYTES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
+from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_GUARD, LONGEST_WAIT, MAX_STEPS
 from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
@@ -55,9 +55,9 @@ from shared.rules.rule import MAX_LEAVES
 from shared.runtime.absorbed import INLINE, MOST_ABSORBED
 from shared.runtime.brake import LONGEST_PAUSE_S
 from shared.runtime.replayed import BLOCK, KNOWN_DAYS, MOST_BLOCKS
-from shared.runtime.settings import RuntimeSettings as Runtime
 from shared.runtime.stage import MAX_OUTPUT_BYTES
-from shared.runtime.stage_worker import QUEUED_CHUNKS
+from shared.worker.settings import RuntimeSettings as Runtime
+from shared.worker.stage_worker import QUEUED_CHUNKS
 
 CONSTANT: Final = ""
 """In place of a setting: the bound is a part of a promise, so it is the same everywhere."""

@@ -27,7 +27,7 @@ from shared.http.metrics import HTTP_METRICS
 PROJECT: Final = Path(__file__).parents[1]
 PATH: Final = PROJECT / "deploy" / "REFERENCE.md"
 SERVICES: Final = ("ingest", "profile", "segmentation", "messaging", "warehouse", "query", "control")
-RUNTIME: Final = "shared.runtime.settings:RuntimeSettings"
+RUNTIME: Final = "shared.worker.settings:RuntimeSettings"
 """What a worker without settings of its own reads."""
 COMMANDS: Final = {
     "`rapport run`, `rapport up`": "deploy.local.settings:LocalSettings",

@@ -52,7 +52,7 @@ class SystemClock:
 
 
 class Dispatcher:
-    """Sends what journeys ask for (shared/runtime/worker.py, Companion)."""
+    """Sends what journeys ask for (shared/worker/process.py, Companion)."""
 
     topics = (MESSAGE_REQUESTED, MESSAGE_CHANGED, DISPATCH_RECORDED)
 

@@ -18,7 +18,7 @@ from shared.definitions.consent import ConsentPolicy
 from shared.definitions.template import TemplateHead
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.ports import StoreAway
-from shared.runtime.worker import run
+from shared.worker.process import run
 
 
 def rules_of(newest: Applied | None) -> Rulebook:

@@ -9,13 +9,13 @@ from services.messaging.adapters.smtp import SmtpServer
 from services.messaging.domain.mail import Sender
 from shared.adapters.store_settings import OptionalFile
 from shared.adapters.tls import Tls
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.settings import RuntimeSettings
 
 Part = Literal["journeys", "dispatcher"]
 
 
 class Settings(RuntimeSettings):
-    """Seconds where a length of time is meant. What the runtime reads stands in shared/runtime/settings.py."""
+    """Seconds where a length of time is meant. What the runtime reads stands in shared/worker/settings.py."""
 
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", extra="ignore", hide_input_in_errors=True)  # an URL may hold a password
 

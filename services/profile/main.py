@@ -16,7 +16,7 @@ from shared.adapters.environment import read_environment
 from shared.contracts.topics import DAY_MS
 from shared.runtime.stage import Stage
 from shared.runtime.ticker import Ticker
-from shared.runtime.worker import Inside, Task, run
+from shared.worker.process import Inside, Task, run
 
 
 def stages(settings: Settings) -> list[Stage[Any, Any]]:

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.settings import RuntimeSettings
 
 STAGES = ("resolver", "folder")
 LEAST_DAYS: Final = 32

@@ -7,7 +7,7 @@ from services.segmentation.stage import SegmentationStage
 from shared.adapters.applied_sets import AppliedSets
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import read_environment
-from shared.runtime.worker import run
+from shared.worker.process import run
 
 
 def main() -> int:

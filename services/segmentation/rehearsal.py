@@ -9,9 +9,9 @@ from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import SEGMENT_CHANGED_DECODER, SegmentChanged
 from shared.contracts.membership_blob import Membership
 from shared.contracts.topics import EVENT_RESOLVED
+from shared.definitions.order import with_spoken_of
 from shared.definitions.segment import Expected, Given, Segment, SegmentTest, epoch_ms
 from shared.rules.compiler import compile_plan
-from shared.rules.order import with_spoken_of
 from shared.runtime.stage import Step
 
 PERSON = "u:test"

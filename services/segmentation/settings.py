@@ -1,6 +1,6 @@
 """What segmentation reads from the environment: RAPPORT_<NAME>. The only reader of it in this service."""
 
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.settings import RuntimeSettings
 
 
 class Settings(RuntimeSettings):

@@ -1,7 +1,7 @@
 """Where Kafka is, who this process is to Kafka, and the one place in which clients of Kafka are made.
 
 Every client of librdkafka comes from `Kafka.consumer`, `Kafka.producer` or `Kafka.admin`, so TLS and credentials reach all of them. Faust's
-consumers get the same by shared/runtime/faust_credentials.py.
+consumers get the same by shared/worker/faust_credentials.py.
 """
 
 import time

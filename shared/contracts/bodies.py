@@ -2,9 +2,9 @@
 
 from typing import Final
 
-from shared.definitions.files import MAX_FOLDER_BYTES
-
 MAX_BODY: Final = 1024 * 1024
+MAX_FOLDER_BYTES: Final = 16 * 1024 * 1024
+"""All definition files of a folder together."""
 MAX_DEFINITIONS_BODY: Final = MAX_FOLDER_BYTES * 3 // 2
 """A folder of definitions as JSON: line breaks and quotes take two bytes there."""
 MOST_LARGE: Final = 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
+from shared.contracts.bodies import MAX_FOLDER_BYTES
 from shared.definitions.models import Definition
 from shared.definitions.yaml_text import DefinitionError, Document, Problem
 
@@ -15,8 +16,6 @@ D_co = TypeVar("D_co", bound=Definition, covariant=True)
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_TEMPLATE_BYTES: Final = 256 * 1024
-MAX_FOLDER_BYTES: Final = 16 * 1024 * 1024
-"""All definition files of a folder together."""
 MAX_FILES: Final = 2_000
 MAX_ENTRIES: Final = 20_000
 """Names of any kind that are looked at below a folder."""

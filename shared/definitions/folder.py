@@ -12,11 +12,11 @@ from shared.definitions.identity import Identity
 from shared.definitions.journey import Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
+from shared.definitions.order import circle_in
 from shared.definitions.segment import Segment
 from shared.definitions.template import Heads, TemplateHead, Templates, expected_channel, read_templates
 from shared.definitions.texts import listed
 from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
-from shared.rules.order import circle_in
 
 D = TypeVar("D", bound=Definition)
 

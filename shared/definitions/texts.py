@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from shared.contracts.bodies import MAX_FOLDER_BYTES
 from shared.definitions.files import (
     MAX_ENTRIES,
     MAX_FILES,
-    MAX_FOLDER_BYTES,
     MAX_FOLDERS_DEEP,
     SUFFIXES,
     File,

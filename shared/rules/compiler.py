@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from shared.definitions.files import Defined
+from shared.definitions.order import ordered
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError
 from shared.rules.buckets import Calendar
@@ -13,7 +14,6 @@ from shared.rules.feature import Feature
 from shared.rules.gauges import Gauge
 from shared.rules.leaf import Answers, Holds, Leaf, opposite
 from shared.rules.leaves import LEAVES
-from shared.rules.order import ordered
 from shared.rules.plan import EventPlan, FeaturePlan, Feed, GaugePlan, LeafPlan, Plan, SegmentPlan, plan_hash
 from shared.rules.rule import All, AnyOf, NoneOf, Rule
 from shared.rules.values import properties_reader, traits_reader

@@ -4,9 +4,9 @@ import os
 import sys
 
 from shared.adapters.redis_store import RedisStore
-from shared.runtime.settings import RuntimeSettings
-from shared.runtime.worker import run
 from shared.testing.counting import Counting
+from shared.worker.process import run
+from shared.worker.settings import RuntimeSettings
 
 
 class Forgetful(RedisStore):

@@ -19,7 +19,7 @@ def papers() -> list[Path]:
     return [PROJECT / name for name in told] or [one for one in PROJECT.rglob("*.md") if not {".venv", "node_modules"} & set(one.parts)]
 
 
-@pytest.mark.parametrize("room", ["shared/contracts", "shared/runtime"])
+@pytest.mark.parametrize("room", ["shared/contracts", "shared/runtime", "shared/worker"])
 def test_a_module_table_names_every_module(room: str) -> None:
     text = (PROJECT / room / "README.md").read_text()
     modules = {path.name for path in (PROJECT / room).glob("*.py")} - {"__init__.py"}

@@ -14,7 +14,7 @@ from services.profile.main import stages, tick
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.environment import read_environment
-from shared.runtime.worker import Inside, run
+from shared.worker.process import Inside, run
 
 UNSEEN_MS: Final = -2 * 3_600_000
 

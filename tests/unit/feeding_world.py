@@ -7,11 +7,11 @@ from typing import Any
 
 from shared.contracts.slots import slot
 from shared.runtime.observer import Observer
-from shared.runtime.settings import RuntimeSettings
 from shared.runtime.stage import Record
-from shared.runtime.stage_worker import StageWorker
 from shared.testing.counting import IN, Counting
 from shared.testing.fakes import FakeLog
+from shared.worker.settings import RuntimeSettings
+from shared.worker.stage_worker import StageWorker
 from tests.unit.counting_world import World
 
 DEADLINE_S = 20.0

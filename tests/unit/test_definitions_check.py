@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from deploy.cli import definitions
 from services.control.apply import applied
 from services.control.definition_settings import ApplySettings
+from shared.contracts.bodies import MAX_FOLDER_BYTES
 from shared.definitions import files, liquid_text, yaml_text
 from shared.definitions.yaml_text import DefinitionError
 from shared.rules import rule
@@ -56,7 +57,7 @@ def nested(depth: int) -> Broken:
 
 
 def large(folder: Path) -> None:
-    for number in range(files.MAX_FOLDER_BYTES // files.MAX_FILE_BYTES + 1):
+    for number in range(MAX_FOLDER_BYTES // files.MAX_FILE_BYTES + 1):
         (folder / f"{number}.yaml").write_text(f"# {number}\n".ljust(files.MAX_FILE_BYTES, "#"))
 
 

@@ -19,8 +19,8 @@ from shared.adapters.environment import read_environment
 from shared.adapters.kafka_clients import KafkaConnection, Mechanism, Password, Protocol
 from shared.adapters.kafka_settings import KafkaSecurity, KafkaSettings
 from shared.adapters.tls import Tls
-from shared.runtime.faust_credentials import faust_credentials
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.faust_credentials import faust_credentials
+from shared.worker.settings import RuntimeSettings
 from tests.certificates import Authority, Pair
 
 SECRET = "hush-7f3a"

@@ -11,12 +11,12 @@ from services.segmentation.rehearsal import rehearse
 from shared.contracts.membership_blob import Membership, canonical_membership
 from shared.contracts.tag_blob import MAX_TAGS, TAG_ADDED, TAG_REMOVED, TAGS, decode_tags, until_ms
 from shared.definitions.folder import read_texts
+from shared.definitions.order import Circle
 from shared.definitions.segment import Segment
 from shared.rules.compiler import compile_plan
 from shared.rules.leaves import LEAVES
 from shared.rules.leaves.tag import Tags
 from shared.rules.oracle import Happening, Past
-from shared.rules.order import Circle
 from shared.rules.rule import HEADS, holds
 from tests.unit.test_segmentation_features import BASE, DAY, HOUR, MINUTE, RULES, ZONES, Person, histories, segments
 

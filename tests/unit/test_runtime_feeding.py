@@ -9,8 +9,8 @@ from shared.contracts.slots import slot
 from shared.runtime import applying
 from shared.runtime import slot as slots
 from shared.runtime.slot import SHORT_REREADING_S
-from shared.runtime.stage_worker import QUEUED_CHUNKS
 from shared.testing.counting import IN, IN_TWO
+from shared.worker.stage_worker import QUEUED_CHUNKS
 from tests.unit.counting_world import World
 from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, GatedLog, chunk, dropped, taken_over, until, worker_over
 

@@ -10,8 +10,8 @@ from shared.contracts.slots import slot
 from shared.runtime import slot as slots
 from shared.runtime.observer import Observer
 from shared.runtime.ports import TopicPartition
-from shared.runtime.watchdog import Watchdog
 from shared.testing.counting import OUT
+from shared.worker.watchdog import Watchdog
 from tests.unit.counting_world import World
 
 

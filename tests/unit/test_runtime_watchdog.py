@@ -9,14 +9,14 @@ import pytest
 
 from shared.contracts.rebuilds import RebuildChanged, View
 from shared.contracts.slots import slot
-from shared.runtime import watchdog as watchdogs
-from shared.runtime.chores import AT_ONCE, Chores
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted
-from shared.runtime.rebuilder import rebuild_next
-from shared.runtime.stage_worker import QUEUED_CHUNKS, StageWorker
-from shared.runtime.watchdog import PATIENCE, QUIET_S, Watchdog
 from shared.testing.counting import IN, IN_TWO
+from shared.worker import watchdog as watchdogs
+from shared.worker.chores import AT_ONCE, Chores
+from shared.worker.rebuilder import rebuild_next
+from shared.worker.stage_worker import QUEUED_CHUNKS, StageWorker
+from shared.worker.watchdog import PATIENCE, QUIET_S, Watchdog
 from tests.unit.counting_world import World
 from tests.unit.feeding_world import DEADLINE_S, ONE, OTHER, GatedLog, chunk, dropped, taken_over, until, worker_over
 

@@ -4,7 +4,7 @@ import pytest
 
 from services.warehouse.settings import Settings as Warehouse
 from shared.adapters.environment import read_environment
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.settings import RuntimeSettings
 from tests.architecture.settings_found import settings_found
 from tests.unit.refusals import refusal
 

@@ -10,7 +10,7 @@ from services.query.settings import Settings as QuerySettings
 from services.warehouse.settings import MigrationSettings
 from shared.adapters.store_settings import Address, ClickHouseSettings, RedisSettings
 from shared.adapters.tls import Tls
-from shared.runtime.settings import RuntimeSettings
+from shared.worker.settings import RuntimeSettings
 from tests.certificates import Authority
 
 SECRET = "hush-7f3a"

@@ -26,16 +26,16 @@ from faust.types import TP
 from shared.contracts.rebuilds import Ordered
 from shared.runtime.archived import Archive
 from shared.runtime.brake import Brake
-from shared.runtime.chores import Chores, Work
-from shared.runtime.faust_credentials import faust_credentials
 from shared.runtime.faust_transport import ChunkMessage, StageApp
 from shared.runtime.observer import Observer
 from shared.runtime.plans import Plans
 from shared.runtime.ports import Halted, Log, StateStore
 from shared.runtime.published import SharedTails
-from shared.runtime.settings import RuntimeSettings
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
+from shared.worker.chores import Chores, Work
+from shared.worker.faust_credentials import faust_credentials
+from shared.worker.settings import RuntimeSettings
 
 FETCHED_BYTES: Final = 1024 * 1024
 """Of one partition at once; a single record may be larger (8 MB)."""

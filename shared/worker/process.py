@@ -28,12 +28,12 @@ from shared.runtime.collector import calm_collector
 from shared.runtime.logs import configure_logs
 from shared.runtime.plans import Plans
 from shared.runtime.ports import Halted, Log, StateStore
-from shared.runtime.rebuilder import Rebuilder
-from shared.runtime.settings import RuntimeSettings
 from shared.runtime.slot import Slot
 from shared.runtime.stage import Stage
-from shared.runtime.stage_worker import StageWorker
-from shared.runtime.watchdog import Watchdog
+from shared.worker.rebuilder import Rebuilder
+from shared.worker.settings import RuntimeSettings
+from shared.worker.stage_worker import StageWorker
+from shared.worker.watchdog import Watchdog
 
 LONG_S = 5.0
 _log = structlog.get_logger("worker")

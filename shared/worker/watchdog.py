@@ -21,7 +21,7 @@ import structlog
 from shared.runtime.observer import Observer
 from shared.runtime.ports import Halted, Log, LogAway, StoreAway, TopicPartition
 from shared.runtime.slot import Slot
-from shared.runtime.stage_worker import StageWorker
+from shared.worker.stage_worker import StageWorker
 
 PERIOD_S: Final = 2.0
 QUIET_S: Final = 5.0

@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import structlog
 
 from shared.contracts.rebuilds import RebuildChanged, View, view_of
-from shared.runtime.stage_worker import StageWorker
+from shared.worker.stage_worker import StageWorker
 
 PERIOD_S: Final = 1.0
 _log = structlog.get_logger("rebuild")

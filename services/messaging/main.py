@@ -46,7 +46,7 @@ def main() -> int:
     stages = [Journeys(contacts(CHANNELS))] if "journeys" in parts else []
     definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-messaging-definitions"), HEADS)
     companions = [Dispatcher(settings, CHANNELS, endpoints, OfNow(definitions, rules_of))] if "dispatcher" in parts else []
-    return run("messaging", stages, settings, METRICS, companions, definitions=definitions)
+    return run("messaging", stages, settings, definitions, METRICS, companions)
 
 
 if __name__ == "__main__":

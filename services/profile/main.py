@@ -45,7 +45,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; answers the exit code. 2: settings cannot be used."""
     settings = read_environment("profile", Settings)
     definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-profile-definitions"))
-    return run("profile", stages(settings), settings, tasks=tasks(settings), definitions=definitions)
+    return run("profile", stages(settings), settings, definitions, tasks=tasks(settings))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ def main() -> int:
     """Run until SIGTERM or SIGINT; answers the exit code. 2: settings cannot be used."""
     settings = read_environment("segmentation", Settings)
     definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-segmentation-definitions"))
-    return run("segmentation", [SegmentationStage()], settings, definitions=definitions)
+    return run("segmentation", [SegmentationStage()], settings, definitions)
 
 
 if __name__ == "__main__":

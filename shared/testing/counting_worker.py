@@ -20,7 +20,7 @@ class Forgetful(RedisStore):
 def main() -> int:
     stage = Counting(broken=os.environ.get("COUNTING_BROKEN") == "1", prefix=os.environ["COUNTING_PREFIX"])
     store = Forgetful if os.environ.get("COUNTING_FORGETFUL") == "1" else RedisStore
-    return run("counting", [stage], RuntimeSettings(), store=store)
+    return run("counting", [stage], RuntimeSettings(), None, store=store)
 
 
 if __name__ == "__main__":

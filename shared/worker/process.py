@@ -78,20 +78,20 @@ def run(
     service: str,
     stages: Sequence[Stage[Any, Any]],
     settings: RuntimeSettings,
+    definitions: AppliedSets | None,
     metrics: Sequence[Metric] = (),
     companions: Sequence[Companion] = (),
     store: Callable[[redis.Redis, str, int], StateStore] = RedisStore,
     tasks: Sequence[Task] = (),
-    definitions: AppliedSets | None = None,
 ) -> int:
     """Run `stages` until SIGTERM or SIGINT; answers the exit code. 1: something went wrong, and the log says what.
 
-    `definitions` are followed, and have been read to their end before anything else begins.
+    `definitions` are followed, and have been read to their end before anything else begins; None: nothing here goes by them.
     """
     configure_logs(settings.log_level, service)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for each page of the archive
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_Process(service, stages, settings, metrics, companions, store, tasks, definitions).run())
+    return asyncio.run(_Process(service, stages, settings, definitions, metrics, companions, store, tasks).run())
 
 
 class _Process:
@@ -100,11 +100,11 @@ class _Process:
         service: str,
         stages: Sequence[Stage[Any, Any]],
         settings: RuntimeSettings,
+        definitions: AppliedSets | None,
         metrics: Sequence[Metric],
         companions: Sequence[Companion],
         store: Callable[[redis.Redis, str, int], StateStore],
         tasks: Sequence[Task],
-        definitions: AppliedSets | None,
     ) -> None:
         self._service = service
         self._companions = companions

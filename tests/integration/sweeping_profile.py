@@ -13,6 +13,8 @@ from services.profile.adapters.kept_states import RedisKept
 from services.profile.main import stages, tick
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
+from shared.adapters.applied_sets import AppliedSets
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import read_environment
 from shared.worker.process import Inside, run
 
@@ -29,7 +31,8 @@ def sweep(inside: Inside) -> Coroutine[Any, Any, None]:
 
 def main() -> int:
     settings = read_environment("profile", Settings)
-    return run("profile", stages(settings), settings, tasks=[tick, sweep])
+    definitions = AppliedSets(DefinitionTopic(settings.kafka, "rapport-profile-definitions"))
+    return run("profile", stages(settings), settings, definitions, tasks=[tick, sweep])
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import uuid
 from base64 import urlsafe_b64encode
 from pathlib import Path
 
+from deploy.local import kafka_cache
 from deploy.local.java import java
 from deploy.local.kafka_jars import CACHE, classpath
 from deploy.local.ports import HOST, free_port
@@ -30,6 +31,7 @@ class Kafka(Process):
         self.bootstrap = self.url = f"{HOST}:{port}"
         self._config = data / "server.properties"
         self._classpath = classpath(jars)
+        self._cache = kafka_cache.place(java(), self._classpath, jars.parent)
         super().__init__("kafka", self._java("kafka.Kafka", str(self._config)), log_path, check=f"kafka://{self.bootstrap}")
 
     @property
@@ -40,8 +42,9 @@ class Kafka(Process):
     def _java(self, main: str, *arguments: str, heap_mb: int = HEAP_MB) -> list[str]:
         return [
             java(),
-            *(f"-Xmx{heap_mb}m", "-Xms64m", "-XX:+UseSerialGC", "-XX:+ExitOnOutOfMemoryError", "-Xshare:auto"),
-            *("-Djava.awt.headless=true", f"-Dlog4j2.configurationFile={LOGGING}", "-cp", self._classpath, main),
+            *kafka_cache.options(self._cache),
+            *(f"-Xmx{heap_mb}m", "-Xms64m", *kafka_cache.JVM),
+            *(f"-Dlog4j2.configurationFile={LOGGING}", "-cp", self._classpath, main),
             *arguments,
         ]
 

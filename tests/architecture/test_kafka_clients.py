@@ -79,7 +79,11 @@ def test_only_members_and_the_builder_name_a_group() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and node.value == "group.id"
     }
-    members = {"services/messaging/adapters/requests.py", "services/warehouse/adapters/consumer.py"}
+    members = {
+        "services/messaging/adapters/requests.py",
+        "services/warehouse/adapters/consumer.py",
+        "deploy/local/kafka_training.py",
+    }
     assert found == {*members, "shared/adapters/kafka_offsets.py", "shared/adapters/kafka_clients.py"}, (
         "kafka_offsets asks what groups committed"
     )

@@ -7,6 +7,7 @@ import msgspec
 
 from services.segmentation.domain.person import PENDING, Change, decide, leave_all, leave_undefined, unite
 from shared.contracts.changes import CHANGE_ENCODER, ChangeReason, SegmentChanged, Transition
+from shared.contracts.events import event_name, happened_at
 from shared.contracts.identity import Expiry
 from shared.contracts.membership_blob import Membership, decode_membership, encode_membership, members_index
 from shared.contracts.topics import DEFINITION_ACTIVATED, EVENT_RESOLVED, MEMBERSHIP_MOVED, SEGMENT_CHANGED, SEGMENTATION_REPLAYED
@@ -14,7 +15,6 @@ from shared.definitions.applied import Applied
 from shared.rules.applied import plan_of
 from shared.rules.compiler import compile_plan
 from shared.rules.feature import Seen
-from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.plan import Answers, Plan
 from shared.rules.watching import Watch, adopt, look_at_all, pass_border, sooner, take_event, take_traits
 from shared.runtime.stage import Record, Stage, Step
@@ -73,13 +73,13 @@ class SegmentationStage(Stage[Membership, SeenEvent]):
 
     def fold(self, state: Membership, item: SeenEvent, step: Step) -> Membership:
         plan = step.plan
-        event = plan.events.get(_event_name(item))
+        event = plan.events.get(event_name(item.type, item.event))
         traits = plan.read_traits(item.traits) if item.type == "identify" and plan.has_traits else ()
         if event is None and not traits and state.version == plan.number:
             step.unchanged = True
             return state  # most events: no rule asks for them; but of everybody it is kept that they are there, for a sweep
         _catch_up(plan, state, step)
-        at = min(max(item.timestamp, 0), item.received_at)
+        at = happened_at(item.timestamp, item.received_at)
         said = (at, item.message_id, item.source_id)
         is_new = state.blank
         watch = Watch(plan, state, step.now) if _can_watch(plan, state, step) else None
@@ -240,16 +240,3 @@ def _publish(changes: list[Change], step: Step, reason: ChangeReason, message_id
             reason=reason,
         )
         step.emit(SEGMENT_CHANGED, step.key, CHANGE_ENCODER.encode(record))
-
-
-def _event_name(item: SeenEvent) -> str:
-    """The name by which rules ask for an event; empty if they cannot."""
-    match item.type:
-        case "track":
-            return item.event or ""
-        case "page":
-            return PAGE_VIEWED
-        case "screen":
-            return SCREEN_VIEWED
-        case _:
-            return ""

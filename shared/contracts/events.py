@@ -19,6 +19,29 @@ class EventType(StrEnum):
     ALIAS = "alias"
 
 
+PAGE_VIEWED: Final = "Page Viewed"
+SCREEN_VIEWED: Final = "Screen Viewed"
+"""The names of page and screen calls, which have none of their own."""
+
+
+def event_name(call: str, event: str | None) -> str:
+    """The name by which definitions ask for an event of type `call`; empty if they cannot. `event`: a track's own name."""
+    match call:
+        case EventType.TRACK:
+            return event or ""
+        case EventType.PAGE:
+            return PAGE_VIEWED
+        case EventType.SCREEN:
+            return SCREEN_VIEWED
+        case _:
+            return ""
+
+
+def happened_at(timestamp: int, received_at: int) -> int:
+    """When an event happened, epoch ms, as every stage takes it: never before 1970, nor after it was received."""
+    return min(max(timestamp, 0), received_at)
+
+
 class ReceivedEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One accepted call.
 

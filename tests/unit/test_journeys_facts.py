@@ -13,6 +13,7 @@ def test_contact_points_are_heard_of_the_kinds_that_channels_use() -> None:
         "message_id": "m",
         "source_id": "s",
         "timestamp": T,
+        "received_at": T,
         "ids": {"phone": "+8613800138000", "email": "ann@example.com"},
         "traits": {"wecom": None},
     }

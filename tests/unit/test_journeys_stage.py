@@ -300,6 +300,15 @@ async def test_the_last_word_by_event_time_holds_whatever_came_in_later() -> Non
     assert not person.consents["email"].granted
 
 
+async def test_a_consent_dated_in_the_future_does_not_outlive_a_later_refusal() -> None:
+    """Nobody can have said something after it was received: like every stage, journeys takes the time of receipt for such a time."""
+    world = World()
+    world.event("u:1", T + DAY, received_at=T, context={"consent": {"categoryPreferences": {"email": True}}})
+    world.identify("u:1", T + 1, consent=False)
+    await world.run()
+    assert not world.person("u:1").consents["email"].granted
+
+
 async def test_an_address_can_be_taken_back() -> None:
     world = World()
     world.identify("u:1", T, email="a@example.com")
@@ -337,7 +346,7 @@ def test_any_order_of_the_same_facts_and_merges_ends_in_the_same_person(said: li
         said = {"categoryPreferences": {"email": bool(number % 2)}} if kind == "consent" else {}
         context = msgspec.Raw(json.dumps({"consent": said}).encode())
         return EventView(
-            EventType.IDENTIFY, f"m{number}", "s", at, ids=contacts, traits=msgspec.Raw(json.dumps(traits).encode()), context=context
+            EventType.IDENTIFY, f"m{number}", "s", at, at, ids=contacts, traits=msgspec.Raw(json.dumps(traits).encode()), context=context
         )
 
     step = Step(stage.name, SEGMENT_CHANGED, 0)

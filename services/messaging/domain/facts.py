@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from shared.contracts.consent import UNSUBSCRIBED, consents
-from shared.contracts.events import EventType
+from shared.contracts.events import EventType, happened_at
 from shared.contracts.journey_blob import Consent, Fact, Person
 
 MAX_TRAIT_BYTES: Final = 512
@@ -32,10 +32,16 @@ class EventView(msgspec.Struct, frozen=True, gc=False):
     message_id: str
     source_id: str
     timestamp: int
+    received_at: int
     event: str | None = None
     ids: dict[str, str] = {}
     traits: msgspec.Raw = msgspec.Raw(b"{}")
     context: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def at(self) -> int:
+        """When it happened, epoch ms (contracts/events.py)."""
+        return happened_at(self.timestamp, self.received_at)
 
 
 _traits: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -74,7 +80,7 @@ def _said_by(view: EventView, wanted: frozenset[str], kinds: Sequence[str]) -> S
     agreed = consents(bytes(view.context), view.event)
     if not contacts and not traits and not agreed:
         return None
-    return Said(view.timestamp, view.message_id, view.source_id, contacts, traits, agreed)
+    return Said(view.at, view.message_id, view.source_id, contacts, traits, agreed)
 
 
 def learn(person: Person, said: Said) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final
 from zlib import crc32
 
+from shared.contracts.events import PAGE_VIEWED, SCREEN_VIEWED
 from shared.contracts.profile_blob import OVERFLOWED
 
 MAX_NAMES: Final = 64
@@ -15,7 +16,7 @@ NAME_CHARS: Final = 128
 
 _SPEC: Final = frozenset(
     {
-        "Page Viewed", "Screen Viewed", "$identify", "$group", "$alias", "Signed Up", "Signed In", "Unsubscribed",
+        PAGE_VIEWED, SCREEN_VIEWED, "$identify", "$group", "$alias", "Signed Up", "Signed In", "Unsubscribed",
         "Product Viewed", "Product Clicked", "Product Added", "Product Removed", "Cart Viewed", "Checkout Started",
         "Order Completed", "Completed Order", "Order Updated", "Order Refunded", "Order Cancelled", "Products Searched",
         "Coupon Applied", "Email Opened", "Email Link Clicked", "Application Installed", "Application Opened",

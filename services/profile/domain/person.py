@@ -11,12 +11,13 @@ from services.profile.domain import facts, money
 from services.profile.domain.arrival import arrival
 from services.profile.domain.bounded import MAX_IDS, count, meet, meet_all
 from shared.contracts.consent import consents
+from shared.contracts.events import PAGE_VIEWED, SCREEN_VIEWED, happened_at
 from shared.contracts.ids import external
 from shared.contracts.profile_blob import CONSENT, CONTACT, SHOWN_USER, Device, Profile
 
 _NAMES: Final = {
-    "page": "Page Viewed",
-    "screen": "Screen Viewed",
+    "page": PAGE_VIEWED,
+    "screen": SCREEN_VIEWED,
     "identify": "$identify",
     "group": "$group",
     "alias": "$alias",
@@ -42,11 +43,8 @@ class ResolvedEvent(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> int:
-        """When it happened, epoch ms: never before 1970, nor after it was received."""
-        at = self.timestamp
-        if at > self.received_at:
-            at = self.received_at
-        return at if at > 0 else 0
+        """When it happened, epoch ms (contracts/events.py)."""
+        return happened_at(self.timestamp, self.received_at)
 
     @property
     def counted_as(self) -> str:

@@ -6,11 +6,11 @@ Each needed row is read and cut up once, and gathered by person; leaves are expr
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from shared.contracts.events import PAGE_VIEWED, SCREEN_VIEWED
 from shared.definitions.order import with_spoken_of
 from shared.definitions.segment import Segment
 from shared.rules.buckets import Calendar
 from shared.rules.leaf import Leaf
-from shared.rules.names import PAGE_VIEWED, SCREEN_VIEWED
 from shared.rules.oracle import Past
 from shared.rules.rule import All, AnyOf, NoneOf, Rule, holds
 from shared.rules.sql.conditions import every, some

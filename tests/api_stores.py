@@ -157,6 +157,11 @@ class MemoryLog:
         self._check()
         return {where: self.begins.get(where, 0) for where in partitions}
 
+    async def began(self, partitions: Iterable[tuple[str, int]]) -> int | None:
+        self._check()
+        kept = (record for where in partitions for record in self.records.get(where, []) if record.offset >= self.begins.get(where, 0))
+        return min((record.timestamp for record in kept), default=None)
+
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         self._check()
         return {p: (0, len(self.records.get((topic, p), []))) for p in range(partition_count())}

@@ -46,6 +46,27 @@ class Offsets:
         """The first offset of each partition at or after a time; negative where nothing has come since. Raises LogAway."""
         return self._at(partitions, when_ms)
 
+    def began(self, partitions: Iterable[Where]) -> int | None:
+        """When the log took the oldest record that these partitions still have, epoch ms, to the second; None if they have none.
+
+        Found by asking where times lie, so who may not read the records may ask too. Raises LogAway.
+        """
+        asked = list(partitions)
+        firsts = {where: offset for where, offset in self.since(asked, 1).items() if offset >= 0}
+        if not firsts:
+            return None
+        late, deadline = int(time.time()) + 1, time.monotonic() + self._seconds
+        early = 0
+        while late - early > 1:
+            middle = (early + late) // 2
+            if time.monotonic() > deadline:
+                raise LogAway("Kafka does not tell in time when the log begins")
+            if self.since(firsts, middle * 1000) == firsts:
+                early = middle
+            else:
+                late = middle
+        return early * 1000
+
     def partitions(self, topic: str) -> list[Where]:
         """All partitions of a topic. Raises LogAway."""
         found = self._log.ask(lambda consumer, seconds: consumer.list_topics(topic, timeout=seconds)).topics[topic]

@@ -68,6 +68,10 @@ class KafkaReads:
         """The first offset that each partition still has. Raises LogAway."""
         return await self._looks.run(_told, self._offsets.starts, list(partitions))
 
+    async def began(self, partitions: Iterable[Where]) -> int | None:
+        """When the log took the oldest record that these partitions still have, epoch ms, to the second; None: none. Raises LogAway."""
+        return await self._looks.run(_told, self._offsets.began, list(partitions))
+
     async def bounds(self, topic: str) -> dict[int, tuple[int, int]]:
         """(first, next) offset of every partition of `topic`. Raises LogAway."""
         return await self._looks.run(_told, self._bounds, topic)

@@ -28,6 +28,7 @@ from deploy.local.proxy.routes import backend_of
 from deploy.local.redis import Redis
 from deploy.local.settings import PROJECT
 from shared.adapters.kafka_clients import KafkaConnection, Mechanism
+from shared.adapters.kafka_offsets import Offsets
 from shared.adapters.key_topic import KeyTopic
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
 from shared.contracts.key_signature import KeyRecord, KeySecrets, signed
@@ -43,8 +44,9 @@ from shared.contracts.topics import (
     REBUILD_CHANGED,
     RECORD_FAILED,
 )
+from shared.http.instants import epoch_ms
 from tests.certificates import Authority
-from tests.integration.secure_kafka import SecureKafka, secret_of
+from tests.integration.secure_kafka import ADMIN, SecureKafka, secret_of
 from tests.key_secrets import SECRETS
 from tests.waiting import wait_until
 
@@ -218,6 +220,22 @@ def test_tags_by_hand_are_had_lost_and_had_again_by_who_is_known_by_a_user_id_or
     ):
         house.tag(*words, "--tag", "vip")
         wait_until(f"{people} have the tag", lambda people=people: have(people))  # type: ignore[misc]
+
+
+def test_what_a_rebuild_would_lose_is_told_where_the_log_has_lost_its_beginning(house: Installation, broker: SecureKafka) -> None:
+    """Though control may read no events."""
+    before = epoch_ms(datetime.now(UTC)) - 3_600_000
+    admin, offsets = broker.admin(), Offsets(broker.as_user(ADMIN), 30.0, {"log_level": 0})
+    for topic in (EVENT_RECEIVED, EVENT_RESOLVED):
+        fullest = max(offsets.ends(offsets.partitions(topic)).items(), key=lambda one: one[1])[0]
+        for outcome in admin.delete_records([TopicPartition(*fullest, 1)]).values():
+            outcome.result(30)
+    offsets.close()
+    for view in ("profile", "segmentation", "messaging"):
+        answer = house.get(f"rebuilds:plan?view={view}")
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["gone_records"] >= 1
+        assert before < epoch_ms(datetime.fromisoformat(answer.json()["log_begins_at"])) <= epoch_ms(datetime.now(UTC))
 
 
 def test_no_password_gets_into_a_log(house: Installation) -> None:

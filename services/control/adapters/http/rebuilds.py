@@ -83,7 +83,7 @@ class PlanShape(BaseModel):
     view: View
     records: int = Field(description="to be read")
     gone_records: int = Field(description="that have left the log")
-    log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has; null if it has all")
+    log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has, to the second; null if it has all")
     kept_rows: int | None = Field(description="events of before that in ClickHouse; null where that does not matter or is not known")
     loses: bool = Field(description="neither the log nor ClickHouse has all that the view would forget: an order needs accept_loss")
     message: str
@@ -128,7 +128,8 @@ class _Orders:
         places = sorted({where for reader in readers(view) for where in partitions(inputs(reader))})
         starts, ends = await asyncio.gather(self._parts.reads.starts(places), self._parts.reads.ends(places))
         lost = gone(view, starts)
-        began = await self.oldest(EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED, starts) if lost else None
+        events = EVENT_RECEIVED if view is View.PROFILE else EVENT_RESOLVED
+        began = await self._parts.reads.began([where for where in places if where[0] == events]) if lost else None
         kept = await self.below([starts.get((EVENT_RESOLVED, p), 0) for p in range(partition_count())]) if lost else None
         metas = await self._metas(view) if lost and view is not View.WAREHOUSE else {}
         not_kept, held = await self._not_kept(view, starts, metas) if metas else None, held_for_good(metas)
@@ -159,13 +160,6 @@ class _Orders:
         hashes = await self._parts.space.hashes([meta_key(stage, slot) for stage in stages for slot in range(count)])
         metas = [Meta.decode(fields) for fields in hashes]
         return {stage: metas[n * count : (n + 1) * count] for n, stage in enumerate(stages)}
-
-    async def oldest(self, topic: str, starts: dict[tuple[str, int], int]) -> int | None:
-        """When the log took the oldest record that it has of a topic, epoch ms; None if it has none."""
-        begins = {p: (start, start + 1) for (name, p), start in starts.items() if name == topic}
-        ends = await self._parts.reads.ends([(topic, p) for p in begins])
-        records = await self._parts.reads.read(topic, {p: span for p, span in begins.items() if span[0] < ends[topic, p]})
-        return min((record.timestamp for record in records), default=None)
 
     async def below(self, starts: list[int]) -> int | None:
         try:

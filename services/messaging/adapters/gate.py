@@ -33,15 +33,19 @@ class RedisGate:
     async def closed(self) -> str | None:
         if not self._standing.is_whole:
             return "how far the stages before it had come is being read"
+        seen = self._standing.seen()  # several look at a time, and an answer may come after that to a later question
         async with answering(), self._client.pipeline(transaction=False) as pipe:
             for stage, partition in self._slots:
                 pipe.hmget(meta_key(stage, partition), [REBUILDING, COMMIT, LIFE])
             found = await pipe.execute()
         behind = []
         for (stage, partition), (rebuilding, commit, life) in zip(self._slots, found, strict=True):
-            if self._standing.went_back(stage, partition, (int(life or 0), int(commit or 0))):
+            place = (int(life or 0), int(commit or 0))
+            if place < seen.get((stage, partition), place):
                 behind.append(f"{stage} {partition} (Redis was rolled back)")
-            elif rebuilding != b"0":
+                continue
+            self._standing.remember(stage, partition, place)
+            if rebuilding != b"0":
                 behind.append(f"{stage} {partition}")
         if bool(behind) == self._open:  # one line for all slots that ask
             self._open = not behind

@@ -21,13 +21,14 @@ class Standing:
         self.is_whole = False
         self._highest: dict[str, dict[int, Place]] = {}
 
-    def went_back(self, stage: str, partition: int, place: Place) -> bool:
-        """Whether the slot stands before a place that it has had. Remembers `place` if not."""
+    def seen(self) -> Mapping[tuple[str, int], Place]:
+        """Places as of now, by stage and partition: what a slot is asked for later must not lie before."""
+        return {(stage, partition): place for stage, slots in self._highest.items() for partition, place in slots.items()}
+
+    def remember(self, stage: str, partition: int, place: Place) -> None:
+        """The slot has been seen there."""
         slots = self._highest.setdefault(stage, {})
-        if place < slots.get(partition, (0, 0)):
-            return True
-        slots[partition] = place
-        return False
+        slots[partition] = max(place, slots.get(partition, place))
 
     def save(self) -> bytes:
         return _ENCODER.encode(self._highest)
@@ -37,4 +38,4 @@ class Standing:
         known: Mapping[str, Mapping[int, Place]] = _DECODER.decode(saved) if saved else {}
         for stage, slots in known.items():
             for partition, place in slots.items():
-                self.went_back(stage, partition, place)
+                self.remember(stage, partition, place)

@@ -1,7 +1,8 @@
-"""From an id to the one that holds now, through any number of merges: many ids side by side, one round trip a hop.
+"""From an id to its root, through any number of merges: many ids side by side, one round trip a hop.
 
-A merge leaves a forward under the loser, for good. Nobody counts hops: a chain of a thousand merges is one person. A chain that is read
-once is remembered for a while, so that the next question about it costs one round trip; a short one costs less than remembering it.
+A forward says under one id to which id it leads: a link of the resolver, or the marker of a merged key. Nobody counts hops: a chain of a
+thousand merges is one person. A long chain is remembered for a while after it was read, so that the next question about it costs one
+round trip. A short one costs less than remembering it.
 """
 
 import time
@@ -32,7 +33,8 @@ class Way:
     endless: bool = False
 
     @property
-    def end(self) -> str:
+    def root(self) -> str:
+        """Where the forwards end: the id that holds now."""
         return self.path[-1]
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from shared.adapters.clickhouse import ClickHouse, StoreAway, StoreRefused
 from shared.adapters.store_settings import Address
 from shared.contracts.kept_rows import ADOPTED, PROGRESS, Noted, latest
+from shared.contracts.roots import roots
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import EVENT_RESOLVED, SEGMENT_CHANGED
 from shared.runtime.archived import ARCHIVED, HOUR_MS, ArchiveAway, Place, Row, What
@@ -35,7 +36,6 @@ _SPAN: Final = (
     f"{_TIMES} AND (at, what, part, place) > ({{from:Int64}}, {{from_what:UInt8}}, {{from_part:UInt16}}, {{from_place:Int64}}) "
     "AND (at, what, part, place) <= ({to:Int64}, {to_what:UInt8}, {to_part:UInt16}, {to_place:Int64})"
 )
-_MERGES: Final = f"SELECT loser, winner FROM rapport.merges_by_loser WHERE {_BELOW} AND loser IN"
 
 
 class _Kind(NamedTuple):
@@ -69,19 +69,13 @@ def _where(kind: _Kind) -> str:
     return f"{_PLACE} AS at, toUInt8({kind.what.value}) AS what, _partition AS part, _offset AS place"
 
 
-def roots(topics: Sequence[str]) -> str:
-    """Who those in a span became by the merges below the cut, and by no other. Upwards from them, so other merges are not read."""
-    spoken_of = _all(topics, lambda kind: kind.id, _TIMES)
-    return f"""WITH RECURSIVE chain AS
-(
-    SELECT loser, winner, 1 AS steps FROM ({_MERGES} ({spoken_of}))
-    UNION ALL
-    SELECT chain.loser AS loser, further.winner AS winner, chain.steps + 1 AS steps
-    FROM chain INNER JOIN ({_MERGES} (SELECT winner FROM chain)) AS further ON further.loser = chain.winner
-    WHERE chain.steps < 999
-),
-roots AS (SELECT loser, argMax(winner, steps) AS root FROM chain GROUP BY loser)
-"""
+def _merges(losers: str) -> str:
+    return f"SELECT loser, winner FROM rapport.merges_by_loser WHERE {_BELOW} AND loser IN ({losers})"
+
+
+def with_roots(topics: Sequence[str]) -> str:
+    """Who those in a span became by the merges below the cut, and by no other."""
+    return f"WITH RECURSIVE {roots(_merges(_all(topics, lambda kind: kind.id, _TIMES)), _merges)}"
 
 
 _ORDER: Final = "ORDER BY at, what, part, place"
@@ -115,7 +109,7 @@ def next_sql(topics: Sequence[str]) -> str:
 def bounds_sql(topics: Sequence[str]) -> str:
     """The last place of each page of a span."""
     counted = f"SELECT *, row_number() OVER ({_ORDER}) AS nth, count() OVER () AS total FROM {statement(topics, False)}"
-    return f"{roots(topics)} SELECT at, what, part, place FROM ({counted}) WHERE nth % {PAGE_ROWS} = 0 OR nth = total {_ORDER}"
+    return f"{with_roots(topics)} SELECT at, what, part, place FROM ({counted}) WHERE nth % {PAGE_ROWS} = 0 OR nth = total {_ORDER}"
 
 
 def page_sql(topics: Sequence[str]) -> str:
@@ -124,7 +118,7 @@ def page_sql(topics: Sequence[str]) -> str:
     bytes_ = f"sum(length(key) + length(value)) {window} AS bytes, row_number() {window} AS nth"
     weighed = f"SELECT *, {bytes_} FROM {statement(topics, True)}"
     return (
-        f"{roots(topics)} SELECT at, what, part, place, base64Encode(key) AS key, base64Encode(value) AS value FROM ({weighed}) "
+        f"{with_roots(topics)} SELECT at, what, part, place, base64Encode(key) AS key, base64Encode(value) AS value FROM ({weighed}) "
         f"WHERE bytes <= {PAGE_BYTES} OR nth = 1 {_ORDER}"
     )
 

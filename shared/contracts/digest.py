@@ -1,6 +1,6 @@
 """One digest over all people and what each stage knows of them, without anything that tells of the order in which it was learnt.
 
-Left out: causes, fences, merge markers, offsets, dedup hashes, timers, owner tokens. So it is equal for any arrival order of the same
+Left out: causes, fences, markers, offsets, dedup hashes, timers, owner tokens. So it is equal for any arrival order of the same
 events, after any crashes, and after a rebuild from the log.
 """
 

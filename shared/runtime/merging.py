@@ -37,7 +37,7 @@ class Merging(Touched[S, R]):
         """The state has moved: send the record after it, remembering where it was first read."""
         self.counts["late"] += 1
         if kind == KIND_MERGE:
-            return  # an id has one forward: this is a repeat of the merge that made the marker
+            return  # a key loses once: this is a repeat of the merge that made the marker
         first = origin or Position(record.topic, record.partition, record.offset)
         extra = [(KIND, KIND_LATE), (ORIGIN, first.encode())]
         if kind is not None:

@@ -24,7 +24,7 @@ class Store:
         return [None if (text := self.stored.get(one)) is None else text.encode() for one in ids]
 
     async def end(self, asked: str) -> str:
-        return (await self.forwards.follow([asked]))[asked].end
+        return (await self.forwards.follow([asked]))[asked].root
 
 
 def chain(hops: int, end: str = "held") -> Store:
@@ -47,7 +47,7 @@ async def test_each_way_is_the_one_that_the_forwards_make(forwards: dict[int, in
 async def test_five_thousand_hops_are_followed_and_then_remembered() -> None:
     store = chain(5000)
     way = (await store.forwards.follow(["0"]))["0"]
-    assert (way.end, way.raw, len(way.path)) == ("5000", b"held", 5001)
+    assert (way.root, way.raw, len(way.path)) == ("5000", b"held", 5001)
     read = len(store.reads)
     assert (await store.forwards.follow(["0"]))["0"] == way
     assert await store.end("2500") == "5000"
@@ -59,7 +59,7 @@ async def test_a_way_to_an_id_that_has_nothing_is_remembered_too() -> None:
     store = chain(5000)
     del store.stored["5000"]
     way = (await store.forwards.follow(["0"]))["0"]
-    assert (way.end, way.raw) == ("5000", None)
+    assert (way.root, way.raw) == ("5000", None)
     read = len(store.reads)
     assert (await store.forwards.follow(["0"]))["0"] == way
     assert len(store.reads) == read + 1
@@ -70,7 +70,7 @@ async def test_a_way_to_an_id_that_has_nothing_is_remembered_too() -> None:
 
 async def test_many_ids_share_their_round_trips() -> None:
     store = chain(LONG)
-    assert {way.end for way in (await store.forwards.follow(["0", "3", "5", str(LONG)])).values()} == {str(LONG)}
+    assert {way.root for way in (await store.forwards.follow(["0", "3", "5", str(LONG)])).values()} == {str(LONG)}
     assert len(store.reads) == LONG + 1
 
 

@@ -32,9 +32,9 @@ class RedisPeople:
         if way.endless:
             return None
         entry: Entry[Person] = open_entry(way.raw)
-        if entry.awaiting or not await have_absorbed(self._client, "journeys", way.end, entry, way.path[:-1]):
+        if entry.awaiting or not await have_absorbed(self._client, "journeys", way.root, entry, way.path[:-1]):
             return None
-        return Known(way.end, decode_person(entry.blob or b""))
+        return Known(way.root, decode_person(entry.blob or b""))
 
     async def _states(self, keys: Sequence[str]) -> list[bytes | None]:
         async with answering(), self._client.pipeline(transaction=False) as pipe:

@@ -59,7 +59,7 @@ class People:
         way = (await self._links.follow([typed_id]))[typed_id]
         if way.endless:
             raise BrokenMergesError(f"{RESOLVER}: {typed_id} leads in a ring")
-        found = await self.profile(way.end)
+        found = await self.profile(way.root)
         if found is not None or len(way.path) == 1:
             return found
         ways = (await self._markers[FOLDER].follow(way.path)).values()
@@ -74,10 +74,10 @@ class People:
         way = (await self._markers[stage].follow([profile_id]))[profile_id]
         if way.endless:
             raise BrokenMergesError(f"{stage}: {profile_id} leads in a ring")
-        if way.raw is None and way.end == profile_id:
+        if way.raw is None and way.root == profile_id:
             return None
         _, merging, blob = (None, True, b"") if way.raw is None else peek(way.raw)
-        return Held(way.end, blob, merging, await rebuilding(self._space, stage, slot(way.end)))
+        return Held(way.root, blob, merging, await rebuilding(self._space, stage, slot(way.root)))
 
     async def ids_of(self, profile_id: str) -> list[str]:
         """Ids under which things happened to the person whom an id now stands for, as far as the folder knows, the newest first.
@@ -85,12 +85,12 @@ class People:
         MOST_IDS and IDS_BYTES at most: who asks ClickHouse by these finds the others there, from merge to merge. Raises LiveAway.
         """
         way = await self._folded(profile_id)
-        if way.raw is None and way.end == profile_id and (known := await self.known_by(profile_id)) is not None:
+        if way.raw is None and way.root == profile_id and (known := await self.known_by(profile_id)) is not None:
             way = await self._folded(known[0].profile_id)
         entry: Entry[bytes] = open_entry(way.raw)
         absorbed = sorted((entry.absorbed or set()) - {OTHERS})
         if OTHERS in (entry.absorbed or ()):
-            (others,) = await self._space.slices([(index_key(FOLDER, slot(way.end), index_of(way.end)), 0, MOST_IDS - 1)])
+            (others,) = await self._space.slices([(index_key(FOLDER, slot(way.root), index_of(way.root)), 0, MOST_IDS - 1)])
             absorbed += [member.decode() for member, _ in others]
         found = dict.fromkeys((*reversed(way.path), *(one for one in absorbed if not one.startswith(GONE))))
         bytes_until = accumulate(len(one.encode()) for one in found)
@@ -136,7 +136,7 @@ def _marker(raw: bytes) -> str | None:
 
 
 async def recent(space: KeySpace, profile_id: str) -> list[tuple[int, RecentEvent]]:
-    """The last events that the folder keeps, newest first, each with its time in epoch ms. `profile_id` has no winner."""
+    """The last events that the folder keeps, newest first, each with its time in epoch ms. `profile_id` is a root."""
     (members,) = await space.slices([(side_key(FOLDER, profile_id), 0, -1)])
     return [(int(score), decode_recent(member)) for member, score in reversed(members)]
 

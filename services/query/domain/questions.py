@@ -7,13 +7,11 @@ from typing import Any, Final
 from services.query.domain.catalogue import COLUMNS, CONTEXT_PATHS, Grouping, Interval, Measure, NumericProperty
 from services.query.domain.timeseries import SeriesAsked
 from shared.contracts.ledger import OPEN
+from shared.contracts.roots import merges_of, roots
 from shared.http.instants import epoch_ms
 from shared.reading.questions import Load, Question
 
 Key = tuple[int | str, ...]
-
-MOST_STEPS: Final = 999
-"""So many merges in a row a question goes along: ClickHouse takes a thousand steps of one recursion at most."""
 
 
 _MS: Final = "toUnixTimestamp64Milli"
@@ -172,29 +170,16 @@ _BUCKET: Final = {
 
 _CHOSEN: Final = """type = 'track' AND event = {event:String}
                 AND timestamp >= fromUnixTimestamp64Milli({start:Int64}) AND timestamp < fromUnixTimestamp64Milli({end:Int64})"""
-_CANONICAL: Final = f"""chain AS (
-            SELECT DISTINCT loser, winner, 1 AS steps FROM rapport.merges
-            WHERE loser IN (SELECT profile_id FROM rapport.events WHERE {_CHOSEN})
-            UNION ALL
-            SELECT chain.loser AS loser, further.winner AS winner, chain.steps + 1 AS steps
-            FROM chain INNER JOIN (
-                SELECT DISTINCT loser, winner FROM rapport.merges WHERE loser IN (SELECT winner FROM chain)
-            ) AS further ON further.loser = chain.winner
-            WHERE chain.steps < {MOST_STEPS}
-        ), canonical AS (SELECT loser, argMax(winner, steps) AS winner FROM chain GROUP BY loser), """
-"""Whom each of the people in question became, found by key from merge to merge; nobody else's merges are read.
-
-No ANY JOIN: of several who went up in one it takes one along, and leaves the others.
-"""
-_MERGED: Final = "LEFT ANY JOIN canonical AS moved ON moved.loser = profile_id"
-_PERSON: Final = "if(moved.winner = '', profile_id, moved.winner)"
+_ROOTS: Final = roots(merges_of(f"SELECT profile_id FROM rapport.events WHERE {_CHOSEN}"))
+_MERGED: Final = "LEFT ANY JOIN roots ON roots.loser = profile_id"
+_PERSON: Final = "if(roots.root = '', profile_id, roots.root)"
 
 
 def timeseries(asked: SeriesAsked) -> Question:
     """Rows (bucket, group, value) of the largest groups; a group's size is its measure over the whole time."""
     value = _value(asked.measure)
     people = asked.measure is Measure.UNIQUE_PEOPLE
-    canonical, merged, person = ("", "", "''") if not people else (f"RECURSIVE {_CANONICAL}", _MERGED, _PERSON)
+    known, merged, person = ("", "", "''") if not people else (f"RECURSIVE {_ROOTS}, ", _MERGED, _PERSON)
     group = "''" if asked.group_by is None else _group(asked.group_by)
     chosen = f"SELECT bucket, group, {value} AS value FROM chosen"
     if asked.group_by is not None:
@@ -202,7 +187,7 @@ def timeseries(asked: SeriesAsked) -> Question:
     return Question(
         "timeseries",
         f"""
-        WITH {canonical}chosen AS (
+        WITH {known}chosen AS (
             SELECT {_BUCKET[asked.interval]} AS bucket, {group} AS group, {_number(asked.of)} AS number, {person} AS person
             FROM rapport.events FINAL
             {merged}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.contracts.events import PAGE_VIEWED, SCREEN_VIEWED
+from shared.contracts.roots import roots
 from shared.definitions.order import with_spoken_of
 from shared.definitions.segment import Segment
 from shared.rules.buckets import Calendar
@@ -18,7 +19,7 @@ from shared.rules.sql.gathering import Gathering
 from shared.rules.sql.query import Column, Parameters, Query, layered
 from shared.rules.sql.reading import Reading
 
-MOST_STEPS: Final = 999
+_EVERY_MERGE: Final = "SELECT DISTINCT loser, winner FROM rapport.merges"
 """So many merges in a row are followed: ClickHouse takes a thousand steps of one recursion at most."""
 
 SETTINGS: Final = "SETTINGS short_circuit_function_evaluation = 'disable'"
@@ -64,20 +65,12 @@ def _answers(segments: Sequence[Segment], now: int, zone: str, parameters: Param
     gathered = reading.aggregates() + _traits(reading)
     read = reading.members() + [column for value in reading.properties().values() for column in value.columns()]
     return f"""
-        WITH RECURSIVE chain AS (
-            SELECT DISTINCT loser, winner, 1 AS steps FROM rapport.merges
-            UNION ALL
-            SELECT chain.loser AS loser, further.winner AS winner, chain.steps + 1 AS steps
-            FROM chain INNER JOIN (
-                SELECT DISTINCT loser, winner FROM rapport.merges WHERE loser IN (SELECT winner FROM chain)
-            ) AS further ON further.loser = chain.winner
-            WHERE chain.steps < {MOST_STEPS}
-        ), canonical AS (SELECT loser, argMax(winner, steps) AS winner FROM chain GROUP BY loser),
+        WITH RECURSIVE {roots(_EVERY_MERGE)},
         read AS ({rows}),
         theirs AS (
-            SELECT if(moved.winner = '', profile_id, moved.winner) AS person, {_EVENT_NAME} AS event_name,
+            SELECT if(roots.root = '', profile_id, roots.root) AS person, {_EVENT_NAME} AS event_name,
                 toUnixTimestamp64Milli(timestamp) AS at, message_id, source_id, raw
-            FROM read LEFT ANY JOIN canonical AS moved ON moved.loser = profile_id
+            FROM read LEFT ANY JOIN roots ON roots.loser = profile_id
         ),
         gathered AS (
             SELECT {", ".join(["person", *(f"{sql} AS {alias}" for alias, sql in gathered)])}

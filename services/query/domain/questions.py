@@ -24,6 +24,11 @@ _IDS: Final = """WITH RECURSIVE ids AS (
 
 
 _THEIRS: Final = "profile_id IN (SELECT id FROM ids)"
+_COPY: Final = "type, event, day, source_id, message_id, sender"
+"""The sorting key of events: rows that have it in common are copies. FINAL is asked for those that the person has, since a thousand ids may
+stand in any granule, and FINAL of all of them puts the whole table in order first."""
+
+
 _MESSAGES: Final = f"""
         SELECT dispatch_id, turn, toString(status) AS status, reason, provider, provider_message_id, to_masked, journey, step, profile_id,
             channel, template, {_MS}(at) AS at_ms
@@ -35,10 +40,12 @@ def events(ids: Sequence[str], type_: str | None, event: str | None, after: Key 
 
     `ids`: of the person, as far as they are known; whoever was merged into one of these is found.
     """
-    where, parameters = _where(
+    theirs, parameters = _where(
         (_THEIRS, {"ids": list(ids)}),
         ("type = {type:String}", {"type": type_}),
         ("event = {event:String}", {"event": event}),
+    )
+    behind, place = _where(
         ("(timestamp, _partition, _offset) < (fromUnixTimestamp64Milli({a0:Int64}), {a1:UInt32}, {a2:Int64})", _after(after)),
     )
     return Question(
@@ -49,11 +56,11 @@ def events(ids: Sequence[str], type_: str | None, event: str | None, after: Key 
             {_MS}(timestamp) AS timestamp_ms, {_MS}(original_timestamp) AS original_ms, {_MS}(sent_at) AS sent_ms,
             {_MS}(received_at) AS received_ms, raw, _partition AS partition, _offset AS offset
         FROM rapport.events FINAL
-        {where}
+        {theirs} AND ({_COPY}) IN (SELECT {_COPY} FROM rapport.events {theirs}) {behind.replace("WHERE", "AND", 1)}
         ORDER BY timestamp DESC, _partition DESC, _offset DESC
         LIMIT {{limit:UInt32}}
         """,
-        parameters | {"limit": limit},
+        parameters | place | {"limit": limit},
     )
 
 

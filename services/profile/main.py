@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from services.profile.adapters.kept_states import RedisKept
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.profile.settings import Settings
 from services.profile.sweep import RESOLVER, Sweep
 from shared.adapters.applied_sets import AppliedSets

@@ -1,7 +1,7 @@
 """Asks the resolver, once a day, to forget anonymous people who never came back.
 
 The sweep only asks, and may ask for too many: it reads what stands in Redis by the clock of its host. The resolver's slot decides, by
-the order and the times of the log (domain/resolver.py).
+the order and the times of the log (resolver_stage.py).
 """
 
 import asyncio

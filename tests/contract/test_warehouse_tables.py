@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deploy.local.clickhouse import ClickHouse as Server
-from services.profile.domain import folder
+from services.profile import folder_stage
 from services.warehouse import migrate as migrations
 from services.warehouse.adapters.tables import ClickHouseTables
 from services.warehouse.domain.rows import Record, Table, row
@@ -221,7 +221,7 @@ def test_the_summary_of_who_was_forgotten_and_came_back_is_the_new_one_whichever
     old, new = Profile(events=57, last_seen=20_000 * day), Profile(events=1, last_seen=20_400 * day)
     for key, order in (("a:1", (old, new)), ("a:2", (new, old))):
         for one in order:
-            summary = {"version": folder.version(key, one), "last_seen": one.last_seen, "events": one.events, "orders": 0}
+            summary = {"version": folder_stage.version(key, one), "last_seen": one.last_seen, "events": one.events, "orders": 0}
             put(store, PROFILE_CHANGED, {**summary, "profile_id": key, "at": one.last_seen, "first_seen": 1}, key.encode())
     assert store.rows("SELECT profile_id, events FROM rapport.profiles FINAL WHERE profile_id LIKE 'a:%' ORDER BY profile_id") == [
         {"profile_id": "a:1", "events": 1},

@@ -24,8 +24,8 @@ from deploy.local.settings import PROJECT
 from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.domain.planning import plans
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.digest import Stored, lines
 from shared.contracts.events import EVENT_DECODER, EVENT_ENCODER, EventType, ReceivedEvent

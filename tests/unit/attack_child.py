@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.slots import settle
 from shared.contracts.topics import EVENT_RECEIVED, PROFILE_CHANGED

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from services.messaging.domain.passages import Plan
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.changes import (
     CHANGE_ENCODER,

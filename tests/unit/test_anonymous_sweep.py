@@ -7,8 +7,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.profile import sweep
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.profile.sweep import ASKED_A_SECOND, EVERY_S, FIRST_S, PAUSE_S, Sweep
 from shared.contracts.headers import KIND
 from shared.contracts.slots import partition_count, slot

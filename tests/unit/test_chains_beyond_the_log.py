@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.headers import VIA, header
 from shared.contracts.slots import partition_count, slot

@@ -7,8 +7,8 @@ from confluent_kafka.admin import AclBinding
 
 from deploy.cli.acls import AclsError, _binding, commands, users
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from services.warehouse.domain.rows import TOPICS as WAREHOUSE_TOPICS
 from shared.contracts.rights import PROCESSES, READER_GROUP, Kind, Operation, Right, rights

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import pytest
 
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.topics import EVENT_RECEIVED

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from services.profile.domain.bounded import MAX_IDS, MAX_NAMES, count, meet
 from services.profile.domain.facts import MAX_TRAITS, MAX_VALUE_BYTES
-from services.profile.domain.folder import FolderStage
 from services.profile.domain.money import add
 from services.profile.domain.person import unite
+from services.profile.folder_stage import FolderStage
 from shared.contracts.changes import PROFILE_CHANGED_DECODER, ProfileChanged
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.profile_blob import (

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from services.profile.domain.dedup import HOUR_MS, MAX_SEEN, Seen, short_hash
-from services.profile.domain.resolver import ResolverStage
+from services.profile.resolver_stage import ResolverStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.headers import MERGED_FROM, header
 from shared.contracts.identity import CONFLICT_DECODER

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from shared.contracts.changes import PROFILE_CHANGED_DECODER, ProfileChanged
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RECEIVED, PROFILE_CHANGED

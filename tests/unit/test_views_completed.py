@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.profile.domain.resolver import ResolverStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.topics import EVENT_RECEIVED
 from shared.rules.compiler import compiled

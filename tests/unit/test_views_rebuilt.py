@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 import deploy
 from services.messaging.domain.passages import Plan
 from services.messaging.journeys import Journeys
-from services.profile.domain.folder import FolderStage
-from services.profile.domain.resolver import ResolverStage
+from services.profile.folder_stage import FolderStage
+from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage
 from shared.contracts.events import ReceivedEvent
 from shared.contracts.headers import KIND, KIND_EXPIRED, header

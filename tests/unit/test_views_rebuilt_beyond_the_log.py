@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.profile.domain.folder import FolderStage
+from services.profile.folder_stage import FolderStage
 from services.segmentation.stage import SeenEvent, SegmentationStage
 from shared.contracts.changes import MESSAGE_REQUESTED_DECODER
 from shared.contracts.digest import lines

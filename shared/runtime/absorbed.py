@@ -1,7 +1,7 @@
-"""Whom a key has taken in by merges: few stand in its envelope, more than `INLINE` in an index of the slot.
+"""The ids that a key has absorbed: up to `INLINE` stand in its envelope, more in an index of the slot.
 
-So what an event of a kiosk or a test login costs does not grow with the people who were merged into it. The index is asked only when it
-must be known whether one certain id is in (an event announces its blob, or the blob comes), and read whole only when the key itself moves.
+So the cost of an event of a kiosk or a test login does not grow with the number of people who were merged into it. The index is asked for
+one id, when an event announces that id's blob or the blob comes. It is read whole only when the key itself moves.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

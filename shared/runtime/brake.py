@@ -1,9 +1,9 @@
-"""Stops a bad deploy: a slot that fails most of the people it meets must not shovel its log into the dead letters.
+"""Stops a bad deploy: a slot on which the records of most people fail must not put its whole log among the dead letters.
 
-What counts is keys, not records: whatever one person sends, they are one. A slot whose brake has caught stands still before it commits
-anything of the batch, says so, and goes on after a pause: the batch then passes, failures as dead letters. So nobody who finds a record
-that cannot be folded stops a slot for good. As long as it goes on like that each pause is twice as long as the last. Whoever takes the slot
-over meanwhile begins the pause anew. A slot of the resolver that stands still holds the clock, and with it every timer.
+Keys are counted, not records: one person counts once, whatever they send. A slot whose brake has caught commits nothing of the batch, logs
+why, and stands still for a pause. Then the batch passes, with its failures as dead letters. So nobody who finds a record that cannot be
+folded stops a slot for good. While most keys go on failing, each pause is twice as long as the last. A new owner of the slot begins with
+the first pause. A slot of the resolver that stands still holds the clock, and with it every timer.
 """
 
 import asyncio

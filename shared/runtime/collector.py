@@ -1,7 +1,7 @@
 """Python's cycle collector, told to run seldom.
 
-A chunk in hand holds tens of thousands of objects, none of them in a cycle. By its own settings the collector looks at each of them
-several times, and at every cached state as often: half of a busy worker's time (measured by py-spy, native frames).
+A chunk holds tens of thousands of objects, none of them in a cycle. With Python's settings the collector visits each of these objects
+and each cached state several times. That took half of a busy worker's time (measured by py-spy, native frames).
 """
 
 import gc

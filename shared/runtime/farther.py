@@ -1,7 +1,8 @@
 """Long chains of merges that are read before any blob has moved: a blob that went from marker to marker for a while jumps.
 
-A marker that passes such a blob on tells the marker that sent it to whom: that one sends the next ones there at once. So what N keys of a
-chain leave costs about N log N records and not N * N / 2. README.md, "A blob may jump, what is late may not", says why that loses nothing.
+A marker that passes such a blob on writes to the marker that sent it where the blob went. The sender sends its next blobs there at once. So
+the blobs of a chain of N keys cost about N log N records and not N * N / 2. DECISIONS.md, "A blob may jump, what is late may not", says why
+that loses nothing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

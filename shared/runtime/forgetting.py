@@ -1,9 +1,10 @@
 """A slot whose store has lost a part of what it kept: made whole again from the rest, forgotten and folded anew, or left as it is.
 
-States without the meta that says how far they have been folded would be folded on, and count twice. Timers that are gone never fire; an
-outbox that is gone may not have been published. So each commit writes down how many timers and how many bytes of outbox it leaves, and
-whoever takes over looks. Timers stand in the states too, and are made again from there. Else the slot forgets the rest, if the log has
-all that it was made of; if not, it stands still until somebody says what is to be done. Single states are not counted: README.
+The meta says how far the states have been folded: without it records would be folded twice. Timers that are gone never fire. An outbox that
+is gone may not have been published. So each commit writes down how many timers and how many bytes of outbox it leaves, and a takeover
+compares. Lost timers are made again from the states, which hold them too. After any other loss the slot forgets the rest and is folded
+anew, if the log still has all its inputs. If not, the slot stands still until an operator orders what is to be done. Single states are not
+counted: DECISIONS.md says why.
 
 What is noted (`kept`, one field of the meta) is compared at a takeover, at each commit and every two seconds. Forgetting deletes what the
 slot still has, in pages of 500 keys, each under the owner's token; the meta goes first, so whoever dies on the way is followed by one who

@@ -1,11 +1,10 @@
 """How long the broker gathers records before it answers a fetch.
 
-A chunk costs about as much as fifty records, so streams wait for company; the faster they are, the more of it.
-
-A chunk is a fetch, two calls of Redis and an acknowledgement of Kafka. While records keep coming the broker gathers them for
-`Stage.linger_ms`, longer the faster they come (at 6,000 events/s that took 340 us of CPU an event to 271); the first after a pause is
-served at once. At 1,000 events/s lingering took the CPU of all processes from 1,800 to 920 us an event, and the p99 from HTTP answer to
-segment from 1.6 s to 0.24 s: without it two cores were full of tiny chunks. What a stage decides on timers (journeys) may linger longer.
+A chunk is a fetch, two calls of Redis and an acknowledgement of Kafka: it costs about as much as fifty records. So while records keep
+coming, the broker gathers them for `Stage.linger_ms`, and longer the faster they come (at 6,000 events/s that took 340 us of CPU an event
+to 271). The first record after a pause is served at once. At 1,000 events/s lingering took the CPU of all processes from 1,800 to 920 us an
+event, and the p99 from HTTP answer to segment from 1.6 s to 0.24 s: without it two cores were full of tiny chunks. What a stage decides on
+timers (journeys) may linger longer.
 """
 
 from typing import Final, NamedTuple

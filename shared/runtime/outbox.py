@@ -1,7 +1,7 @@
 """The outputs of one commit, kept beside the states until the next commit replaces them.
 
-An idle slot gives it up: ten seconds after the last commit, when all of it is published, one small commit replaces it. A dead letter in
-it may hold a person's data, and nobody knows when the next commit comes.
+A dead letter in an outbox may hold a person's data, and an idle slot may not commit for a long time. So ten seconds after the last commit,
+when the whole outbox is published, one small commit replaces it.
 """
 
 import msgspec

@@ -1,7 +1,7 @@
-"""What a stage makes of a set of definitions: its plan, made once a set and kept while a slot runs by it.
+"""The plan that a stage makes of a set of definitions. It is made once a set and kept while a slot uses it.
 
-A set takes effect for a slot at a record of definition.activated: from there on what the slot folds, wakes and sweeps goes by its plan.
-Sets never change, so a refold, a takeover and two workers go by the same plan at the same record.
+A set takes effect for a slot at a record of definition.activated. From that record on the slot folds, wakes and sweeps by the plan of this
+set. Sets never change, so a refold, a takeover and two workers use the same plan at the same record.
 """
 
 import asyncio

@@ -1,9 +1,9 @@
 """What a slot has published already, read from the tails of its output topics: a refold must not double the log.
 
-Every commit stores how far this slot's own outputs stood in each output partition. A takeover reads on from there and publishes nothing
-at or below the newest cause it finds, per output partition, until it has met again all that was found. After an emptied Redis that is the
-whole log. Slots of one process that are taken over together share the pass over it: those that come while one is under way are served by
-the next.
+Every commit stores, for each output partition, the place behind this slot's last output. A takeover reads the log from that place on: this
+is the tail. For each output partition it publishes nothing at or below the newest cause in the tail, until it has made all of the tail
+again. After an emptied Redis the tail is the whole log. Slots of one process that are taken over together share one pass over the log; a
+slot that asks while a pass is under way is served by the next pass.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class SharedTails(Tails):
         answer: asyncio.Future[tuple[Newest, Ends]] = asyncio.get_running_loop().create_future()
         self._asked[partition] = (published, answer)
         if self._passing is None or self._passing.done():
-            self._passing = asyncio.create_task(self._pass(), name="tails")  # of no slot's own: one that goes must not end it
+            self._passing = asyncio.create_task(self._pass(), name="tails")  # shared by all slots: a cancelled slot must not cancel it
         return await answer
 
     async def _pass(self) -> None:

@@ -1,7 +1,6 @@
-"""How a slot is taken over: at the fence, with the way gone again that led to what is published.
+"""How a slot is taken over: it begins at the fence, and reads its inputs in the order that led to the published outputs.
 
-A crash anywhere between commit and acknowledgement is made good by the next owner: it publishes the outbox that it finds and goes on at
-the fence.
+After a crash between commit and acknowledgement the next owner publishes the outbox that it finds, and goes on at the fence.
 """
 
 import asyncio

@@ -1,18 +1,19 @@
-"""In which order a slot read its inputs: told in a topic each time it turns from one to another, so that a refold reads them in the same.
+"""The order in which a slot read its inputs. It is written to a topic at each turn, so that a refold reads in the same order.
 
 What a stage decides depends on that order: whether a record came before the merge of its key or after it, which of two inputs made
-somebody enter a segment. Of outputs that stand in the log a refold may publish nothing again, nothing less and nothing else, so it must
-come to the same ones. It does if it folds the same records in the same order. Within one input the log has the order. Between inputs it
-is a chain of turns: "stood at these offsets, and turned to that input". Between two turns only one input is read.
+somebody enter a segment. A refold must not repeat, skip or change an output that stands in the log. It does not if it folds the same
+records in the same order. Within one input the log keeps the order. Between inputs the turns keep it: "stood at these offsets, and turned
+to that input". Between two turns a slot reads one input only.
 
-A turn is durable before anything that follows from it is published. So whatever output is found in the log, all turns before it are
-found too, and behind the last turn only the input that it turned to can have outputs.
+A turn is durable before anything that follows from it is published. So for each output in the log all turns before it are in the log too,
+and behind the last turn only the input that it turned to can have outputs.
 
-One small record a turn; none while one input is read alone. A turn may be told twice, by an outbox or by one who was replaced; one that
-goes back is not heeded. A takeover goes from turn to turn, then reads the input turned to last up to the newest cause found. If its
-predecessor died between timers, the clock record at which they fire comes before anything else. The other way, to leave out exact repeats
-and publish the rest in a lane of its own, does not do: what was said at one cause would be said again at another, and what has changed
-under a cause that is published would never be said.
+A turn costs one small record; a slot that reads one input writes none. A turn may be written twice, by an outbox or by an owner who was
+replaced; readers pass over one that goes back. A takeover goes from turn to turn, then reads the input of the last turn up to the newest
+cause in the log. If the last owner died between timers, the clock record at which they fire is read before anything else.
+
+To read in any order, to leave out exact repeats and to publish the rest in a lane of its own does not work. An output that was published
+under one cause would be published again under another, and an output that has changed under a published cause would never be published.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -1,6 +1,7 @@
-"""A merge that cannot be carried out: whoever waits for the loser's blob is told that it does not come, and goes on without it.
+"""A merge that cannot be carried out: the winner is told that the loser's blob does not come, and goes on without it.
 
-The dead letter says why. Replayed once the reason is gone, the merge is carried out after all: GONE before an id is not the id.
+The dead letter says why. A replay of the letter carries the merge out, once the reason is gone: GONE and an id among the absorbed ids is
+not that id.
 """
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""Work on slots beside their chunks: looking after them, catching up, rebuilding. It may last minutes, and holds nobody else up."""
+"""Work on slots beside their chunks: looking after them, catching up, rebuilding. It may last minutes, and holds no other slot up."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

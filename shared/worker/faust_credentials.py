@@ -1,4 +1,4 @@
-"""The connection to Kafka as Faust and aiokafka want it said."""
+"""The connection to Kafka in the form that Faust and aiokafka want."""
 
 from typing import Any
 

@@ -1,14 +1,14 @@
 """One stage in one process: a Faust app that feeds chunks to slots, one task a slot.
 
-Faust subscribes, fetches, rebalances and commits; whether a chunk is applied is decided by the slot's fence alone. Chunks are acked
-here, by hand, when all that follows from them is durable.
+Faust subscribes, fetches, rebalances and commits. The slot's fence alone decides whether a chunk is applied. A chunk is acked here, by
+hand, when all that follows from it is durable.
 
-One feeder hands the chunks of a stage to its slots. While a slot is braked, is not taken over yet, or reads for more than a second what
-is older, and others move, its chunks are left out; it reads them with a plain reader after the next chunk that it takes, of whichever
-input: two of them wait for it then, or none would have been left out. Where all stand still (a start, Redis away) the feeder waits, so
-what the broker has stays there. A slot that goes its way again reads for long, however short its turns are. A slot that is merely busy is
-waited for, until another with records in Kafka has had nothing to do for five seconds. Fetched partitions are handed over 2,000 records
-each in turn; aiokafka would empty one first.
+One feeder hands the chunks of a stage to its slots. A slot is slow while it is braked, is not taken over yet, or has read older records
+for more than a second, as a refold does. While a slot is slow and others move, the feeder leaves its chunks out. The slot reads them
+with a plain reader after the next chunk that it takes, of whichever input; two chunks wait for it then, or none would have been left out.
+Where all slots stand still (a start, Redis away) the feeder waits, so records stay at the broker. The feeder waits for a slot that is
+merely busy, until another slot with records in Kafka has had nothing to do for five seconds. Fetched partitions are handed over in turn,
+2,000 records each; aiokafka would empty one first.
 """
 
 import asyncio

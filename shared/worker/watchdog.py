@@ -1,12 +1,12 @@
 """Figures on lag, and the exit of a worker that stands still though it could move.
 
-It also sees to it that each slot is looked after; what it does to one may last minutes, so that runs in a task of its own (chores.py).
+It also has each slot looked after. That may last minutes, so it runs in a task of its own for each slot (chores.py).
 
 Faust's and aiokafka's consumers have been seen to stop without an error (no fetch, no rebalance). If records wait, the fence does not
 move for `stall_s`, and both Kafka and Redis answer, then the fault is this process's: it exits and its supervisor starts it anew.
 
-An exit throws away what other slots have in hand, and helps nobody who only waits for his turn behind them. So while another slot of the
-stage moves, or any slot of the process goes its way again, the process is not ready, and exits after `PATIENCE` times as long.
+An exit throws away what other slots have in hand, and does not help a slot that only waits behind them. So while another slot of the stage
+moves, or any slot of the process refolds, the process is only not ready. It exits after `PATIENCE` times as long.
 """
 
 import asyncio

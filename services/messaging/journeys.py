@@ -6,16 +6,17 @@ from typing import Final, NamedTuple
 import msgspec
 
 from services.messaging.domain import facts, passages
-from services.messaging.domain.passages import Asked, Plan
+from services.messaging.domain.passages import Asked, Plan, StepsOf
+from services.messaging.domain.planning import KnownSteps
 from services.messaging.domain.planning import plans as plans_of
 from shared.contracts import topics
 from shared.contracts.changes import CHANGE_ENCODER, SEGMENT_CHANGED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.identity import Expiry
-from shared.contracts.journey_blob import Entry, Person, decode_person, encode_person
-from shared.definitions.applied import Applied
+from shared.contracts.journey_blob import VERSION, Entry, Person, decode_person, encode_person
+from shared.definitions.applied import Applied, nothing_earlier
 from shared.definitions.journey import Journey
 from shared.definitions.segment import Segment
-from shared.definitions.template import TemplateHead
+from shared.definitions.template import TemplateHead, Templates
 from shared.runtime.stage import Record, Stage, Step
 
 Item = facts.EventView | SegmentChanged | None
@@ -26,11 +27,12 @@ _view: Final = msgspec.json.Decoder(facts.EventView)
 class JourneysPlan(NamedTuple):
     """A set of definitions as this stage runs it.
 
-    `by_segment`: segment -> journeys it starts. `listener`: hears the traits that templates speak of. `endpoint`: where the messages of a
-    template go, if its channel has several endpoints.
+    `by_segment`: segment -> journeys it starts. `steps_of`: the steps of each of their versions, older ones too. `listener`: hears the
+    traits that templates speak of. `endpoint`: where the messages of a template go, if its channel has several endpoints.
     """
 
     by_segment: Mapping[str, Sequence[Plan]]
+    steps_of: StepsOf
     listener: facts.Listener
     endpoint: Callable[[str], str | None]
 
@@ -46,6 +48,8 @@ class Journeys(Stage[Person, Item]):
     inputs = (topics.EVENT_RESOLVED, topics.DEFINITION_ACTIVATED, topics.SEGMENT_CHANGED, topics.JOURNEY_MOVED, topics.JOURNEYS_REPLAYED)
     moved = topics.JOURNEY_MOVED
     linger_ms = 200
+    writes = VERSION
+    reads = VERSION
 
     def __init__(
         self,
@@ -59,7 +63,9 @@ class Journeys(Stage[Person, Item]):
         The rest holds before the first set: of an installation nothing, of a rehearsal all it has.
         """
         self._contacts = contacts
-        self._first = JourneysPlan(plans or {}, facts.Listener(wanted | facts.ALWAYS_KEPT, contacts), endpoint)
+        given = plans or {}
+        steps_of = KnownSteps(_all(given), nothing_earlier, Templates([]))
+        self._first = JourneysPlan(given, steps_of, facts.Listener(wanted | facts.ALWAYS_KEPT, contacts), endpoint)
         self._may_say = self._first.listener.may_say
 
     def compile(self, defined: Applied | None) -> JourneysPlan:
@@ -67,7 +73,9 @@ class Journeys(Stage[Person, Item]):
             return self._first
         read = defined.read.needed(Journey, Segment, TemplateHead)
         listener = facts.Listener(read.templates.person_names | facts.ALWAYS_KEPT, self._contacts)
-        return JourneysPlan(plans_of(read.of(Journey), read.templates), listener, read.templates.endpoint)
+        versions = {name: one.version for (kind, name), one in defined.set.by_name.items() if kind == Journey.kind}
+        plans = plans_of(read.of(Journey), read.templates, versions)
+        return JourneysPlan(plans, KnownSteps(_all(plans), defined.earlier, read.templates), listener, read.templates.endpoint)
 
     def decode(self, record: Record) -> Item:
         topic = record.topic
@@ -124,12 +132,17 @@ class Journeys(Stage[Person, Item]):
         return passages.next_due(state.entries)
 
     def wake(self, state: Person, step: Step) -> Person:
-        state.entries, asked = passages.advance(state.entries, step.now)
+        state.entries, asked, stuck = passages.advance(state.entries, step.now, step.plan.steps_of)
+        step.stuck += stuck
         for one in asked:
             # To the slot of who entered, not of who it is by now: one dispatch id has one ledger, whatever merges came between.
             wanted = request(state, one, step.key, step.now, step.plan.endpoint(one.step.template))
             step.emit(topics.MESSAGE_REQUESTED, one.entry.profile, CHANGE_ENCODER.encode(wanted))
         return state
+
+
+def _all(plans: Mapping[str, Sequence[Plan]]) -> Iterable[Plan]:
+    return (plan for of_segment in plans.values() for plan in of_segment)
 
 
 def _end(person: Person, change: SegmentChanged, step: Step) -> None:
@@ -149,11 +162,11 @@ def request(person: Person, asked: Asked, profile: str, now: int, endpoint: str 
     """The message that a step asks for. It expires counted from when the step fell due, not from when it was got round to."""
     entry, send = asked.entry, asked.step
     return MessageRequested(
-        dispatch_id=passages.dispatch_id(entry.id, send.key),
+        dispatch_id=passages.dispatch_id(entry.id, send.id),
         entry_id=entry.id.hex(),
         journey=entry.journey,
         journey_version=entry.version,
-        step=send.key,
+        step=send.id,
         profile_id=profile,
         channel=send.channel,
         template=send.template,

@@ -6,11 +6,13 @@ Stages ask for the set of an instant (shared/runtime/plans.py). What always goes
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Generic, TypeVar
 
 import structlog
 
 from shared.adapters.definition_topic import DefinitionTopic, MissingText
+from shared.adapters.earlier_journeys import EarlierJourneys
 from shared.contracts.definitions import DefinitionSet
 from shared.definitions.applied import Applied, removed
 from shared.definitions.folder import read_texts
@@ -35,6 +37,7 @@ class AppliedSets:
         self._topic, self._heads = topic, heads
         self._read: OrderedDict[int, Applied] = OrderedDict()
         self._lock = threading.Lock()
+        self._earlier = EarlierJourneys(topic)
         self._newest: Applied | None = None
 
     def start(self) -> None:
@@ -94,7 +97,8 @@ class AppliedSets:
                 _log.error("a set of definitions is not whole", detail=str(missing))
                 return None
             earlier = (other for other in self._topic.sets if other.activated_at <= one.activated_at)
-            applied = Applied(one, read_texts(texts, one.default_locale, heads=self._heads), removed(earlier))
+            read = read_texts(texts, one.default_locale, heads=self._heads)
+            applied = Applied(one, read, removed(earlier), partial(self._earlier.find, until=one.activated_at))
             self._read[one.number] = applied
             if len(self._read) > KEPT:
                 self._read.popitem(last=False)

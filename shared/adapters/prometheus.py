@@ -72,6 +72,7 @@ class RuntimeMetrics(Observer):
             ("expired", "rapport_stage_expired_total"),
             ("refused", "rapport_stage_refused_total"),
             ("ignored", "rapport_stage_ignored_numbers_total"),
+            ("stuck", "rapport_stage_stuck_total"),
         ):
             if counts[count]:
                 counter(name).labels(stage).inc(counts[count])

@@ -73,7 +73,7 @@ class SegmentChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
 
 
 class MessageRequested(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A journey asks for one message. `dispatch_id` = hash(entry id, step key): the same whatever crashes.
+    """A journey asks for one message. `dispatch_id` = hash(entry id, step id): the same whatever crashes.
 
     `endpoint`: which one of the channel it goes to, as the template said when it was asked for; None: the channel has no choice.
     """

@@ -41,11 +41,11 @@ class Consent(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class SendStep(msgspec.Struct, array_like=True, frozen=True, tag="s"):
     """Ask for one message.
 
-    `key` is the step's place in its file; `expires`: ms after which it is no longer worth sending; at most `cap_messages` (0: any number)
-    of its class to one person within `cap_per` ms.
+    `id`: the step's, of which the message's id is made; `expires`: ms after which it is no longer worth sending; at most `cap_messages`
+    (0: any number) of its class to one person within `cap_per` ms.
     """
 
-    key: str
+    id: str
     channel: str
     template: str
     message_class: str
@@ -57,7 +57,7 @@ class SendStep(msgspec.Struct, array_like=True, frozen=True, tag="s"):
 class WaitStep(msgspec.Struct, array_like=True, frozen=True, tag="w"):
     """Let `ms` pass."""
 
-    key: str
+    id: str
     ms: int
 
 
@@ -65,12 +65,48 @@ Step = SendStep | WaitStep
 
 
 class Entry(msgspec.Struct, array_like=True, frozen=True):
-    """One passage through a journey, with the steps of the version that was entered, so that a new version leaves it alone.
+    """One passage through a journey. It goes by the steps of `version`, the one that was entered, so a new version leaves it alone.
 
     `id` and `profile` are fixed at entry and survive merges. `at`: the instant of the transition, epoch ms. `guard`: no second entry
-    within so many ms (0: any). `ready`: nothing happens before the stage's time has reached this. `done`: steps behind it;
-    `due`: when the next is to happen. `steps` are those that remain; none: it has ended.
+    within so many ms (0: any). `ready`: nothing happens before the stage's time has reached this. `path`: which step is next, as
+    its number in the list of steps; a step inside another has a number more for each list around it. Empty: the passage has ended.
+    `due`: when that step is to happen. `carried`: the steps that remain, of a passage that began when steps were kept with it (stored
+    version 1); it goes by them to its end. What a passage remembers of its own (the event that began it, an answer that it waited
+    for) will be a field behind these, and a new version: no step asks for any so far.
     """
+
+    id: bytes
+    journey: str
+    version: int
+    profile: str
+    segment: str
+    at: int
+    guard: int
+    ready: int
+    path: tuple[int, ...]
+    due: int
+    carried: tuple[Step, ...] = ()
+
+    @property
+    def ended(self) -> bool:
+        return not self.path
+
+
+class Person(msgspec.Struct, array_like=True):
+    """What messaging knows of one person, as it is kept. `contacts`: kind of id -> contact point, a JSON string in normalised spelling."""
+
+    contacts: dict[str, Fact] = {}
+    traits: dict[str, Fact] = {}
+    consents: dict[str, Consent] = {}
+    entries: tuple[Entry, ...] = ()
+
+    @property
+    def blank(self) -> bool:
+        return not (self.contacts or self.traits or self.consents or self.entries)
+
+
+class _OldEntry(msgspec.Struct, array_like=True, frozen=True):
+    """A passage of stored version 1. `done`: steps behind it; `steps`: those that remain."""
 
     id: bytes
     journey: str
@@ -84,60 +120,44 @@ class Entry(msgspec.Struct, array_like=True, frozen=True):
     due: int
     steps: tuple[Step, ...]
 
-
-class Person(msgspec.Struct):
-    """What messaging knows of one person. `contacts`: kind of id -> contact point, a JSON string in normalised spelling."""
-
-    contacts: dict[str, Fact] = {}
-    traits: dict[str, Fact] = {}
-    consents: dict[str, Consent] = {}
-    entries: tuple[Entry, ...] = ()
-
-    @property
-    def blank(self) -> bool:
-        return not (self.contacts or self.traits or self.consents or self.entries)
+    def of_now(self) -> Entry:
+        path = (self.done,) if self.steps else ()
+        fixed = (self.id, self.journey, self.version, self.profile, self.segment, self.at, self.guard)
+        return Entry(*fixed, self.ready, path, self.due, self.steps)
 
 
-class _Stored(msgspec.Struct, array_like=True):
-    """As it is kept. `others`: contact points beside the e-mail address; written only where there are some."""
+class _OldStored(msgspec.Struct, array_like=True):
+    """As version 1 was kept. `others`: contact points beside the e-mail address."""
 
     email: Fact | None = None
     traits: dict[str, Fact] = {}
     consents: dict[str, Consent] = {}
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[_OldEntry, ...] = ()
     others: dict[str, Fact] = {}
 
+    def of_now(self) -> Person:
+        first = {} if self.email is None else {"email": self.email}
+        return Person(first | self.others, self.traits, self.consents, tuple(one.of_now() for one in self.entries))
 
-VERSION: Final = 1
-"""Written and read (versions.py). Any change of the fields above is a new version."""
-FIRST_CONTACT: Final = "email"
-"""The kind of contact point that has a place of its own in what is stored: for a long time it was the only one."""
-_decoder: Final = msgspec.msgpack.Decoder(_Stored)
+
+VERSION: Final = 2
+"""Written; it and those below are read (versions.py). Any change of the fields above is a new version."""
+_decoder: Final = msgspec.msgpack.Decoder(Person)
+_old_decoder: Final = msgspec.msgpack.Decoder(_OldStored)
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic")
 
 
 def encode_person(person: Person) -> bytes:
-    """Equal states give equal bytes; a blank state gives none.
-
-    Other contact points are no new version: a release that does not know them has no channel that uses them, and drops them from whom it
-    writes; they are learnt again when they are said again. With a version of its own the first phone number would forbid a step back.
-    """
-    return b"" if person.blank else stamped(_encoder.encode(_fields(person)), VERSION)
-
-
-def _fields(person: Person) -> tuple[object, ...]:
-    others = {kind: fact for kind, fact in person.contacts.items() if kind != FIRST_CONTACT}
-    fields = (person.contacts.get(FIRST_CONTACT), person.traits, person.consents, person.entries)
-    return (*fields, others) if others else fields
+    """Equal states give equal bytes; a blank state gives none."""
+    return b"" if person.blank else stamped(_encoder.encode(person), VERSION)
 
 
 def decode_person(raw: bytes) -> Person:
     """Raises NewerVersion, msgspec.DecodeError or msgspec.ValidationError if `raw` is no such state that can be read."""
     if not raw:
         return Person()
-    stored = _decoder.decode(opened(raw, VERSION, "the state of a person's journeys")[1])
-    first = {} if stored.email is None else {FIRST_CONTACT: stored.email}
-    return Person(first | stored.others, stored.traits, stored.consents, stored.entries)
+    version, body = opened(raw, VERSION, "the state of a person's journeys")
+    return _decoder.decode(body) if version == VERSION else _old_decoder.decode(body).of_now()
 
 
 def canonical_person(raw: bytes) -> bytes:
@@ -147,5 +167,4 @@ def canonical_person(raw: bytes) -> bytes:
     """
     person = decode_person(raw)
     entered = sorted((entry.journey, entry.id) for entry in person.entries if entry.guard)
-    first, traits, consents, _, *others = _fields(person)
-    return _encoder.encode((first, traits, consents, entered, *others))
+    return _encoder.encode((person.contacts, person.traits, person.consents, entered))

@@ -57,6 +57,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         "numbers out of range that count as absent: single ones, and sums beyond 64 bits",
     ),
     Metric(
+        "rapport_stage_stuck_total",
+        C,
+        ("stage",),
+        "looks at passages that are due and stand still: no set of definitions in the log has the version that they entered",
+    ),
+    Metric(
         "rapport_stage_seconds", H, ("stage",), "log-append time of a record to its effects being durable: the last of each chunk", SECONDS
     ),
     Metric("rapport_stage_chunk_seconds", H, ("stage",), "one chunk from load to delivery reports", SECONDS),

@@ -1,19 +1,30 @@
 """A set of definitions as it is used: its record, and what its files say."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from shared.contracts.definitions import DefinitionSet
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import Definitions
+from shared.definitions.journey import Journey
+
+
+def nothing_earlier(journey: str, version: int) -> Journey | None:
+    """Of a set before which there was none."""
+    return None
 
 
 class Applied(NamedTuple):
-    """A set, and what its files say. `removed`: (kind, name) of what earlier sets had -> `activated_at` of the set that lacks it."""
+    """A set, and what its files say.
+
+    `removed`: (kind, name) of what earlier sets had -> `activated_at` of the set that lacks it. `earlier`: name and version of a journey
+    -> the journey, if this set or one before it has that version.
+    """
 
     set: DefinitionSet
     read: Definitions
     removed: Mapping[tuple[str, str], int]
+    earlier: Callable[[str, int], Journey | None] = nothing_earlier
 
 
 def external_kinds(applied: Applied | None) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.files import TEMPLATE_SUFFIX, Defined, File, Listing
 from shared.definitions.identity import Identity
-from shared.definitions.journey import Journey, Send, SendWhat
+from shared.definitions.journey import Exit, Journey, Send, SendWhat
 from shared.definitions.kinds import KINDS
 from shared.definitions.models import Definition, plain_mapping, read
 from shared.definitions.order import circle_in
@@ -118,6 +118,7 @@ def _read(
     reading.compare(found)
     reading.look_up(found)
     reading.circles(found)
+    reading.step_ids(found)
     if heads is not None:
         reading.channels(found, known, heads)
         reading.addresses(found, heads)
@@ -189,6 +190,16 @@ class _Reading:
             problem = segments[first].document.problem(path, message)
             self.wrong([problem], frozenset({Segment.kind}))
             speaks = {name: [other for other in below if other not in circle] for name, below in speaks.items() if name not in circle}
+
+    def step_ids(self, found: Sequence[Defined[Definition]]) -> None:
+        """Two steps of one journey by one id: their messages would be taken for one."""
+        for one in found:
+            first: dict[str, int] = {}
+            for number, step in enumerate(one.definition.steps if isinstance(one.definition, Journey) else ()):
+                if isinstance(step, Exit) or step.id is None or first.setdefault(step.id, number) == number:
+                    continue
+                message = f"{step.id!r} is the id of steps[{first[step.id]}] already: give each step one of its own"
+                self.wrong([one.document.problem(("steps", number, "id"), message)], frozenset({Journey.kind}))
 
     def channels(self, found: Sequence[Defined[Definition]], templates: Templates, heads: Heads) -> None:
         """Steps that send in a channel that there is not, or by a template of another one."""

@@ -49,12 +49,16 @@ class SendWhat(Part):
 
 
 class Send(Part):
+    """Ask for a message. `id`: a name of the step, unique in the journey; without one the step is named by its place."""
+
+    id: Name | None = None
     send: SendWhat
 
 
 class Wait(Part):
-    """Let time pass before the next step, 366d at most."""
+    """Let time pass before the next step, 366d at most. `id`: as of a step that sends."""
 
+    id: Name | None = None
     wait: WaitTime
 
 

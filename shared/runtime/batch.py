@@ -124,6 +124,7 @@ class Batch(Merging[S, R]):
         """Make the stored form of every state that was touched. Raises Unstorable; the batch is then good for nothing."""
         self.counts["refused"] = self.step.refused
         self.counts["ignored"] = self.step.ignored
+        self.counts["stuck"] = self.step.stuck
         super().close()
 
     def _activate(self, record: Record) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 class Observer:
     """Does nothing; adapters/prometheus.py counts.
 
-    `counts`: folded, repeated, failed, late, absorbed, refused, ignored, unmerged, expired.
+    `counts`: folded, repeated, failed, late, absorbed, refused, ignored, stuck, unmerged, expired.
     """
 
     def folded(self, stage: str, topic: str, counts: Mapping[str, int]) -> None: ...

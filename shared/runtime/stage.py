@@ -94,7 +94,8 @@ class Step:
     that name. A fold that leaves the state as it was may set `unchanged`: then nothing is stored. A fold may set `gone`: then the state
     goes, with its timer and its second blob, unless the key took part in a merge; indexes are the stage's to take back. `size`: what was
     put out so far weighs. `refused`: what a fold has left out of its state because of the state's bound; a fold adds to it.
-    `ignored`: numbers out of range that were taken for absent; a fold adds to it. `plan`: what `Stage.compile` has made of the set of
+    `ignored`: numbers out of range that were taken for absent; a fold adds to it. `stuck`: what was due in a state and stood still, since
+    the definitions that it goes by are not known; a fold adds to it. `plan`: what `Stage.compile` has made of the set of
     definitions in force.
     """
 
@@ -118,6 +119,7 @@ class Step:
         "refused",
         "sides",
         "size",
+        "stuck",
         "topic",
         "unchanged",
     )
@@ -142,6 +144,7 @@ class Step:
         self.size = 0
         self.refused = 0
         self.ignored = 0
+        self.stuck = 0
         self.plan: Any = None
         self._last: dict[tuple[str, str], Output] = {}
 

@@ -58,7 +58,7 @@ MEMBERSHIP: Final = Membership(
     members={"important": AT - 9},
     left={"new_customer": AT - 1},
 )
-PERSON: Final = Person(
+OLD_PERSON: Final = Person(
     contacts={"email": Fact(AT - 3, "m-1", "web", b'"a@b.example"')},
     traits={"name": Fact(AT, "m-2", "app", b'"Ann"')},
     consents={"email": Consent(AT - 3, "m-1", "web", True), "email/news": Consent(AT, "m-2", "app", False)},
@@ -72,11 +72,20 @@ PERSON: Final = Person(
             AT - 9,
             86_400_000,
             AT - 8,
-            1,
+            (1,),
             AT + 1,
             (SendStep("steps[1]", "email", "thanks", "marketing", 3_600_000, 2, 604_800_000), WaitStep("steps[2]", 60_000)),
         ),
-        Entry(b"fedcba9876543210", "welcome", 1, "a:b1", "new_customer", AT - 99, 0, 0, 2, 0, ()),
+        Entry(b"fedcba9876543210", "welcome", 1, "a:b1", "new_customer", AT - 99, 0, 0, (), 0),
+    ),
+)
+PERSON: Final = Person(
+    contacts=OLD_PERSON.contacts | {"phone": Fact(AT, "m-3", "app", b'"+8613800138000"')},
+    traits=OLD_PERSON.traits,
+    consents=OLD_PERSON.consents,
+    entries=(
+        *OLD_PERSON.entries,
+        Entry(b"00112233445566aa", "welcome", 2, "a:b1", "new_customer", AT - 2, 0, AT - 1, (3,), AT + 9),
     ),
 )
 RECENT: Final = RecentEvent("6ba7b810-9dad-11d1-80b4-00c04fd430c8", "track", "Order Completed", 5, 2**40)
@@ -139,6 +148,8 @@ FORMS: Final[dict[str, tuple[Any, bytes, Callable[[bytes], Any]]]] = {
     "meta": (META, json.dumps(_meta(META).changed(), sort_keys=True).encode(), lambda raw: _meta(json.loads(raw)).changed()),
 }
 """Name -> the value, its bytes by this code, and the reader that gives the value back."""
+MEANT: Final[dict[str, Any]] = {"journeys": OLD_PERSON}
+"""Forms whose version was raised since the last release: what its fixture means."""
 
 
 if __name__ == "__main__":

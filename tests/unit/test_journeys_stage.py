@@ -16,7 +16,7 @@ from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, 
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.events import EventType
 from shared.contracts.identity import MergeRecord
-from shared.contracts.journey_blob import Fact, Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
+from shared.contracts.journey_blob import Person, SendStep, WaitStep, canonical_person, decode_person, encode_person
 from shared.contracts.slots import partition_count, slot
 from shared.contracts.topics import EVENT_RESOLVED, JOURNEY_MOVED, JOURNEYS_REPLAYED, MESSAGE_REQUESTED, SEGMENT_CHANGED
 from shared.runtime.envelope import peek
@@ -387,12 +387,3 @@ async def test_transitions_beyond_the_bound_are_counted() -> None:
     kept = len(world.person("u:1").entries)
     assert kept < 50
     assert world.observer.refused == 50 - kept
-
-
-def test_a_contact_point_of_another_kind_is_kept_beside_the_address_and_leaves_older_readers_their_form() -> None:
-    said = {"email": Fact(T, "m1", "s", b'"ann@example.com"')}
-    plain, more = Person(contacts=said), Person(contacts=said | {"phone": Fact(T, "m2", "s", b'"+8613800138000"')})
-    assert decode_person(encode_person(more)) == more
-    fields, longer = msgspec.msgpack.decode(encode_person(plain)), msgspec.msgpack.decode(encode_person(more))
-    assert longer[: len(fields)] == fields
-    assert len(longer) == len(fields) + 1

@@ -72,6 +72,12 @@ def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
     )
 
 
+def test_a_step_is_called_by_its_id_and_without_one_by_its_place(folder: Path) -> None:
+    (folder / "greet.yaml").write_text(JOURNEY.replace("- wait: 3d", "- {id: pause, wait: 3d}"))
+    [plan] = planned(folder)["important"]
+    assert [step.id for step in plan.steps] == ["steps[0]", "pause", "steps[2]"]
+
+
 def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> None:
     (folder / "hello.en.liquid").write_text(HEAD.format("transactional", "en") + "Hello\n")
     [plan] = planned(folder)["important"]
@@ -122,6 +128,12 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
             ("once_per: 90d", "once_per: 3661d"),
             "greet.yaml:4: once_per: expected at most 3660d: that is ten years; entries are remembered so long (found 3661d)",
         ),
+        (
+            ("wait: 3d\n  - send", "wait: 3d\n    id: hi\n  - id: hi\n    send"),
+            "greet.yaml:10: steps[2].id: 'hi' is the id of steps[1] already: give each step one of its own",
+        ),
+        (("wait: 3d", "wait: 3d\n    id: steps[0]"), "greet.yaml:9: steps[1].id: string should match pattern"),
+        (("- exit", "- {exit: true, id: end}"), "greet.yaml:10: steps[3].id: unknown key 'id'"),
         (("segment: important", "segment: other"), "greet.yaml:3: enter.segment: there is no segment 'other'"),
         (("once_per: 90d", "once_pre: 90d"), "greet.yaml:4: once_pre: unknown key 'once_pre' (did you mean 'once_per'?)"),
     ],

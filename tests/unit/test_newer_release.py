@@ -7,11 +7,12 @@ import pytest
 import redis.asyncio as redis
 
 from services.messaging.adapters.people import RedisPeople
+from shared.contracts.journey_blob import VERSION
 from shared.contracts.versions import stamped
 from shared.runtime.envelope import Entry, close_entry
 from shared.runtime.ports import NewerRelease
 
-NEWER = close_entry(Entry[bytes](), stamped(b"\x94", 2))
+NEWER = close_entry(Entry[bytes](), stamped(b"\x94", VERSION + 1))
 
 
 class Stored(RedisPeople):

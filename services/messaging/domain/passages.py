@@ -5,13 +5,16 @@ and any order of merges, ends in the same. The set has bounds (`bounded`), which
 
 Of each 30 days the 10 earliest passages are kept, 130 in all (13 months, the longest wait), and 32 once the earliest has ended. Given up
 are the latest: who enters a segment more than ten times in 30 days may enter the journey again only by a transition of the next 30 days;
-they are counted (`rapport_stage_refused_total`). That is at most 140 KB of a person with ten steps of the longest names, 690 KB with
-fifty. Somebody who comes and goes all day is still written to once within `once_per`.
+they are counted (`rapport_stage_refused_total`). That is at most 40 KB of a person in one journey, however many steps it has. Somebody who
+comes and goes all day is still written to once within `once_per`.
+
+A passage names the version that it entered, and its steps are found by it (`StepsOf`): whoever began under version N goes by N's steps. If
+the version cannot be found, the passage neither ends nor moves on: it stands still, is counted, and looks again later (`_later`).
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, assert_never
 
 import msgspec
@@ -26,6 +29,11 @@ MOST_A_MONTH: Final = 10
 MOST_PASSAGES: Final = 130
 """Passages of one person in one journey that are kept: those of 13 months, and so of the longest wait."""
 MONTH_MS: Final = 30 * DAY_MS
+SHORTEST_LOOK_MS: Final = 60_000
+LONGEST_LOOK_MS: Final = DAY_MS
+
+StepsOf = Callable[[str, int], Sequence[Step] | None]
+"""Journey and version -> its steps; None: no set of definitions is known that has it."""
 
 
 def _hash(*parts: str) -> bytes:
@@ -41,9 +49,9 @@ def entry_id(journey: str, profile: str, at: int) -> bytes:
     return _hash("entry", journey, profile, str(at))
 
 
-def dispatch_id(entry: bytes, step_key: str) -> str:
+def dispatch_id(entry: bytes, step_id: str) -> str:
     """The id of one message: the same whatever crashes, and wherever the passage has moved since."""
-    return _hash("dispatch", entry.hex(), step_key).hex()
+    return _hash("dispatch", entry.hex(), step_id).hex()
 
 
 class Plan(NamedTuple):
@@ -62,9 +70,8 @@ class Plan(NamedTuple):
 
 def enter(plan: Plan, profile: str, at: int, ready: int) -> Entry:
     """A new passage: the first step falls due at `at`, and is held back until the stage's time has reached `ready`."""
-    return Entry(
-        entry_id(plan.journey, profile, at), plan.journey, plan.version, profile, plan.segment, at, plan.guard, ready, 0, at, plan.steps
-    )
+    first = (0,) if plan.steps else ()
+    return Entry(entry_id(plan.journey, profile, at), plan.journey, plan.version, profile, plan.segment, at, plan.guard, ready, first, at)
 
 
 def united(one: Iterable[Entry], other: Iterable[Entry]) -> tuple[Entry, ...]:
@@ -81,8 +88,8 @@ def _order(entry: Entry) -> tuple[str, int, bytes]:
     return entry.journey, entry.at, entry.id
 
 
-def _progress(entry: Entry) -> tuple[bool, int, int, int, int]:
-    return not entry.steps, entry.done, entry.due, -entry.ready, -entry.version
+def _progress(entry: Entry) -> tuple[bool, tuple[int, ...], int, int, int, int]:
+    return entry.ended, entry.path, entry.due, -entry.ready, -entry.version, len(entry.carried)
 
 
 def holding(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -96,7 +103,7 @@ def holding(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def next_due(entries: Iterable[Entry]) -> int | None:
     """When the next step of any passage that holds may run, epoch ms."""
-    return min((max(entry.due, entry.ready) for entry in holding(entries) if entry.steps), default=None)
+    return min((max(entry.due, entry.ready) for entry in holding(entries) if not entry.ended), default=None)
 
 
 class Asked(NamedTuple):
@@ -107,26 +114,61 @@ class Asked(NamedTuple):
     due: int
 
 
-def advance(entries: tuple[Entry, ...], now: int) -> tuple[tuple[Entry, ...], list[Asked]]:
+class Advanced(NamedTuple):
+    """The passages after their steps have run, the messages asked for, and how many passages stood still for want of their version."""
+
+    entries: tuple[Entry, ...]
+    asked: list[Asked]
+    stuck: int
+
+
+def advance(entries: tuple[Entry, ...], now: int, steps_of: StepsOf) -> Advanced:
     """Run every step that is due at `now`. Passages that do not hold stand still."""
-    running = {entry.id for entry in holding(entries) if entry.steps and max(entry.due, entry.ready) <= now}
+    running = {entry.id for entry in holding(entries) if not entry.ended and max(entry.due, entry.ready) <= now}
     asked: list[Asked] = []
-    after = tuple(_run(entry, now, asked) if entry.id in running else entry for entry in entries)
-    return forgotten(after), asked
+    after: list[Entry] = []
+    stuck = 0
+    for entry in entries:
+        if entry.id not in running:
+            after.append(entry)
+        elif (steps := _remaining(entry, steps_of)) is None:
+            stuck += 1
+            after.append(_later(entry, now))
+        else:
+            after.append(_run(entry, steps, now, asked))
+    return Advanced(forgotten(tuple(after)), asked, stuck)
 
 
-def _run(entry: Entry, now: int, asked: list[Asked]) -> Entry:
-    done, due, steps = entry.done, entry.due, entry.steps
-    while steps and due <= now:
-        match steps[0]:
+def _remaining(entry: Entry, steps_of: StepsOf) -> Sequence[Step] | None:
+    """The steps that are before a passage which has not ended."""
+    if entry.carried:
+        return entry.carried
+    steps = steps_of(entry.journey, entry.version)
+    return None if steps is None else steps[entry.path[0] :]
+
+
+def _later(entry: Entry, now: int) -> Entry:
+    """Look again after as long as the step has waited already, within bounds.
+
+    A slot may get a passage by a merge before it has read the set that the passage entered by: that is soon over. A version that is gone
+    from the log costs one look a day.
+    """
+    return msgspec.structs.replace(entry, ready=now + min(max(now - entry.due, SHORTEST_LOOK_MS), LONGEST_LOOK_MS))
+
+
+def _run(entry: Entry, steps: Sequence[Step], now: int, asked: list[Asked]) -> Entry:
+    due, ran = entry.due, 0
+    while ran < len(steps) and due <= now:
+        match steps[ran]:
             case SendStep() as send:
                 asked.append(Asked(entry, send, due))
             case WaitStep(ms=ms):
                 due += ms
             case other:
                 assert_never(other)
-        done, steps = done + 1, steps[1:]
-    return msgspec.structs.replace(entry, done=done, due=due, steps=steps)
+        ran += 1
+    path = (entry.path[0] + ran,) if ran < len(steps) else ()
+    return msgspec.structs.replace(entry, path=path, due=due, carried=entry.carried[ran:])
 
 
 def forgotten(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
@@ -134,10 +176,10 @@ def forgotten(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 
     The last that holds is kept with its guard; of those that it keeps out, MOST_ENDED at most.
     """
-    kept = tuple(entry for entry in entries if entry.steps or entry.guard)
+    kept = tuple(entry for entry in entries if entry.guard or not entry.ended)
     for journey in {entry.journey for entry in kept}:
         own = [entry for entry in kept if entry.journey == journey]
-        if len(own) > MOST_ENDED and not own[0].steps:
+        if len(own) > MOST_ENDED and own[0].ended:
             remembered = {entry.id for entry in _without_past(own)}
             kept = tuple(entry for entry in kept if entry.journey != journey or entry.id in remembered)
     return kept
@@ -145,7 +187,7 @@ def forgotten(entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
 
 def _without_past(own: list[Entry]) -> list[Entry]:
     """Passages of one journey, without the earliest that have ended."""
-    while len(own) > MOST_ENDED and not own[0].steps:
+    while len(own) > MOST_ENDED and own[0].ended:
         first, *later = own
         after = next((place for place, entry in enumerate(later, 1) if entry.at - first.at >= entry.guard), None)
         if after is None:  # the guard of the first still keeps all others out

@@ -5,9 +5,9 @@ from typing import Any
 
 from services.control.adapters.definitions import AppliedDefinitions
 from services.control.channels import HEADS
-from shared.adapters.definition_topic import DefinitionRefusal, DefinitionTopic
+from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved
-from shared.contracts.definitions import DefinitionRecord, DefinitionSet, set_record, text_record
+from shared.contracts.definitions import DefinitionRecord, DefinitionRefusal, DefinitionSet, set_record, text_record
 from shared.contracts.key_signature import KeySecrets
 from tests.key_secrets import SECRETS
 
@@ -37,7 +37,8 @@ class MemoryTopic(DefinitionTopic):
     def __init__(self, secrets: KeySecrets | None = None) -> None:
         self.refused: list[DefinitionRefusal] = []
         self.away = False
-        self._know_nothing(secrets, self.refused.append)
+        self._know_nothing(secrets)
+        self._on_refused = self.refused.append
 
     @property
     def read_to_end(self) -> bool:

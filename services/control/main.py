@@ -55,7 +55,7 @@ def create(settings: Settings) -> Api:
             store.start(lambda: metrics.keys.set(len(stores[KeyKind.QUERY].keys)))
         count.start()
         orders.start()
-        definitions.start()
+        definitions.start(metrics.definition_refused)
         _log.info("started", host=settings.host, port=settings.port)
         yield
         await count.stop()

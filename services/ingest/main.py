@@ -49,7 +49,7 @@ def create() -> IngestApp:
         max_queued_bytes=settings.max_queued_bytes,
     )
     writer = LogWriter(producer, Circuit(settings.stall_seconds), metrics)
-    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-ingest-definitions"))
+    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-ingest-definitions", settings.key_secrets))
     tracking = Tracking(settings, keyring, writer, metrics, OfNow(sets, external_kinds))
 
     def readiness() -> dict[str, str | None]:
@@ -70,7 +70,7 @@ def create() -> IngestApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[Mapping[str, Any]]:
         await inside.start()
         keys.start(keys_changed)
-        sets.start()
+        sets.start(metrics.definition_refused)
         writer.start()
         # A process that shares its port should be able to answer its first request; but an outage must be told as a 503.
         await asyncio.gather(writer.wait(FIRST_SECONDS), *(asyncio.to_thread(one.wait, FIRST_SECONDS) for one in (keys, sets)))

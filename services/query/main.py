@@ -43,7 +43,7 @@ def create(settings: Settings) -> Api:
     access, sealer = KeyAccess(keys, waiting=settings.query_waiting), Sealer(settings.cursor_secret.get_secret_value().encode())
     count = PartitionsOfLog(settings.kafka, [topic.name for topic in TOPICS if topic.partitions is None])
     stores = (space, People(space), history, reads, keys, access)
-    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-query-definitions"))
+    sets = AppliedSets(DefinitionTopic(settings.kafka, "rapport-query-definitions", settings.key_secrets))
     of_sets = (OfNow(sets, known_segments), OfNow(sets, public_fields))
     parts = Parts(*stores, sealer, *of_sets, metrics, settings.phone_region, count, sets)
 
@@ -51,7 +51,7 @@ def create(settings: Settings) -> Api:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         keys.start(lambda: metrics.keys.set(len(keys.keys)))
         count.start()
-        sets.start()
+        sets.start(metrics.definition_refused)
         _log.info("started", host=settings.host, port=settings.port)
         yield
         await count.stop()

@@ -13,7 +13,7 @@ import structlog
 
 from shared.adapters.definition_topic import DefinitionTopic, MissingText
 from shared.adapters.earlier_journeys import EarlierJourneys
-from shared.contracts.definitions import DefinitionSet
+from shared.contracts.definitions import DefinitionRefusal, DefinitionSet
 from shared.definitions.applied import Applied, removed
 from shared.definitions.folder import read_texts
 from shared.definitions.template import Heads
@@ -40,9 +40,9 @@ class AppliedSets:
         self._earlier = EarlierJourneys(topic)
         self._newest: Applied | None = None
 
-    def start(self) -> None:
-        """Begin to follow."""
-        self._topic.start(self._came)
+    def start(self, on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None) -> None:
+        """Begin to follow. `on_refused`: as DefinitionTopic.start."""
+        self._topic.start(self._came, on_refused)
 
     def wait(self, seconds: float) -> bool:
         """Wait until `read_to_end`, and read the newest set; returns whether that is done."""

@@ -7,35 +7,22 @@ import threading
 import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Mapping
-from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-import structlog
 from confluent_kafka import Message
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.refused_records import RefusedRecords
 from shared.adapters.topic_follower import TopicFollower
-from shared.contracts.definitions import SET_DECODER, DefinitionSet, number_of, same_text, signer, text_of
+from shared.contracts.definitions import SET_DECODER, DefinitionRefusal, DefinitionSet, number_of, same_text, signer, text_of
 from shared.contracts.key_signature import KeySecrets
 from shared.contracts.topics import DEFINITION_CHANGED
 
-_log = structlog.get_logger("definitions")
-
-
-class DefinitionRefusal(StrEnum):
-    """Why a record of definition.changed counts for nothing."""
-
-    UNSIGNED = "unsigned"
-    """By none of the secrets, where the follower was given them."""
-    UNDECODABLE = "undecodable"
-    """Perhaps of a newer release."""
-    MISNAMED = "misnamed"
-    """Its content is not what its key says."""
-    REPEATED = "repeated"
-    """A set of this number is known, and says something else; or it would come before a set that is there."""
-    HEAD_DELETED = "head_deleted"
-    """The newest set is never deleted."""
+IGNORED: Final = (
+    "records of the definitions' topic are not as this installation writes them, so ignored; "
+    "`unsigned`: by another RAPPORT_KEY_SECRET, or by none"
+)
 
 
 class MissingText(LookupError):
@@ -50,15 +37,14 @@ class DefinitionTopic(TopicFollower):
         kafka: KafkaConnection,
         client_id: str,
         secrets: KeySecrets | None = None,
-        on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None,
     ) -> None:
-        """`on_refused` is called by the follower's thread for each record that counts for nothing."""
         super().__init__(kafka, client_id, DEFINITION_CHANGED)
-        self._know_nothing(secrets, on_refused)
+        self._know_nothing(secrets)
 
-    def _know_nothing(self, secrets: KeySecrets | None, on_refused: Callable[[DefinitionRefusal], None]) -> None:
+    def _know_nothing(self, secrets: KeySecrets | None) -> None:
         self._secrets = secrets
-        self._on_refused = on_refused
+        self._refused = RefusedRecords("definitions", IGNORED, topic=DEFINITION_CHANGED)
+        self._on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None
         self._on_change: Callable[[], None] = lambda: None
         self._lock = threading.Lock()
         self._sets: list[DefinitionSet] = []
@@ -66,9 +52,11 @@ class DefinitionTopic(TopicFollower):
         self._parts: dict[Any, Any] = {}
         self._older: set[int] = set()
 
-    def start(self, on_change: Callable[[], None] = lambda: None) -> None:
-        """Begin to follow. `on_change` is called by the follower's thread after a set came or went."""
-        self._on_change = on_change
+    def start(
+        self, on_change: Callable[[], None] = lambda: None, on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None
+    ) -> None:
+        """Begin to follow. The follower's thread calls: `on_change` after a set came or went, `on_refused` of what counts for nothing."""
+        self._on_change, self._on_refused = on_change, on_refused
         self.follow()
 
     @property
@@ -130,8 +118,12 @@ class DefinitionTopic(TopicFollower):
         else:
             refusal = DefinitionRefusal.UNDECODABLE
         if refusal is not None:
-            _log.error("a record of the definitions' topic counts for nothing", reason=refusal.value, offset=message.offset())
+            self._refused.note(refusal)
             self._on_refused(refusal)
+
+    def _looked(self) -> None:
+        if self.read_to_end:
+            self._refused.tell()
 
     def _take_text(self, sha256: str, value: bytes | None) -> DefinitionRefusal | None:
         if value is None:

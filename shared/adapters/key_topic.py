@@ -3,22 +3,22 @@
 Only a process that has read the topic to its end can say that a key does not exist; `caught_up` asks the broker where the end is now.
 """
 
-import time
-from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
-import structlog
 from confluent_kafka import Message
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.refused_records import RefusedRecords
 from shared.adapters.topic_follower import TopicFollower
 from shared.contracts.control import KeyChanged, KeyKind
 from shared.contracts.key_signature import KeyRefusal, KeySecrets, KeyStates
 from shared.contracts.topics import KEY_CHANGED
 
-TOLD_AGAIN_SECONDS = 30.0
-"""So often at most are refused records logged: whoever may write to the topic must not fill the log of every process."""
-_log = structlog.get_logger("keys")
+IGNORED: Final = (
+    "records of the key topic are not signed by RAPPORT_KEY_SECRET, so ignored; "
+    "if they were made before keys were signed: `rapport keys sign`"
+)
 
 
 class KeyTopic(TopicFollower):
@@ -38,8 +38,7 @@ class KeyTopic(TopicFollower):
         self._states = KeyStates(secrets, lambda of: of is kind)
         self._others = tuple(f"{other.value}:".encode() for other in KeyKind if other is not kind)
         self._on_refused = on_refused
-        self._untold: Counter[str] = Counter()
-        self._told = float("-inf")
+        self._refused = RefusedRecords("keys", IGNORED, topic=KEY_CHANGED, kind=kind.value)
         self._on_change: Callable[[], None] = lambda: None
 
     @property
@@ -63,15 +62,11 @@ class KeyTopic(TopicFollower):
         key = message.key() or b""
         refusal = self._states.take(key, message.value(), message.headers() or ())
         if refusal is not None and not key.startswith(self._others):  # what is under another kind is its follower's to tell
-            self._untold[refusal.value] += 1
+            self._refused.note(refusal)
             self._on_refused(refusal)
         self._on_change()
 
     def _looked(self) -> None:
-        """Log what was refused: all of the beginning in a line, later ones now and then. Neither key nor value is told."""
-        if not self._untold or not self.read_to_end or time.monotonic() - self._told < TOLD_AGAIN_SECONDS:
-            return
-        advice = "not signed by RAPPORT_KEY_SECRET, so ignored; if they were made before keys were signed: `rapport keys sign`"
-        _log.error(f"records of the key topic are {advice}", topic=KEY_CHANGED, kind=self.kind.value, **self._untold)
-        self._untold.clear()
-        self._told = time.monotonic()
+        """All of the beginning is told in one line."""
+        if self.read_to_end:
+            self._refused.tell()

@@ -8,6 +8,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from shared.contracts.definitions import DefinitionRefusal
 from shared.contracts.metrics import METRICS, Metric, MetricKind
 from shared.runtime.observer import Observer
 
@@ -78,6 +79,9 @@ class RuntimeMetrics(Observer):
                 counter(name).labels(stage).inc(counts[count])
         if counts["failed"]:
             counter("rapport_dead_letters_total").labels(stage, topic).inc(counts["failed"])
+
+    def definition_refused(self, reason: DefinitionRefusal) -> None:
+        self.registry.counter("rapport_definition_records_refused_total").labels(reason.value).inc()
 
     def gap(self, stage: str, records: int) -> None:
         self.registry.counter("rapport_gap_records_total").labels(stage).inc(records)

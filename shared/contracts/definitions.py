@@ -107,6 +107,21 @@ class DefinitionSet(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         return frozenset(one.name for one in self.definitions if one.state is SegmentState.FILLING)
 
 
+class DefinitionRefusal(StrEnum):
+    """Why a record of definition.changed counts for nothing."""
+
+    UNSIGNED = "unsigned"
+    """By none of the secrets, where the reader was given them."""
+    UNDECODABLE = "undecodable"
+    """Perhaps of a newer release."""
+    MISNAMED = "misnamed"
+    """Its content is not what its key says."""
+    REPEATED = "repeated"
+    """A set of this number is known, and says something else; or it would come before a set that is there."""
+    HEAD_DELETED = "head_deleted"
+    """The newest set is never deleted."""
+
+
 class DefinitionActivated(msgspec.Struct, frozen=True):
     """From this record on the set `number` holds in this partition. One that is not greater than what a slot goes by changes nothing."""
 

@@ -90,6 +90,12 @@ METRICS: Final[tuple[Metric, ...]] = (
         ("reason",),
         "records of the key topic that count for nothing: not signed by this installation, or an older state of a key",
     ),
+    Metric(
+        "rapport_definition_records_refused_total",
+        C,
+        ("reason",),
+        "records of definition.changed that count for nothing: not signed by this installation, not what their key says, or out of order",
+    ),
     Metric("rapport_store_retries_total", C, ("stage",), "chunks that waited because Redis or Kafka did not answer"),
     Metric(
         "rapport_lost_to_retention_total",

@@ -3,6 +3,7 @@
 from typing import Final
 
 from shared.adapters.prometheus import Registry
+from shared.contracts.definitions import DefinitionRefusal
 from shared.contracts.key_signature import KeyRefusal
 from shared.contracts.metrics import SECONDS, Metric, MetricKind
 
@@ -32,7 +33,13 @@ class HttpMetrics:
         self.keys = registry.gauge("rapport_query_keys")
         refused = registry.counter("rapport_key_records_refused_total")
         self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
+        refused = registry.counter("rapport_definition_records_refused_total")
+        self._definitions_refused = {reason: refused.labels(reason.value) for reason in DefinitionRefusal}
 
     def key_refused(self, reason: KeyRefusal) -> None:
         """Count a record of the key topic that counts for nothing."""
         self._keys_refused[reason].inc()
+
+    def definition_refused(self, reason: DefinitionRefusal) -> None:
+        """Count a record of the definitions' topic that counts for nothing."""
+        self._definitions_refused[reason].inc()

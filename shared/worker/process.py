@@ -163,7 +163,7 @@ class _Process:
             self._orders = RebuildTopic(settings.kafka, f"rapport-{self._service}-rebuilds")
             self._orders.start()
         if self._definitions is not None:
-            self._definitions.start()
+            self._definitions.start(self._observer.definition_refused)
             while not await asyncio.to_thread(self._definitions.wait, LONG_S):
                 _log.warning("waiting until the definitions have been read")
             self._known = True

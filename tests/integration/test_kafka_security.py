@@ -3,37 +3,28 @@
 Events in by HTTP, a profile, a segment, an e-mail, rows in ClickHouse; and what a process may not do, it cannot.
 """
 
-import base64
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ScramMechanism
 
 from deploy.cli import acls
 from deploy.local import keys
-from deploy.local.clickhouse import ClickHouse
-from deploy.local.mail import MailCatcher
-from deploy.local.ports import HOST, free_port
-from deploy.local.process import MissingError, Process
-from deploy.local.proxy.routes import backend_of
-from deploy.local.redis import Redis
-from deploy.local.settings import PROJECT
+from deploy.local.ports import free_port
+from deploy.local.process import MissingError
 from shared.adapters.kafka_clients import KafkaConnection, Mechanism
 from shared.adapters.kafka_offsets import Offsets
 from shared.adapters.key_topic import KeyTopic
 from shared.contracts.control import KeyChanged, KeyKind, key_hash
+from shared.contracts.definitions import DefinitionRecord, DefinitionSet, set_record
 from shared.contracts.key_signature import KeyRecord, KeySecrets, signed
 from shared.contracts.rights import PROCESSES, rights
 from shared.contracts.topics import (
+    DEFINITION_ACTIVATED,
+    DEFINITION_CHANGED,
     DISPATCH_RECORDED,
     EVENT_RECEIVED,
     EVENT_RESOLVED,
@@ -46,13 +37,12 @@ from shared.contracts.topics import (
 )
 from shared.http.instants import epoch_ms
 from tests.certificates import Authority
+from tests.integration.secure_installation import SERVICES, USERS, Installation, command
 from tests.integration.secure_kafka import ADMIN, SecureKafka, secret_of
 from tests.key_secrets import SECRETS
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
-USERS = acls.users()
-SERVICES = ("profile", "segmentation", "messaging", "warehouse", "query", "control", "ingest")
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +55,8 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
     with kafka:
         wait_until("the broker lets its administrator in", lambda: _answers(kafka.as_user("admin")))
         kafka.add_users(list(USERS.values()))
-        _command(kafka, "admin", "-m", "deploy.cli.main", "acls", "--apply")
-        _command(kafka, USERS["topics"], "-m", "deploy.local.topics")
+        command(kafka, "admin", "-m", "deploy.cli.main", "acls", "--apply")
+        command(kafka, USERS["topics"], "-m", "deploy.local.topics")
         yield kafka
 
 
@@ -75,87 +65,6 @@ def _answers(connection: KafkaConnection, seconds: float = 5.0) -> bool:
         return bool(connection.admin({"log_level": 0}).list_topics(timeout=seconds).brokers)
     except KafkaException:
         return False
-
-
-def _command(kafka: SecureKafka, user: str, *argv: str) -> str:
-    environment = os.environ | dict(kafka.environment(user))
-    done = subprocess.run([sys.executable, *argv], env=environment, cwd=PROJECT, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
-
-
-class Installation:
-    """Every service with a user of its own, on stores of this module alone."""
-
-    def __init__(self, broker: SecureKafka, folder: Path) -> None:
-        self.broker, self.folder = broker, folder
-        self.redis = Redis(folder / "redis", free_port(), folder / "redis.log")
-        self.clickhouse = ClickHouse(folder / "clickhouse", free_port(), folder / "clickhouse.log")
-        smtp = free_port()
-        self.mail = MailCatcher(folder / "mail", smtp, folder / "mail.log")
-        self.ports = {name: free_port() for name in SERVICES}
-        self._stores = {
-            "RAPPORT_REDIS_URL": self.redis.url,
-            "RAPPORT_CLICKHOUSE_URL": self.clickhouse.url,
-            "RAPPORT_SMTP_URL": f"smtp://{HOST}:{smtp}",
-        }
-        self.services = [self._service(name) for name in SERVICES]
-
-    def _service(self, name: str) -> Process:
-        port = str(self.ports[name])
-        own = {"RAPPORT_PORT" if name in ("ingest", "query", "control") else "RAPPORT_HEALTH_PORT": port}
-        env = dict(self.broker.environment(USERS[name])) | self._stores | own
-        ready = f"http://{HOST}:{port}/readyz"
-        return Process(name, [sys.executable, "-m", f"services.{name}.main"], self.folder / f"{name}.log", env, PROJECT, ready)
-
-    def start(self) -> None:
-        stores = (self.redis, self.clickhouse, self.mail)
-        for part in stores:
-            part.start()
-        for part in stores:
-            part.wait_ready(120)
-        environment = os.environ | self._stores
-        subprocess.run([sys.executable, "-m", "services.warehouse.migrate"], env=environment, cwd=PROJECT, check=True, timeout=120)
-        self.write_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "shop")
-        self.query_key = _command(self.broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "create", "me", "--kind", "query")
-        self.applied = _command(self.broker, USERS["control"], "-m", "services.control.apply")
-        for service in self.services:
-            service.start()
-        for service in self.services:
-            service.wait_ready(120)
-
-    def stop(self) -> None:
-        for part in (*self.services, self.mail, self.redis, self.clickhouse):
-            part.kill()
-
-    def send(self, batch: list[dict[str, Any]]) -> None:
-        token = base64.b64encode(f"{self.write_key}:".encode()).decode()
-        url = f"http://{HOST}:{self.ports['ingest']}/v1/batch"
-        answer = httpx.post(url, json={"batch": batch}, headers={"authorization": f"Basic {token}"}, timeout=20)
-        assert answer.status_code == 200, answer.text
-
-    def tag(self, *words: str) -> None:
-        """`rapport tag`, which knows the two APIs and no store."""
-        urls = {name: f"http://{HOST}:{self.ports[service]}" for name, service in (("QUERY_URL", "query"), ("INGEST_URL", "ingest"))}
-        told = {f"RAPPORT_{name}": value for name, value in {**urls, "QUERY_KEY": self.query_key, "WRITE_KEY": self.write_key}.items()}
-        argv = [sys.executable, "-m", "deploy.cli.main", "tag", *words]
-        subprocess.run(argv, env=os.environ | told, cwd=PROJECT, check=True, timeout=120)
-
-    def get(self, path: str, key: str | None = None) -> httpx.Response:
-        url = f"http://{HOST}:{self.ports[backend_of(f'/api/v1/{path}')]}/api/v1/{path}"
-        return httpx.get(url, headers={"authorization": f"Bearer {key or self.query_key}"}, timeout=30)
-
-    def keys_refused(self) -> set[str]:
-        """Reasons for which query has ignored records of the key topic."""
-        told = httpx.get(f"http://{HOST}:{self.ports['query']}/metrics", timeout=30).text
-        return set(re.findall(r'rapport_key_records_refused_total\{reason="(\w+)"\} [1-9]', told))
-
-    def data(self, path: str) -> list[dict[str, Any]]:
-        answer = self.get(path)
-        return list(answer.json()["data"]) if answer.status_code == 200 else []
-
-    def logs(self) -> str:
-        return "".join(path.read_text(errors="replace") for path in self.folder.glob("*.log"))
 
 
 @pytest.fixture(scope="module")
@@ -251,10 +160,14 @@ def test_nobody_is_refused_anything_that_a_process_does(house: Installation, bro
 
 def _write_key_record(broker: SecureKafka, record: KeyRecord) -> None:
     """As somebody who may write keys and does not know the secret of the installation."""
+    _append(broker.as_user(USERS["cli"]), KEY_CHANGED, record)
+
+
+def _append(kafka: KafkaConnection, topic: str, record: KeyRecord | DefinitionRecord) -> None:
     failed: list[KafkaError | None] = []
-    producer = broker.as_user(USERS["cli"]).producer({"log_level": 0})
+    producer = kafka.producer({"log_level": 0})
     headers = list(record.headers)
-    producer.produce(KEY_CHANGED, record.value, record.key, partition=0, headers=headers, on_delivery=lambda error, _: failed.append(error))
+    producer.produce(topic, record.value, record.key, partition=0, headers=headers, on_delivery=lambda error, _: failed.append(error))
     producer.flush(15)
     assert failed == [None]
 
@@ -267,17 +180,17 @@ def test_keys_made_before_keys_were_signed_count_again_once_somebody_signed_them
     elder = signed(_key("qk_elder", 0), SECRETS)
     _write_key_record(broker, KeyRecord(elder.key, elder.value, ()))
     assert house.get("segments", "qk_elder").status_code == 401
-    told = _command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign", "--yes")
+    told = command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign", "--yes")
     assert "signed: 1 that were not" in told
     wait_until("the key is good", lambda: house.get("segments", "qk_elder").status_code == 200)
-    assert "signed: 0 that were not" in _command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign")
+    assert "signed: 0 that were not" in command(broker, USERS["cli"], "-m", "deploy.cli.main", "keys", "sign")
 
 
 def test_a_key_that_somebody_put_into_the_topic_stays_without_effect(house: Installation, broker: SecureKafka) -> None:
     forged = signed(_key("qk_mallory", 9), KeySecrets.parse("m" * 40))
     for record in (forged, KeyRecord(forged.key, forged.value, ())):
         _write_key_record(broker, record)
-    wait_until("query has seen both", lambda: {"forged", "unsigned"} <= house.keys_refused())
+    wait_until("query has seen both", lambda: {"forged", "unsigned"} <= house.refused("key"))
     assert house.get("segments", "qk_mallory").status_code == 401
     assert "qk_mallory" not in house.logs()
 
@@ -288,7 +201,7 @@ def test_a_grant_written_again_revives_no_revoked_key_also_for_who_starts_later(
     keys.revoke(broker.as_user(USERS["cli"]), SECRETS, made.record)
     wait_until("the key is revoked", lambda: house.get("segments", made.secret).status_code == 401)
     _write_key_record(broker, signed(made.record, SECRETS))
-    wait_until("query has seen it", lambda: "replayed" in house.keys_refused())
+    wait_until("query has seen it", lambda: "replayed" in house.refused("key"))
     assert house.get("segments", made.secret).status_code == 401
     later = KeyTopic(broker.as_user(USERS["query"]), "rapport-query-keys", KeyKind.QUERY, SECRETS)
     later.start(lambda: None)
@@ -297,10 +210,25 @@ def test_a_grant_written_again_revives_no_revoked_key_also_for_who_starts_later(
     assert later.keys[made.record.hash].revoked_at is not None
 
 
+def test_a_set_of_definitions_that_nobody_signed_counts_for_nothing_to_who_can_check_it(house: Installation, broker: SecureKafka) -> None:
+    """Written by an administrator of Kafka: no process but control may write there."""
+    before = house.get("definitions").json()["definitions"]
+    forged = DefinitionSet(number=2, base=1, activated_at=epoch_ms(datetime.now(UTC)), applied_at=1, applied_by="mallory")
+    _append(broker.as_user(ADMIN), DEFINITION_CHANGED, set_record(forged, KeySecrets.parse("m" * 40)))
+    for service in ("query", "control", "ingest"):
+        wait_until(f"{service} has refused it", lambda service=service: "unsigned" in house.refused("definition", service))  # type: ignore[misc]
+    assert house.get("definitions").json()["definitions"] == before
+    assert {one["key"] for one in house.data("segments")} >= {"important_keep"}
+    assert "mallory" not in house.logs()
+
+
 @pytest.mark.parametrize(
     ("process", "topic"),
     [
         ("ingest", KEY_CHANGED),
+        ("segmentation", DEFINITION_CHANGED),
+        ("messaging", DEFINITION_ACTIVATED),
+        ("cli", DEFINITION_CHANGED),
         ("ingest", EVENT_RESOLVED),
         ("warehouse", MESSAGE_REQUESTED),
         ("warehouse", EVENT_RESOLVED),

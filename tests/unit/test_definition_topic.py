@@ -3,10 +3,11 @@
 import msgspec
 import pytest
 
-from shared.adapters.definition_topic import DefinitionRefusal, MissingText
+from shared.adapters.definition_topic import MissingText
 from shared.contracts.definitions import (
     ENCODER,
     DefinitionRecord,
+    DefinitionRefusal,
     DefinitionSet,
     FileRef,
     SetDefinition,

@@ -7,12 +7,15 @@ from confluent_kafka.admin import AclBinding
 
 from deploy.cli.acls import AclsError, _binding, commands, users
 from services.messaging.journeys import Journeys
+from services.messaging.settings import Settings as MessagingSettings
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
+from services.profile.settings import Settings as ProfileSettings
+from services.segmentation.settings import Settings as SegmentationSettings
 from services.segmentation.stage import SegmentationStage
 from services.warehouse.domain.rows import TOPICS as WAREHOUSE_TOPICS
 from shared.contracts.rights import PROCESSES, READER_GROUP, Kind, Operation, Right, rights
-from shared.contracts.topics import KEY_CHANGED, MESSAGE_REQUESTED, TOPICS
+from shared.contracts.topics import DEFINITION_ACTIVATED, DEFINITION_CHANGED, KEY_CHANGED, MESSAGE_REQUESTED, TOPICS
 from shared.runtime.stage import Stage
 
 RIGHTS = rights()
@@ -49,6 +52,13 @@ def test_only_who_makes_keys_may_write_them_and_only_journeys_ask_for_messages()
 
     assert writers(KEY_CHANGED) == {"control", "cli"}
     assert writers(MESSAGE_REQUESTED) == {"messaging"}
+
+
+def test_only_control_may_write_definitions_and_where_they_hold_for_workers_have_no_secret_to_check_them_by() -> None:
+    for topic in (DEFINITION_CHANGED, DEFINITION_ACTIVATED):
+        assert {process for process in PROCESSES if may(process, Operation.WRITE, topic)} == {"control"}
+    for worker in (ProfileSettings, SegmentationSettings, MessagingSettings):
+        assert not {name for name in worker.model_fields if "secret" in name}
 
 
 def test_query_may_write_nothing() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -12,7 +12,7 @@ from shared.adapters.definition_activations import DefinitionActivations
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved, DefinitionWriter, HistoryFull, Overtaken
 from shared.adapters.kafka_clients import KafkaConnection
-from shared.contracts.definitions import DefinitionSet
+from shared.contracts.definitions import DefinitionRefusal, DefinitionSet
 from shared.contracts.key_signature import KeySecrets
 from shared.definitions.catalogue import NOTHING_PUBLIC, Catalogue
 from shared.definitions.folder import read_texts
@@ -93,14 +93,14 @@ class AppliedDefinitions:
         except ports.LogAway as away:
             _log.warning("not every partition was told of the definitions yet", number=wanted.wanted.number, detail=str(away))
 
-    def start(self) -> None:
-        """Follow the log, and tell what was not told."""
+    def start(self, on_refused: Callable[[DefinitionRefusal], None] = lambda refusal: None) -> None:
+        """Follow the log, and tell what was not told. `on_refused`: as DefinitionTopic.start."""
         loop = asyncio.get_running_loop()
 
         def came() -> None:
             loop.call_soon_threadsafe(self._came.set)
 
-        self.topic.start(came)
+        self.topic.start(came, on_refused)
         self._telling = asyncio.create_task(self._keep_telling())
 
     async def stop(self) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import httpx
 
+from shared.runtime.backoff import Backoff
+
 MOST_CALLS = 100
 LARGEST_BATCH_BYTES = 450_000
 FIRST_PAUSE_SECONDS = 0.5
@@ -82,7 +84,7 @@ class Sender:
 
     async def send(self, batch: Batch) -> None:
         """Deliver one batch; waits as the server says (told_pause) while it is overloaded or down. Raises SendError."""
-        pause, attempt, give_up = FIRST_PAUSE_SECONDS, 0, self._clock() + GIVE_UP_SECONDS
+        backoff, attempt, give_up = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), 0, self._clock() + GIVE_UP_SECONDS
         while True:
             answer, why = await self._try(batch, attempt)
             if answer is not None and answer.status_code == 200:
@@ -91,8 +93,8 @@ class Sender:
                 raise SendError(f"ingest refused a batch: {why}")
             if self._clock() > give_up:
                 raise SendError(f"ingest took nothing for {GIVE_UP_SECONDS:g} s: {why}")
-            await self._sleep(told_pause(answer.headers.get("Retry-After", "") if answer is not None else "", pause))
-            pause, attempt = min(2 * pause, LONGEST_PAUSE_SECONDS), attempt + 1
+            await self._sleep(told_pause(answer.headers.get("Retry-After", "") if answer is not None else "", backoff.next()))
+            attempt += 1
 
     async def _try(self, batch: Batch, attempt: int) -> tuple[httpx.Response | None, str]:
         headers = self._headers | ({"X-Retry-Count": str(attempt)} if attempt else {})

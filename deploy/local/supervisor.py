@@ -12,6 +12,7 @@ from deploy.local.parts import Step
 from deploy.local.process import MissingError, NotReadyError, Process
 from deploy.local.words import how_it_ended, why_ended
 from shared.adapters.waiting import until_set
+from shared.runtime.backoff import Backoff
 
 POLL_SECONDS = 0.2
 FIRST_PAUSE_SECONDS = 0.5
@@ -122,17 +123,16 @@ class Supervisor:
 
     async def _watch(self, process: Process) -> None:
         """Start `process` again whenever it ended, ever more slowly while it keeps ending."""
-        pause, since = FIRST_PAUSE_SECONDS, time.monotonic()
+        backoff, since = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, lambda: 1.0), time.monotonic()  # alone: no step to fall out of
         while not self._stopping.is_set():
             if process.alive:
                 await self._pause(POLL_SECONDS)
                 continue
             if time.monotonic() - since > CALM_SECONDS:
-                pause = FIRST_PAUSE_SECONDS
-            told = why_ended(process)
+                backoff.reset()
+            told, pause = why_ended(process), backoff.next()
             self._say(f"{told}\n    starting it again in {pause:g} s")
             await self._pause(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             since = time.monotonic()
             self._restarts[process.name] = self._restarts.get(process.name, 0) + 1
             await self._start_again(process, since)

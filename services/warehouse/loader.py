@@ -21,6 +21,7 @@ from services.warehouse.restore import restore
 from shared.adapters.clickhouse import StoreAway, StoreRefused
 from shared.contracts.kept_rows import ADVICE, GONE
 from shared.contracts.rebuilds import RebuildChanged
+from shared.runtime.backoff import Backoff
 from shared.runtime.failpoints import failpoint
 
 READ_RECORDS: Final = 2_000
@@ -249,9 +250,10 @@ class Loader:
 
     def _until_done(self, work: Callable[[], T], epoch: int) -> T:
         """Until it succeeds, staying in the group meanwhile. Raises Abandoned when that is no longer ours to do."""
-        pause, held = FIRST_PAUSE_SECONDS, False
+        backoff, held = Backoff(FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS), False
         while True:
             lost = False
+            pause: float | None = None
             if self._epoch != epoch:
                 raise Abandoned
             try:
@@ -273,8 +275,7 @@ class Loader:
             held = True
             self._observer.held_up(reason)
             self._observer.retried()
-            self._wait(pause)
-            pause = min(LONGEST_PAUSE_SECONDS, pause * 1.6)
+            self._wait(backoff.next() if pause is None else pause)
         if held:
             _log.warning("going on")
             self._observer.held_up(None)

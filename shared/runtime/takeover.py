@@ -6,7 +6,7 @@ After a crash between commit and acknowledgement the next owner publishes the ou
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import structlog
 
@@ -14,6 +14,7 @@ from shared.contracts.definitions import ACTIVATED_DECODER
 from shared.contracts.topics import DEFINITION_ACTIVATED
 from shared.runtime.applying import Applying
 from shared.runtime.archived import NEVER, begin_again
+from shared.runtime.backoff import Backoff
 from shared.runtime.cut import ARCHIVE
 from shared.runtime.forgetting import Asking, Place, log_loss, open_slot
 from shared.runtime.meta import Meta
@@ -27,6 +28,9 @@ S = TypeVar("S")
 R = TypeVar("R")
 _log = structlog.get_logger("runtime")
 
+FIRST_WAIT_S: Final = 0.05
+LONGEST_WAIT_S: Final = 2.0
+
 
 class TakingOver(Applying[S, R]):
     """How a slot becomes ours. Whoever calls holds `lock` (slot.py)."""
@@ -35,7 +39,7 @@ class TakingOver(Applying[S, R]):
         return
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> bool:
-        delay = 0.05
+        backoff = Backoff(FIRST_WAIT_S, LONGEST_WAIT_S)
         while True:
             try:
                 if self.token is None:
@@ -64,8 +68,7 @@ class TakingOver(Applying[S, R]):
             else:
                 self.waits_for = None
                 return True
-            await asyncio.sleep(delay)
-            delay = min(delay * 2, 2.0)
+            await asyncio.sleep(backoff.next())
 
     async def _take_over(self) -> None:
         token = secrets.token_hex(8)

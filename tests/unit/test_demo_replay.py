@@ -170,7 +170,8 @@ async def test_a_server_that_names_a_day_is_obeyed_up_to_the_bound() -> None:
 async def test_a_batch_is_sent_again_after_the_seconds_that_the_server_names() -> None:
     server = Server(httpx.Response(429, headers={"Retry-After": "7"}), httpx.Response(503), httpx.Response(200))
     await server.sender().send(BATCH)
-    assert server.slept == [7.0, 1.0]
+    assert server.slept[0] == 7.0
+    assert 0.5 <= server.slept[1] <= 1.0, "the second wait of its own, drawn"
     assert [request.headers.get("X-Retry-Count") for request in server.requests] == [None, "1", "2"]
     assert len(server.accepted) == 1
     assert server.accepted[0]["batch"] == [{"type": "track", "messageId": "1"}]

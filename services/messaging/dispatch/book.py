@@ -19,10 +19,11 @@ from services.messaging.dispatch.ports import Caps, Change, Clock, LedgerLog, Ob
 from services.messaging.domain.ledger import MOST_SAVED, Ledger
 from shared.contracts.failed import FailedRecord
 from shared.definitions.journey import LONGEST_CAP
+from shared.runtime.backoff import Backoff
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 
-FIRST_PAUSE_S: Final = 0.05
-LONGEST_PAUSE_S: Final = 2.0
+WAITS_S: Final = (0.05, 2.0)
+"""First and longest wait for a server that is away."""
 _log = structlog.get_logger("dispatcher")
 
 
@@ -106,7 +107,7 @@ class Book:
 
     async def _insist(self, write: Callable[[], Awaitable[None]]) -> None:
         """However long Kafka is away: what has been sent must not be forgotten. Raises Fenced."""
-        delay = FIRST_PAUSE_S
+        backoff = Backoff(*WAITS_S)
         while True:
             try:
                 await write()
@@ -114,7 +115,6 @@ class Book:
                 if not self._wanted():
                     raise Fenced("the slot went elsewhere while Kafka was away") from away
                 _log.warning("Kafka does not answer, waiting", slot=self._partition, detail=str(away))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_PAUSE_S)
+                await asyncio.sleep(backoff.next())
             else:
                 return

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from services.messaging.dispatch.book import Book
+from services.messaging.dispatch.book import WAITS_S, Book
 from services.messaging.dispatch.calls import Calls, Ended
 from services.messaging.dispatch.class_queue import Item
 from services.messaging.dispatch.decide import Decision, Desk, End, Fit, Go, Wait, claim, place_of
@@ -25,6 +25,7 @@ from services.messaging.domain.outcome import Deferred, Failed, Sent
 from services.messaging.domain.reasons import Reason
 from shared.adapters.waiting import until_set
 from shared.contracts.changes import MessageStatus
+from shared.runtime.backoff import Backoff
 from shared.runtime.failpoints import failpoint
 from shared.runtime.ports import Fenced, LogAway, StoreAway
 from shared.runtime.stage import Record
@@ -77,14 +78,15 @@ class DispatchSlot:
 
     async def run(self) -> None:
         """Until it is no longer wanted; what is under way is finished first. Any exception out of here is a fault of the program."""
-        delay = 0.05
+        backoff = Backoff(*WAITS_S)
         while self._wanted():
             try:
                 if not self.ready:
                     await self._take_over()
                     self.waits_for = None  # a round may last until there is something to send
                 await self._round()
-                delay, self.waits_for = 0.05, None
+                self.waits_for = None
+                backoff.reset()
             except Fenced:
                 _log.warning("slot taken by another process", slot=self.partition)
                 await self._overtaken()
@@ -92,8 +94,7 @@ class DispatchSlot:
             except (StoreAway, LogAway) as away:
                 self.waits_for = str(away)
                 _log.warning("waiting for a server", slot=self.partition, detail=self.waits_for)
-                await self._calls.wait(delay)
-                delay = min(delay * 2, 2.0)
+                await self._calls.wait(backoff.next())
         await self._finish()
 
     def wake(self) -> None:

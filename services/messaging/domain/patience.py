@@ -19,11 +19,16 @@ class Patience:
 
     def after(self, attempts: int) -> float:
         """Seconds until attempt number `attempts` + 1."""
-        return float(min(self.longest, self.first * 2.0 ** min(attempts - 1, 30)))
+        return doubled(self.first, self.longest, attempts - 1)
 
     def after_breakdown(self, attempts: int) -> float:
         """Seconds until a message is tried again whose call broke down, while the provider takes others."""
-        return float(min(self.longest, self.provider_first * 2.0 ** min(attempts - 1, 30)))
+        return doubled(self.provider_first, self.longest, attempts - 1)
+
+
+def doubled(first: float, longest: float, times: int) -> float:
+    """`first`, doubled so many times, `longest` at most."""
+    return float(min(longest, first * 2.0 ** min(times, 30)))
 
 
 class Breaker:
@@ -70,7 +75,7 @@ class Breaker:
         self._failures += 1
         self._probing_until = 0.0
         if self.open and (probing or not was_open):
-            self._until = now + min(self._patience.provider_longest, self._patience.provider_first * 2.0 ** min(self._rounds, 30))
+            self._until = now + doubled(self._patience.provider_first, self._patience.provider_longest, self._rounds)
             self._rounds += 1
 
 

@@ -109,7 +109,10 @@ class MessageStatus(StrEnum):
 
 
 class MessageChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A message reached a state. `reason` is an enum's value of messaging (no consent, unreachable, missing value, …)."""
+    """A message reached a state. `reason` is an enum's value of messaging (no consent, unreachable, missing value, …).
+
+    `journey_version`: the version that the person went by; messages of earlier releases have none.
+    """
 
     dispatch_id: str
     entry_id: str
@@ -124,6 +127,7 @@ class MessageChanged(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tr
     provider: str | None = None
     provider_message_id: str | None = None
     to_masked: str | None = None
+    journey_version: int | None = None
 
 
 PROFILE_CHANGED_DECODER = msgspec.json.Decoder(ProfileChanged)

@@ -35,8 +35,9 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
 
     `position`: offset of the request in message.requested; `cause`: its cause header. `profile_id`: the person at the time (a merge may
     have come since). `expires_at`: the request's, epoch ms. `claimed_at`: when the caps let it go, epoch ms: from then on
-    it counts under them; None: it has taken no place. Entries of earlier releases have neither. `in_doubt`: a call was begun of which
-    nobody knows what came, and the channel allows another with the same id: whatever ends the message now, it may have been taken then.
+    it counts under them; None: it has taken no place. `journey_version`: the request's. Entries of earlier releases have none of these.
+    `in_doubt`: a call was begun of which nobody knows what came, and the channel allows another with the same id: whatever ends the message
+    now, it may have been taken then.
     """
 
     dispatch_id: str
@@ -58,6 +59,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     cause: str | None = None
     claimed_at: int | None = None
     in_doubt: bool = False
+    journey_version: int | None = None
 
     @property
     def counts_from(self) -> int | None:

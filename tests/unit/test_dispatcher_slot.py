@@ -28,6 +28,7 @@ async def test_each_message_is_sent_once_and_told_once(world: World) -> None:
     assert sorted(world.provider.got) == sorted(f"{number:032x}" for number in range(10))
     assert [told.status for told in world.ledger.told] == [MessageStatus.SENT] * 10
     assert {told.to_masked for told in world.ledger.told} == {"a***@example.com"}
+    assert {told.journey_version for told in world.ledger.told} == {1}
 
 
 async def test_many_messages_share_a_transaction(world: World) -> None:

@@ -65,6 +65,7 @@ def told(entry: LedgerEntry, to_masked: str | None = None) -> MessageChanged:
         provider=entry.provider,
         provider_message_id=entry.provider_message_id,
         to_masked=to_masked,
+        journey_version=entry.journey_version,
     )
 
 

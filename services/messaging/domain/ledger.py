@@ -176,4 +176,5 @@ def entry_of(
         cause=cause,
         claimed_at=claimed_at,
         in_doubt=in_doubt,
+        journey_version=request.journey_version,
     )

@@ -32,19 +32,19 @@ from services.query.settings import Settings as Query
 from shared.adapters.forwards import REMEMBERED_HOPS
 from shared.adapters.kafka_log import QUEUED_KILOBYTES
 from shared.adapters.row_archive import PAGE_BYTES, PAGE_ROWS
-from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MAX_FOLDER_BYTES, MOST_LARGE
+from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MAX_FILES, MAX_FOLDER_BYTES, MOST_LARGE
 from shared.contracts.definitions import KEPT_MS
 from shared.contracts.ledger import LEDGER_MS
 from shared.contracts.slots import MOST_PARTITIONS
 from shared.contracts.topics import DAY_MS, RETENTION_DAYS
-from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FILES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
+from shared.definitions.files import MAX_ENTRIES, MAX_FILE_BYTES, MAX_FOLDERS_DEEP, MAX_TEMPLATE_BYTES
 from shared.definitions.journey import LONGEST_CAP, LONGEST_EXPIRY, LONGEST_GUARD, LONGEST_WAIT, MAX_STEPS
 from shared.definitions.liquid_text import MAX_TAG
 from shared.definitions.numbers import MAX_AMOUNT, SCALE
 from shared.definitions.rules import MAX_TEXT, MAX_VALUES
 from shared.definitions.segment import MAX_TESTS
 from shared.definitions.sets import MAX_HISTORY_BYTES, MAX_SETS, MOST_SETS
-from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES
+from shared.definitions.yaml_text import MAX_DEPTH, MAX_NODES, MAX_NODES_TOGETHER
 from shared.http.idempotency import KEPT, KEPT_SECONDS
 from shared.http.sealing import MAX_CURSOR
 from shared.http.shapes import MAX_LIMIT
@@ -383,7 +383,9 @@ DEFINITIONS: Final = (
     Bound("levels that a file may nest", str(MAX_DEPTH), CONSTANT, "", "refused, with file and line"),
     Bound("values of `in`; a text", f"{MAX_VALUES:,}; {MAX_TEXT} characters", CONSTANT, "", "refused, with file and line"),
     Bound("tests of a segment", str(MAX_TESTS), CONSTANT, "", "refused, with file and line"),
-    Bound("keys, values and list entries of a file", f"{MAX_NODES:,}", CONSTANT, "", "refused, with file and line"),
+    Bound(
+        "keys, values and entries of a file; of all", f"{MAX_NODES:,}; {MAX_NODES_TOGETHER:,}", CONSTANT, "", "refused, with file and line"
+    ),
     Bound("leaves of a segment", str(MAX_LEAVES), CONSTANT, "", "refused, with file and line"),
     Bound("a template; a tag in it", f"{MAX_TEMPLATE_BYTES:,} bytes; {MAX_TAG:,} characters", CONSTANT, "", "refused, with file and line"),
     Bound("steps of a journey", str(MAX_STEPS), CONSTANT, "", "refused, with file and line"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-from shared.contracts.bodies import MAX_FOLDER_BYTES
+from shared.contracts.bodies import MAX_FILES, MAX_FOLDER_BYTES
 from shared.definitions.models import Definition
 from shared.definitions.yaml_text import DefinitionError, Document, Problem
 
@@ -16,7 +16,7 @@ D_co = TypeVar("D_co", bound=Definition, covariant=True)
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 MAX_TEMPLATE_BYTES: Final = 256 * 1024
-MAX_FILES: Final = 2_000
+TOO_MANY: Final = f"holds more than {MAX_FILES} definition files: take away those that nothing uses"
 MAX_ENTRIES: Final = 20_000
 """Names of any kind that are looked at below a folder."""
 MAX_FOLDERS_DEEP: Final = 16
@@ -173,7 +173,7 @@ class Listing:
         self.files.append(file)
         self._bytes += info.st_size
         if len(self.files) > MAX_FILES:
-            return self._too_much(f"holds more than {MAX_FILES} definition files")
+            return self._too_much(TOO_MANY)
         if self._bytes > MAX_FOLDER_BYTES:
             return self._too_much(f"holds definition files of more than {MAX_FOLDER_BYTES} bytes together")
         return True

@@ -16,7 +16,7 @@ from shared.definitions.order import circle_in
 from shared.definitions.segment import Segment
 from shared.definitions.template import Heads, TemplateHead, Templates, expected_channel, read_templates
 from shared.definitions.texts import listed
-from shared.definitions.yaml_text import DefinitionError, Path, Problem, parse
+from shared.definitions.yaml_text import Budget, DefinitionError, Path, Problem, parse
 
 D = TypeVar("D", bound=Definition)
 
@@ -24,6 +24,8 @@ EVERYBODY: Final = None
 NOBODY: Final[frozenset[str]] = frozenset()
 NAMES_SHOWN: Final = 10
 """Of the names that there are, an error lists so many."""
+MOST_NEAR: Final = 50
+"""For so many unknown names of a folder the nearest known one is looked for: each is compared with all."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,10 @@ def _read(
     for file in files:
         if not file.is_template:
             reading.take(file)
-    templates, claimed, problems = read_templates([file for file in files if file.is_template], heads)
+        if reading.budget.is_spent:
+            reading.give_up()
+            break
+    templates, claimed, problems = read_templates([file for file in files if file.is_template], heads, reading.budget)
     reading.wrong(problems, frozenset({TemplateHead.kind}))
     reading.names[TemplateHead.kind] = claimed
     found = sorted(reading.found, key=lambda one: (one.definition.kind, one.definition.name))
@@ -127,13 +132,19 @@ def _read(
 
 
 class _Reading:
-    """What has been read so far. `names`: kind -> every name that a file claims, also files with mistakes: they cause no second mistake."""
+    """What has been read so far. `names`: kind -> every name that a file claims, also files with mistakes: they cause no second mistake.
+
+    `budget`: what may still be read.
+    """
 
     def __init__(self, kinds: Mapping[str, type[Definition]]) -> None:
         self._kinds = kinds
         self.found: list[Defined[Definition]] = []
         self.mistakes: list[Mistake] = []
         self.names: dict[str, set[str]] = {kind: set() for kind in kinds}
+        self.budget = Budget()
+        self._listed: dict[str, tuple[list[str], str]] = {}
+        self._near = MOST_NEAR
 
     def wrong(self, problems: Iterable[Problem], concerns: frozenset[str] | None) -> None:
         self.mistakes += (Mistake(problem, concerns) for problem in problems)
@@ -143,7 +154,7 @@ class _Reading:
         concerns: frozenset[str] | None = EVERYBODY
         try:
             text = file.text()
-            document = parse(text, file.name)
+            document = parse(text, file.name, budget=self.budget)
             said = plain_mapping(document.data)
             kind = next((kind for kind in self._kinds if kind in said), None)
             if kind is None:
@@ -155,6 +166,11 @@ class _Reading:
             self.wrong(error.problems, NOBODY)
         except DefinitionError as error:
             self.wrong(error.problems, concerns)
+
+    def give_up(self) -> None:
+        """Keep what was said last alone: a part of the files would be read as if it were all."""
+        self.found.clear()
+        del self.mistakes[:-1]
 
     def compare(self, found: Sequence[Defined[Definition]]) -> None:
         """Two of one name, and two of a kind of which there is one."""
@@ -176,8 +192,21 @@ class _Reading:
             for path, kind, name in one.definition.references():
                 known = self.names.get(kind)
                 if known is not None and name not in known:
-                    problem = one.document.problem(path, f"there is no {kind} {name!r}; there are {_listed(name, known)}")
+                    problem = one.document.problem(path, f"there is no {kind} {name!r}; there are {self._there(kind, name)}")
                     self.wrong([problem], frozenset({one.definition.kind}))
+
+    def _there(self, kind: str, name: str) -> str:
+        """The names that there are, shortened, and the nearest to `name`."""
+        if kind not in self._listed:
+            names = sorted(self.names[kind])
+            more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+            self._listed[kind] = names, f"{', '.join(names[:NAMES_SHOWN]) or 'none'}{more}"
+        names, told = self._listed[kind]
+        if self._near <= 0:
+            return told
+        self._near -= 1
+        near = difflib.get_close_matches(name, names, 1)
+        return f"{told} (did you mean {near[0]!r}?)" if near else told
 
     def circles(self, found: Sequence[Defined[Definition]]) -> None:
         """Segments whose rules speak of one another in a circle: none of them could be decided first."""
@@ -237,12 +266,3 @@ class _UnknownKind(DefinitionError):
         near = next((match for key in keys[:NAMES_SHOWN] for match in difflib.get_close_matches(key, known, 1)), None)
         hint = f" (did you mean {near!r}?)" if near else ""
         super().__init__([Problem(file, 1, "", f"is of no known kind: expected one of the keys {', '.join(known)}{hint}")])
-
-
-def _listed(name: str, known: set[str]) -> str:
-    """The names that there are, shortened, and the nearest to `name`."""
-    names = sorted(known)
-    more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    near = difflib.get_close_matches(name, names, 1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"{', '.join(names[:NAMES_SHOWN]) or 'none'}{more}{hint}"

@@ -15,7 +15,7 @@ from shared.definitions.files import TEMPLATE_SUFFIX, File
 from shared.definitions.liquid_text import parse_liquid, person_names
 from shared.definitions.models import Definition, plain_mapping, read
 from shared.definitions.segment import Name
-from shared.definitions.yaml_text import DefinitionError, Document, Problem, parse
+from shared.definitions.yaml_text import Budget, DefinitionError, Document, Problem, parse
 
 HTML_SUFFIX: Final = f".html{TEMPLATE_SUFFIX}"
 _FENCE: Final = "---\n"
@@ -121,9 +121,11 @@ class Templates:
         return frozenset().union(*(one.person_names for known in self._by_name.values() for one in known.values()))
 
 
-def read_templates(files: Sequence[File], heads: Heads | None) -> tuple[list[Template], set[str], list[Problem]]:
+def read_templates(
+    files: Sequence[File], heads: Heads | None, budget: Budget | None = None
+) -> tuple[list[Template], set[str], list[Problem]]:
     """(The templates that could be read, every name that a file claims, all problems) of these template files. Without `heads` only names
-    are looked at.
+    are looked at. `budget`: of what is read together with them.
     """
     found: list[Template] = []
     names: set[str] = set()
@@ -139,18 +141,18 @@ def read_templates(files: Sequence[File], heads: Heads | None) -> tuple[list[Tem
                 if heads is None:
                     continue
                 html = by_name.get(file.name.removesuffix(TEMPLATE_SUFFIX) + HTML_SUFFIX)
-                found.append(_read_template(file, html, heads))
+                found.append(_read_template(file, html, heads, budget))
         except DefinitionError as error:
             problems += error.problems
     return found, names, problems + _different_heads(found)
 
 
-def _read_template(file: File, html_file: File | None, heads: Heads) -> Template:
+def _read_template(file: File, html_file: File | None, heads: Heads, budget: Budget | None) -> Template:
     whole = file.text()
     front, fence, body = whole.removeprefix(_FENCE).partition("\n" + _FENCE)
     if not whole.startswith(_FENCE) or not fence:
         raise DefinitionError([Problem(file.name, 1, "", "expected front matter between two lines `---`")])
-    document = parse(front, file.name, first_line=2)
+    document = parse(front, file.name, 2, budget)
     head = read(document, _model(document, heads))
     expected = f"{head.template}.{head.locale}{TEMPLATE_SUFFIX}"
     if file.own_name != expected:

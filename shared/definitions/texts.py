@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from shared.contracts.bodies import MAX_FOLDER_BYTES
+from shared.contracts.bodies import MAX_FILES, MAX_FOLDER_BYTES
 from shared.definitions.files import (
-    MAX_ENTRIES,
-    MAX_FILES,
     MAX_FOLDERS_DEEP,
     SUFFIXES,
+    TOO_MANY,
     File,
     Listing,
     wrong_path,
@@ -22,8 +21,8 @@ TOGETHER: Final = "definitions"
 
 def listed(texts: Mapping[str, str]) -> tuple[list[File], list[Problem]]:
     """(The files in the order in which a folder is read, what keeps files from being used) of path -> text."""
-    if len(texts) > MAX_ENTRIES:
-        return [], [Problem(TOGETHER, 1, "", f"holds more than {MAX_ENTRIES} files")]
+    if len(texts) > MAX_FILES:  # before anything is looked at: there could be millions
+        return [], [Problem(TOGETHER, 1, "", TOO_MANY)]
     files: list[File] = []
     problems: list[Problem] = []
     above = {folder for path in texts for folder in _folders(path)}
@@ -41,8 +40,6 @@ def listed(texts: Mapping[str, str]) -> tuple[list[File], list[Problem]]:
             problems.append(file.too_large())
         else:
             files.append(file)
-    if len(files) > MAX_FILES:
-        return [], [*problems, Problem(TOGETHER, 1, "", f"holds more than {MAX_FILES} definition files")]
     if sum(len(file.content_bytes) for file in files) > MAX_FOLDER_BYTES:
         return [], [*problems, Problem(TOGETHER, 1, "", f"holds definition files of more than {MAX_FOLDER_BYTES} bytes together")]
     return files, problems

@@ -17,6 +17,8 @@ Plain = str | int | Decimal | bool | None | list["Plain"] | dict[str, "Plain"]
 MAX_DEPTH: Final = 64
 MAX_NODES: Final = 20_000
 """Keys, values and list entries of one document: a second's work. The count ends the reading, so that what lies beyond costs nothing."""
+MAX_NODES_TOGETHER: Final = 200_000
+"""Of all documents of a folder, or of a set: ten seconds' work."""
 _INT = re.compile(r"[-+]?[0-9]{1,30}")
 _FRACTION = re.compile(r"[-+]?(\.[0-9]{1,30}|[0-9]{1,30}(\.[0-9]{0,30})?)([eE][-+]?[0-9]{1,2})?")
 _YAML_TAG: Final = "tag:yaml.org,2002:"
@@ -67,16 +69,32 @@ class Document:
         return Problem(self.file, self.line(path), dotted(path), message)
 
 
+class Budget:
+    """What the documents of one folder may still hold. Once it is spent every further document is refused at its first node."""
+
+    def __init__(self) -> None:
+        self.left = MAX_NODES_TOGETHER
+
+    @property
+    def is_spent(self) -> bool:
+        return self.left < 0
+
+
 def dotted(path: Path) -> str:
     """`("when", "all", 0, "within")` as `when.all[0].within`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
 
-def parse(text: str, file: str, first_line: int = 1) -> Document:
-    """Parse one YAML document. `first_line`: where `text` begins in the file. Raises DefinitionError."""
+def parse(text: str, file: str, first_line: int = 1, budget: Budget | None = None) -> Document:
+    """Parse one YAML document. `first_line`: where `text` begins in the file; `budget`: of the files that are read together.
+
+    Raises DefinitionError; without a problem where the budget was spent before, since that has been said.
+    """
+    if budget is not None and budget.is_spent:
+        raise DefinitionError([])
     try:
-        node = yaml.compose(text, Loader=BoundedLoader)
+        node = _composed(text, budget)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         raise DefinitionError([Problem(file, line + first_line, "", _told(error))]) from None
@@ -91,25 +109,40 @@ def parse(text: str, file: str, first_line: int = 1) -> Document:
     return Document(file, data, reader.lines)
 
 
+def _composed(text: str, budget: Budget | None) -> yaml.Node | None:
+    loader = BoundedLoader(text)
+    loader.budget = budget
+    try:
+        return loader.get_single_node()
+    finally:
+        loader.dispose()
+
+
 def _told(error: yaml.MarkedYAMLError) -> str:
     what = error.problem or str(error)
     return what if isinstance(error, TooManyNodes) else f"no valid YAML: {what}"
 
 
 class TooManyNodes(yaml.composer.ComposerError):
-    """The document has more than MAX_NODES nodes."""
+    """The document has more than MAX_NODES nodes, or all together more than MAX_NODES_TOGETHER."""
 
 
 class BoundedLoader(yaml.SafeLoader):
-    """Ends with an error at the first node beyond MAX_NODES."""
+    """Ends with an error at the first node beyond MAX_NODES, or beyond the budget."""
 
     nodes = 0
+    budget: Budget | None = None
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             what = f"more than {MAX_NODES} keys, values and list entries in one file: write several files"
             raise TooManyNodes(None, None, what, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        if self.budget is not None:
+            self.budget.left -= 1
+            if self.budget.is_spent:
+                what = f"more than {MAX_NODES_TOGETHER} keys, values and list entries in all files together: take away what nothing uses"
+                raise TooManyNodes(None, None, what, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
         return super().compose_node(parent, index)
 
 

@@ -13,7 +13,7 @@ from fastapi import Path
 from pydantic import AfterValidator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.contracts.bodies import MAX_BODY, MOST_LARGE, most_bytes
+from shared.contracts.bodies import MAX_BODY, MOST_LARGE, most_bytes, too_many_parts
 from shared.http.metrics import HttpMetrics
 from shared.http.problems import internal, respond
 from shared.http.reasons import RETRY_SECONDS, Code, Refused
@@ -99,6 +99,9 @@ class Envelope:
                         await respond(Refused(429, Code.TOO_BUSY, busy, retry_after=RETRY_SECONDS))(scope, receive, send)
                         return
                     self._large, is_large = self._large + 1, True
+            if is_large and (many := too_many_parts(body)) is not None:
+                await respond(Refused(413, Code.BODY_TOO_LARGE, many))(scope, receive, send)
+                return
             await self._app(scope, _given_once(bytes(body), receive), send)
         finally:
             self._large -= is_large

@@ -1,15 +1,20 @@
 """Definitions over HTTP: planned, applied, rolled back and read, by whoever may."""
 
 import asyncio
+import difflib
 import json
+import threading
 from typing import Any
 
 import pytest
 
+from services.control.adapters.http import definitions as routes
+from services.control.domain import applying, versions
 from shared.adapters.definition_writer import HistoryFull, Overtaken
-from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY
+from shared.contracts.bodies import MAX_BODY, MAX_DEFINITIONS_BODY, MAX_FILES, MOST_COMMAS, too_many_parts
 from shared.contracts.redis_keys import meta_key
 from shared.contracts.slots import partition_count
+from shared.definitions.folder import MOST_NEAR
 from shared.runtime.ports import LogAway
 from tests.control_fakes import World
 from tests.unit.test_control_definitions import BOUGHT, VIEWED, segment
@@ -186,3 +191,76 @@ async def test_while_two_large_bodies_are_held_a_third_is_told_to_come_back(worl
 async def test_while_the_log_cannot_be_read_nothing_is_said_of_definitions(world: World) -> None:
     world.definitions.topic.away = True
     assert (await world.get("definitions")).status_code == 503
+
+
+def strangers(count: int) -> dict[str, str]:
+    """Segments each of which names one that is not there."""
+    return {path: text for n in range(count) for path, text in segment(f"s{n}", f"{{in_segment: t{n}}}").items()}
+
+
+async def test_whatever_takes_long_is_done_by_a_thread_of_its_own_and_once_for_all_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: dict[str, list[bool]] = {}
+
+    def noted(module: Any, name: str) -> None:
+        real = getattr(module, name)
+
+        def instead(*args: Any, **named: Any) -> Any:
+            done.setdefault(name, []).append(threading.current_thread() is threading.main_thread())
+            return real(*args, **named)
+
+        monkeypatch.setattr(module, name, instead)
+
+    for module, names in ((applying, ("read_texts", "used_by", "changes")), (versions, ("text_diff", "changes")), (routes, ("messages",))):
+        for name in names:
+            noted(module, name)
+    files = {path: text for n in range(20) for path, text in segment(f"s{n}", BOUGHT).items()}
+    await applied(world, files)
+    await applied(world, {path: text.replace("30d", "20d") for path, text in files.items()}, 1)
+    plan = (await world.post("definitions:plan", {"files": files}, CI)).json()
+    assert len(plan["changes"]) == 20
+    assert (await world.get("definitions/versions")).status_code == 200
+    assert set(done) == {"read_texts", "used_by", "changes", "text_diff", "messages"}
+    assert not any(on_the_loop for calls in done.values() for on_the_loop in calls)
+    assert len(done["used_by"]) == 3, "once a request, not once a change"
+
+
+async def test_nearest_names_are_looked_for_a_bounded_number_of_times(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def matches(name: str, *_: Any) -> list[str]:
+        asked.append(name)
+        return []
+
+    monkeypatch.setattr(difflib, "get_close_matches", matches)
+    answer = await world.post("definitions:plan", {"files": strangers(MOST_NEAR + 100)}, CI)
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong_definitions")
+    assert len(asked) == MOST_NEAR
+
+
+async def test_too_many_files_are_refused_by_the_bound_before_any_is_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "read_texts", lambda *_, **__: pytest.fail("a file was looked at"))
+    answer = await world.post("definitions:plan", {"files": {f"{n}.yaml": "" for n in range(MAX_FILES + 1)}}, CI)
+    assert answer.status_code == 400
+    assert f"at most {MAX_FILES}" in answer.json()["message"]
+
+
+async def test_a_large_body_of_a_million_small_parts_is_refused_before_it_is_read_as_json(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was read"))
+    for body, what in (
+        (b'{"files":{' + b'"a":"",' * (MAX_BODY // 6) + b'"b":""}}', b"strings"),
+        (b'{"files":{},"from_now":[' + b"1," * (MOST_COMMAS + 1) + b"1]}", b"commas"),
+    ):
+        async with world.client(CI) as client:
+            answer = await client.post("/api/v1/definitions:plan", content=body, headers={"content-type": "application/json"})
+        assert answer.status_code == 413
+        assert what in answer.content
+
+
+def test_the_largest_set_that_there_may_be_has_few_enough_parts() -> None:
+    text = 'say "hello" to C:\\temp, and to "you"\n' * 100
+    body = {"files": {f"{n}.yaml": text for n in range(MAX_FILES)}, "from_now": [f"s{n}" for n in range(MAX_FILES)], "why": "x", "base": 1}
+    assert too_many_parts(json.dumps(body).encode()) is None

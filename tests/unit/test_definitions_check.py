@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from deploy.cli import definitions
 from services.control.apply import applied
 from services.control.definition_settings import ApplySettings
-from shared.contracts.bodies import MAX_FOLDER_BYTES
+from shared.contracts.bodies import MAX_FILES, MAX_FOLDER_BYTES
 from shared.definitions import files, liquid_text, yaml_text
 from shared.definitions.yaml_text import DefinitionError
 from shared.rules import rule
@@ -72,7 +72,7 @@ MISTAKES: dict[str, tuple[Broken, bool, str]] = {
     "a name that is no UTF-8": (text(os.fsdecode(b"\xff.yaml"), "a: ["), True, "\\xff.yaml:1: is no path below a folder"),
     "a large file": (text("a.yaml", "#" * (files.MAX_FILE_BYTES + 1)), True, "a.yaml:1: is larger than 1048576 bytes"),
     "a large folder": (large, True, "holds definition files of more than 16777216 bytes together"),
-    "many files": (many(files.MAX_FILES + 1), True, ":1: holds more than 2000 definition files"),
+    "many files": (many(MAX_FILES + 1), True, ":1: holds more than 2000 definition files"),
     "deep folders": (nested(files.MAX_FOLDERS_DEEP + 1), True, ":1: folders may nest no deeper than 16"),
     "many nodes": (text("a.yaml", "a:\n" + "- b\n" * 2_000), True, "a.yaml:1999: more than 2000 keys"),
     "a dangling link": (link("a.yaml", "gone.yaml"), True, "a.yaml:1: is a link to gone.yaml, which is not there"),

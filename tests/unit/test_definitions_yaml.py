@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.definitions import yaml_text
 from shared.definitions.files import MAX_FILE_BYTES
-from shared.definitions.folder import read_folder
+from shared.definitions.folder import read_folder, read_texts
 from shared.definitions.models import Definition, Reference
 from shared.definitions.segment import Segment
 from shared.definitions.yaml_text import DefinitionError, parse
@@ -120,3 +121,16 @@ def test_a_name_that_no_definition_has_is_a_problem(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     with pytest.raises(DefinitionError, match="is no folder"):
         read_folder(tmp_path / "absent").needed(Segment)
+
+
+def test_all_files_together_have_a_bound_too_and_beyond_it_nothing_more_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yaml_text, "MAX_NODES_TOGETHER", 100)
+    many = {f"{n:02}.yaml": f"segment: s{n}\nwhen: [{'1, ' * 30}1]\n" for n in range(20)}
+    for texts, told in ((dict(list(many.items())[:2]), False), (many, True)):
+        read = read_texts(texts)
+        beyond = [str(problem) for problem in read.problems if "100 keys, values and list entries in all files together" in str(problem)]
+        assert bool(beyond) is told
+    assert (len(read.problems), len(read.found)) == (1, 0)
+    assert beyond[0].startswith("02.yaml:2")
+    with pytest.raises(DefinitionError):
+        read.needed(Segment)

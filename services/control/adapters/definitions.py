@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
@@ -22,6 +22,8 @@ from shared.http.reasons import RETRY_SECONDS, Code, Refused
 from shared.reading.away import LogAway
 from shared.reading.pools import Pool
 from shared.runtime import ports
+
+T = TypeVar("T")
 
 FOLLOW_SECONDS: Final = 2.0
 LOOK_AGAIN_SECONDS: Final = 600.0
@@ -64,8 +66,16 @@ class AppliedDefinitions:
 
     async def proposal(self, head: DefinitionSet | None, texts: Mapping[str, str], order: Order) -> Proposal:
         """What `texts` would become on `head`. Raises DefinitionError, Busy."""
-        kinds = kinds_of(self.topic.texts(head)) if head is not None else ()
-        return await self._reading.run(proposal, head, texts, order, time.time_ns() // 1_000_000, self._heads, kinds)
+
+        def made() -> Proposal:
+            kinds = kinds_of(self.topic.texts(head)) if head is not None else ()
+            return proposal(head, texts, order, time.time_ns() // 1_000_000, self._heads, kinds)
+
+        return await self.calculated(made)
+
+    async def calculated(self, work: Callable[[], T]) -> T:
+        """What `work` answers, by the thread that reads definitions: it may take seconds, and nobody else waits for it. Raises Busy."""
+        return await self._reading.run(work)
 
     async def users(self, head: DefinitionSet, texts: Mapping[str, str], name: Name) -> tuple[Name, ...]:
         """Who names a definition of the newest set, whose `texts` these are. Raises Busy."""

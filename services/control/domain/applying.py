@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from shared.contracts.definitions import DefinitionSet
@@ -9,7 +10,7 @@ from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.definitions.folder import Definitions, read_texts
 from shared.definitions.identity import Identity
 from shared.definitions.segment import Segment
-from shared.definitions.sets import Asked, Changed, Order, changes, differs, next_set, used_by
+from shared.definitions.sets import Asked, Changed, Name, Order, changes, differs, next_set, used_by
 from shared.definitions.template import Heads
 from shared.definitions.yaml_text import DefinitionError, Problem
 from shared.rules.compiler import compiled
@@ -33,13 +34,14 @@ class Proposal:
     read: Definitions
     differs: bool
 
-    @property
+    @cached_property
     def changes(self) -> tuple[Changed, ...]:
         return changes(self.head, self.wanted)
 
-    def users(self, kind: str, name: str) -> tuple[tuple[str, str], ...]:
-        """(Kind, name) of the definitions that name this one."""
-        return used_by(self.read).get((kind, name), ())
+    @cached_property
+    def users(self) -> Mapping[Name, tuple[Name, ...]]:
+        """(Kind, name) of a definition -> those that name it."""
+        return used_by(self.read)
 
 
 def proposal(

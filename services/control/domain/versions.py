@@ -1,11 +1,14 @@
 """What history says: which versions a definition has had, and what each set changed."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from shared.contracts.definitions import DefinitionSet, SegmentState, SetDefinition
 from shared.definitions.sets import Change, Changed, ChangedFile, changes
 from shared.definitions.text_diff import text_diff
+
+MOST_COMPARED: Final = 50_000
+"""Lines of both sides of all files that a plan compares: it costs up to the square of a file's."""
 
 
 class Stood(NamedTuple):
@@ -62,10 +65,15 @@ def messages(changed: Sequence[Changed], before: DefinitionSet | None, after: De
 def diffs(
     files: Sequence[ChangedFile], before: Mapping[str, str], after: Mapping[str, str], most_lines: int
 ) -> list[tuple[ChangedFile, list[str]]]:
-    """Each changed file with the lines of its diff, `most_lines` together; of what goes beyond it is said that it is left out."""
-    found, left = [], most_lines
+    """Each changed file with the lines of its diff, `most_lines` together. Of what goes beyond it, or beyond MOST_COMPARED, is said that it
+    is left out.
+    """
+    found, left, work = [], most_lines, MOST_COMPARED
     for file in files:
-        lines = text_diff(file.path, before.get(file.path), after.get(file.path)) if left > 0 else []
+        old, new = before.get(file.path), after.get(file.path)
+        work -= (old or "").count("\n") + (new or "").count("\n")
+        left = left if work > 0 else 0
+        lines = text_diff(file.path, old, new) if left > 0 else []
         if len(lines) > left:
             lines = lines[:left]
         left -= len(lines)

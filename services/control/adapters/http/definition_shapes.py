@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, Stri
 
 from services.control.domain.applying import Proposal
 from services.control.domain.versions import Stood
+from shared.contracts.bodies import MAX_FILES
 from shared.contracts.definitions import MAX_WHY, DefinitionSet, SetDefinition
 from shared.definitions.files import MAX_PATH
 from shared.definitions.kinds import KINDS
@@ -29,7 +30,7 @@ NumberPath = Annotated[int, Path(ge=1, le=999_999_999)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Files = Annotated[
     dict[Annotated[str, StringConstraints(max_length=MAX_PATH)], str],
-    Field(description="path below the folder, with slashes -> text; all files, also those that have not changed"),
+    Field(max_length=MAX_FILES, description="path below the folder, with slashes -> text; all files, also those that have not changed"),
 ]
 Why = Annotated[str, StringConstraints(min_length=1, max_length=MAX_WHY, pattern=r"^[^\x00-\x09\x0b-\x1f\x7f]+$")]
 FromNow = Annotated[
@@ -213,7 +214,7 @@ def definition_fields(one: SetDefinition) -> dict[str, object]:
 
 
 def changed(proposal: Proposal) -> list[ChangeShape]:
-    return [_change(one, proposal.users(one.kind, one.name)) for one in proposal.changes]
+    return [_change(one, proposal.users.get((one.kind, one.name), ())) for one in proposal.changes]
 
 
 def _change(one: Changed, users: Iterable[tuple[str, str]]) -> ChangeShape:

@@ -64,14 +64,13 @@ class _Definitions:
         head = topic.head
         number = 0 if head is None else head.number
         proposal = await self.proposal(head, files, order)
-        if proposal.differs:
-            if base != number:
-                raise base_moved(base, number)
-            await self.applied.apply(proposal)
-        now = proposal.wanted if proposal.differs else head
-        told = messages(proposal.changes, head, proposal.wanted) if proposal.differs else []
-        changed = shapes.changed(proposal) if proposal.differs else []
-        return shapes.AppliedShape(**shapes.set_fields(now), applied=proposal.differs, changes=changed, messages=told)
+        if not proposal.differs:
+            return shapes.AppliedShape(**shapes.set_fields(head), applied=False, changes=[], messages=[])
+        if base != number:
+            raise base_moved(base, number)
+        done = await self.applied.calculated(lambda: _applied(proposal))
+        await self.applied.apply(proposal)
+        return done
 
     async def active(self, head: DefinitionSet | None) -> shapes.ActiveShape | None:
         """How many slots go by the newest set; None while Redis does not answer."""
@@ -99,17 +98,7 @@ def _writes(routes: APIRouter, definitions: _Definitions, parts: Parts) -> None:
         topic = await definitions.followed()
         head = topic.head
         proposal = await definitions.proposal(head, wanted.files, definitions.order(access, "", wanted.from_now))
-        before = {} if head is None else _texts(topic, head)
-        files = diffs(file_changes(head, proposal.wanted), before, wanted.files, shapes.MOST_DIFF_LINES)
-        return shapes.DefinitionsPlanShape(
-            base=0 if head is None else head.number,
-            differs=proposal.differs,
-            zone_before=None if head is None else head.zone,
-            zone=proposal.wanted.zone,
-            changes=shapes.changed(proposal),
-            files=[shapes.FileChangeShape(path=one.path, change=shapes.file_change(one), diff=lines) for one, lines in files],
-            messages=messages(proposal.changes, head, proposal.wanted),
-        )
+        return await definitions.applied.calculated(lambda: _planned(topic, proposal))
 
     @routes.post("/definitions:apply", operation_id="applyDefinitions", summary="Apply files", responses=documented(409))
     async def apply(
@@ -151,7 +140,8 @@ def _reads(routes: APIRouter, definitions: _Definitions, parts: Parts) -> None:
         places = [place for place in reversed(range(len(sets))) if after is None or sets[place].number < int(after.after)]
         shown = places[:limit]
         more = NameCursor(_LIST, str(sets[shown[-1]].number)) if len(places) > limit else None
-        return Page(data=[_history(sets, place) for place in shown], next_cursor=None if more is None else parts.sealer.seal(more))
+        data = await definitions.applied.calculated(lambda: [_history(sets, place) for place in shown])
+        return Page(data=data, next_cursor=None if more is None else parts.sealer.seal(more))
 
     @routes.get(
         "/definitions/versions/{number}", operation_id="getDefinitionSet", summary="A set with its texts", responses=documented(404)
@@ -178,6 +168,28 @@ def _reads(routes: APIRouter, definitions: _Definitions, parts: Parts) -> None:
             used_by=shapes.named(await definitions.applied.users(head, texts, (kind.value, name))),
             versions=[shapes.stood(one) for one in stood(topic.sets, kind.value, name)],
         )
+
+
+def _applied(proposal: Proposal) -> shapes.AppliedShape:
+    """What is told once it has been applied."""
+    told = messages(proposal.changes, proposal.head, proposal.wanted)
+    return shapes.AppliedShape(**shapes.set_fields(proposal.wanted), applied=True, changes=shapes.changed(proposal), messages=told)
+
+
+def _planned(topic: DefinitionTopic, proposal: Proposal) -> shapes.DefinitionsPlanShape:
+    """Raises Refused (404)."""
+    head = proposal.head
+    before = {} if head is None else _texts(topic, head)
+    files = diffs(file_changes(head, proposal.wanted), before, proposal.texts, shapes.MOST_DIFF_LINES)
+    return shapes.DefinitionsPlanShape(
+        base=0 if head is None else head.number,
+        differs=proposal.differs,
+        zone_before=None if head is None else head.zone,
+        zone=proposal.wanted.zone,
+        changes=shapes.changed(proposal),
+        files=[shapes.FileChangeShape(path=one.path, change=shapes.file_change(one), diff=lines) for one, lines in files],
+        messages=messages(proposal.changes, head, proposal.wanted),
+    )
 
 
 def _kept(topic: DefinitionTopic, number: int) -> DefinitionSet:

@@ -15,7 +15,7 @@ from shared.runtime.unmerged import not_taken_in, stays, too_large
 S = TypeVar("S")
 R = TypeVar("R")
 
-COUNTED: Final = ("folded", "repeated", "failed", "late", "absorbed", "refused", "ignored", "unmerged", "expired")
+COUNTED: Final = ("folded", "repeated", "failed", "late", "absorbed", "refused", "ignored", "stuck", "unmerged", "expired")
 
 
 class Merging(Touched[S, R]):

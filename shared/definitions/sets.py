@@ -125,7 +125,7 @@ def _states(
 
 
 def _fill_what_names_them(read: Definitions, states: dict[str, SegmentState], accepted: frozenset[str]) -> None:
-    """A segment that names one that is filling is filling too."""
+    """A segment that names one that is filling is filling too; one that names one that starts from now knows no more than that."""
     named = {one.definition.name: {r.name for r in one.definition.references() if r.kind == Segment.kind} for one in read.of(Segment)}
     waiting = [name for name, state in states.items() if state is SegmentState.FILLING]
     while waiting:
@@ -133,6 +133,13 @@ def _fill_what_names_them(read: Definitions, states: dict[str, SegmentState], ac
         for name, others in named.items():
             if filling in others and states[name] is not SegmentState.FILLING and name not in accepted:
                 states[name] = SegmentState.FILLING
+                waiting.append(name)
+    waiting = [name for name, state in states.items() if state is SegmentState.FROM_NOW]
+    while waiting:
+        young = waiting.pop()
+        for name, others in named.items():
+            if young in others and states[name] is SegmentState.LIVE:
+                states[name] = SegmentState.FROM_NOW
                 waiting.append(name)
 
 

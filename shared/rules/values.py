@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeGuard
 
 import msgspec
 
@@ -35,6 +35,11 @@ def value_of(raw: bytes) -> Value:
     text = raw[:MAX_KEPT].decode(errors="replace")
     number = None if first in (b"{", b"[") else scaled_text(text)
     return text.ljust(MAX_KEPT, FILL) if number is None else number
+
+
+def is_text(value: Value) -> TypeGuard[str]:
+    """Whether the client sent a text, and not what merely became one."""
+    return isinstance(value, str) and not (len(value) == MAX_KEPT and value.endswith(FILL))
 
 
 def where_test(where: Mapping[str, Condition], places: Mapping[str, int]) -> Where | None:

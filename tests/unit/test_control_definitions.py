@@ -98,6 +98,30 @@ def test_the_plan_says_which_segments_will_be_filling_and_how_to_accept_that_the
     assert any("Segment vip has members now: they leave it" in line for line in messages(losing.changes, first, losing.wanted))
 
 
+def test_a_plan_without_a_file_is_a_wrong_folder_and_not_the_end_of_all_definitions() -> None:
+    first = proposed(None, segment("vip", BOUGHT)).wanted
+    with pytest.raises(DefinitionError, match="holds no definition"):
+        proposed(first)
+    assert not proposed(None).differs, "an installation may begin without any"
+
+
+def test_who_takes_a_segment_away_is_told_that_it_comes_back_without_history() -> None:
+    first = proposed(None, segment("vip", BOUGHT), segment("seen", VIEWED))
+    second = proposed(first.wanted, segment("vip", BOUGHT))
+    [told] = messages(second.changes, first.wanted, second.wanted)
+    assert "Segment seen is taken away" in told
+    assert "by a rollback too, it has no history" in told
+    assert proposed(second.wanted, segment("vip", BOUGHT), segment("seen", VIEWED)).wanted.filling == {"seen"}
+
+
+def test_a_segment_over_one_that_starts_from_now_knows_no_more_than_that() -> None:
+    first = proposed(None, segment("vip", BOUGHT)).wanted
+    over = segment("others", "{none: [{in_segment: seen}]}") | segment("vip", BOUGHT)
+    accepted = Order("k", "ops", "", from_now=frozenset({"seen"}))
+    second = proposed(first, over, segment("seen", VIEWED), order=accepted).wanted
+    assert second.from_now == {"seen", "others"}
+
+
 def test_a_zone_that_changes_is_a_set_of_its_own_and_windows_in_days_ask_anew() -> None:
     files = {**segment("calm", "{did: Bought, within: 20h}"), **segment("vip", DAYS)}
     first = proposed(None, files).wanted

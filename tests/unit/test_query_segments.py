@@ -1,16 +1,20 @@
 """Segments and their members: every member exactly once, whatever leaves between two pages."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.query.adapters import members
 from services.query.adapters.members import Member
+from services.query.app import build
+from shared.contracts.definitions import SegmentState
 from shared.contracts.membership_blob import members_index
 from shared.contracts.redis_keys import index_key, meta_key
 from shared.contracts.slots import slot
 from shared.testing.installation import partitions
 from tests.api_stores import READ, MemorySpace
-from tests.query_fakes import World
+from tests.query_fakes import SEGMENTS, World
 
 PEOPLE = st.dictionaries(st.text("abcü:/", min_size=1, max_size=6), st.integers(0, 3), max_size=60)
 
@@ -85,6 +89,10 @@ async def test_segments_tell_size_and_state() -> None:
         world.space.member("big_spenders", f"u:{n}", n)
     page = (await world.get("segments")).json()
     assert [(one["key"], one["size"], one["state"]) for one in page["data"]] == [("big_spenders", 12, "live"), ("new_customer", 0, "live")]
+    filling, young = (replace(one, state=state) for one, state in zip(SEGMENTS, (SegmentState.FILLING, SegmentState.FROM_NOW), strict=True))
+    world.app = build(replace(world.parts, segments=lambda: (filling, young)))
+    assert [one["state"] for one in (await world.get("segments")).json()["data"]] == ["filling", "from_now"]
+    world.app = build(world.parts)
     world.space.hash[meta_key("segmentation", 3)] = {"rb": "1"}
     one = (await world.get("segments/big_spenders")).json()
     assert (one["state"], one["meta"]["rebuilding"], one["rule"]) == ("rebuilding", True, {"count": 5})

@@ -121,6 +121,14 @@ def test_a_tag_ends_at_its_until_and_says_by_whom_and_why() -> None:
     assert person.at(until_ms(SOON)).members() == [False]
 
 
+@pytest.mark.parametrize("odd", [{"a": 1}, ["z"], 7, True, 10**40])
+def test_what_is_no_text_gives_no_reason_and_nobody_who_said_it(odd: Any) -> None:
+    person = Person.new(segments({"tag": "vip"}), "UTC").at(BASE)
+    person.take(Happening(BASE, "m1", TAG_ADDED, {"tag": "vip", "reason": odd, "by": odd}))
+    fact = decode_tags(person.state.kept[TAGS])["vip"]
+    assert (fact.reason, fact.by) == ("", "")
+
+
 def test_tags_are_kept_for_who_asks_though_no_rule_does() -> None:
     person = Person.new(segments({"did": "A"}), "UTC").at(BASE)
     person.take(Happening(BASE, "m1", TAG_ADDED, {"tag": "kol"}))

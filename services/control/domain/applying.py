@@ -12,6 +12,7 @@ from shared.definitions.identity import Identity
 from shared.definitions.segment import Segment
 from shared.definitions.sets import Asked, Changed, Name, Order, changes, differs, next_set, used_by
 from shared.definitions.template import Heads
+from shared.definitions.texts import TOGETHER
 from shared.definitions.yaml_text import DefinitionError, Problem
 from shared.rules.compiler import compiled
 from shared.rules.leaves import LEAVES
@@ -53,6 +54,8 @@ def proposal(
     """
     read = read_texts(texts, order.default_locale, heads=heads)
     problems = [*read.problems, *_not_there(read, order), *_other_people(read, kinds)]
+    if not texts and head is not None:
+        problems.append(Problem(TOGETHER, 1, "", "holds no definition: all that is there would go; name the right folder"))
     if problems:
         raise DefinitionError(_few(problems))
     plan = compiled(read.of(Segment), order.zone)

@@ -47,6 +47,11 @@ def messages(changed: Sequence[Changed], before: DefinitionSet | None, after: De
     if before is not None and before.zone != after.zone:
         found.append(f"The time zone changes from {before.zone} to {after.zone}: days, quiet hours and schedules go by it from now on.")
     for one in changed:
+        if one.kind == "segment" and one.after is None:
+            found.append(
+                f"Segment {one.name} is taken away: its members leave it, and what only its rule asks is counted no more. "
+                f"If it comes back, by a rollback too, it has no history."
+            )
         if one.kind != "segment" or one.after is None:
             continue
         was = None if one.before is None else one.before.state

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from shared.contracts.definitions import SegmentState
+
 
 @dataclass(frozen=True)
 class KnownSegment:
-    """An applied definition. `rule`: its `when`, as JSON."""
+    """An applied definition. `rule`: its `when`, as JSON. `state`: what its set says that it can answer."""
 
     key: str
     version: int
@@ -15,3 +17,4 @@ class KnownSegment:
     description: str | None
     rule: Any
     text: str
+    state: SegmentState = SegmentState.LIVE

@@ -26,7 +26,7 @@ from shared.rules.feature import Feature, Said, Seen, Take
 from shared.rules.leaf import Asking, Holds, Leaf
 from shared.rules.oracle import Past
 from shared.rules.sql.gathering import Gathering
-from shared.rules.values import Where
+from shared.rules.values import Where, is_text
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Tags:
 
 
 def _text(value: Value) -> str:
-    return value[:MAX_REASON] if isinstance(value, str) else ""
+    return value[:MAX_REASON] if is_text(value) else ""
 
 
 def _add(state: Membership, facts: Mapping[str, TagFact]) -> None:

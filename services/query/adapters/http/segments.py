@@ -11,6 +11,7 @@ from services.query.adapters.members import Member
 from services.query.adapters.people import SEGMENTATION
 from services.query.domain.segments import KnownSegment
 from services.query.parts import Parts
+from shared.contracts.definitions import SegmentState as Answers
 from shared.http.bearer import Reader
 from shared.http.cursors import MemberCursor, NameCursor
 from shared.http.instants import instant
@@ -30,10 +31,16 @@ class Titles(BaseModel):
 
 
 class SegmentState(StrEnum):
-    """`live`: decided on each event. `rebuilding`: its stage is going through the log again; sizes grow or change."""
+    """`live`: decided on each event. `rebuilding`: its stage is going through the log again; sizes grow or change.
+
+    `filling`: its rule asks what was not counted before, so nobody is in it, and nobody enters. `from_now`: somebody has accepted that what
+    people did before the rule was applied counts for nothing.
+    """
 
     LIVE = "live"
     REBUILDING = "rebuilding"
+    FILLING = "filling"
+    FROM_NOW = "from_now"
 
 
 class SegmentSummary(BaseModel):
@@ -119,5 +126,5 @@ def _summary(known: KnownSegment, size: int, rebuilding: bool) -> SegmentSummary
         description=known.description,
         version=known.version,
         size=size,
-        state=SegmentState.REBUILDING if rebuilding else SegmentState.LIVE,
+        state=SegmentState.REBUILDING if rebuilding and known.state is not Answers.FILLING else SegmentState(known.state),
     )

@@ -3,10 +3,8 @@
 from typing import Final
 
 from services.ingest.domain.reasons import Reason
-from shared.adapters.prometheus import Registry
-from shared.contracts.definitions import DefinitionRefusal
+from shared.adapters.prometheus import RefusalCounts, Registry
 from shared.contracts.events import EventType
-from shared.contracts.key_signature import KeyRefusal
 from shared.contracts.metrics import Metric, MetricKind
 
 C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
@@ -29,10 +27,11 @@ METRICS: Final = (
 )
 
 
-class Metrics:
+class Metrics(RefusalCounts):
     """The metrics, with their labels bound: labels() costs a microsecond a call, and the hot path has none to spare."""
 
     def __init__(self, registry: Registry) -> None:
+        super().__init__(registry)
         self.registry = registry
         self.requests = registry.counter("rapport_ingest_requests_total")
         self.requests_ok = self.requests.labels("200")
@@ -50,15 +49,3 @@ class Metrics:
         self.connections = registry.gauge("rapport_ingest_connections")
         self.hung_up = registry.counter("rapport_ingest_hung_up_total")
         self.write_keys = registry.gauge("rapport_ingest_write_keys")
-        refused = registry.counter("rapport_key_records_refused_total")
-        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
-        refused = registry.counter("rapport_definition_records_refused_total")
-        self._definitions_refused = {reason: refused.labels(reason.value) for reason in DefinitionRefusal}
-
-    def key_refused(self, reason: KeyRefusal) -> None:
-        """Count a record of the key topic that counts for nothing."""
-        self._keys_refused[reason].inc()
-
-    def definition_refused(self, reason: DefinitionRefusal) -> None:
-        """Count a record of the definitions' topic that counts for nothing."""
-        self._definitions_refused[reason].inc()

@@ -15,7 +15,6 @@ from shared.adapters.waiting import until_set
 from shared.contracts.topics import LARGE_RECORD_BYTES
 
 POLL_SECONDS = 0.001
-IDLE_POLL_SECONDS = 1.0
 
 
 class Record(NamedTuple):
@@ -154,7 +153,7 @@ class AcknowledgedProducer:
         return len(found.topics[topic].partitions)
 
     def serve_events(self) -> None:
-        """Hear of errors while nothing is being sent. To be called every IDLE_POLL_SECONDS or so."""
+        """Hear of errors while nothing is being sent. To be called about once a second."""
         self._producer.poll(0)
 
     async def close(self, seconds: float) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from shared.contracts.definitions import DefinitionRefusal
+from shared.contracts.key_signature import KeyRefusal
 from shared.contracts.metrics import METRICS, Metric, MetricKind
 from shared.runtime.observer import Observer
 
@@ -137,3 +138,21 @@ class RuntimeMetrics(Observer):
         gauge("rapport_consumer_lag_seconds").labels(stage).set(lag_seconds)
         for topic, records in lag.items():
             gauge("rapport_consumer_lag_records").labels(stage, topic).set(records)
+
+
+class RefusalCounts:
+    """Counts records of keys and of definitions that were refused, as their signature or their age forbids to go by them."""
+
+    def __init__(self, registry: Registry) -> None:
+        refused = registry.counter("rapport_key_records_refused_total")
+        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
+        refused = registry.counter("rapport_definition_records_refused_total")
+        self._definitions_refused = {reason: refused.labels(reason.value) for reason in DefinitionRefusal}
+
+    def key_refused(self, reason: KeyRefusal) -> None:
+        """Count a record of the key topic that counts for nothing."""
+        self._keys_refused[reason].inc()
+
+    def definition_refused(self, reason: DefinitionRefusal) -> None:
+        """Count a record of the definitions' topic that counts for nothing."""
+        self._definitions_refused[reason].inc()

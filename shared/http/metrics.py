@@ -2,9 +2,7 @@
 
 from typing import Final
 
-from shared.adapters.prometheus import Registry
-from shared.contracts.definitions import DefinitionRefusal
-from shared.contracts.key_signature import KeyRefusal
+from shared.adapters.prometheus import RefusalCounts, Registry
 from shared.contracts.metrics import SECONDS, Metric, MetricKind
 
 C, G, H = MetricKind.COUNTER, MetricKind.GAUGE, MetricKind.HISTOGRAM
@@ -22,24 +20,13 @@ HTTP_METRICS: Final = (
 )
 
 
-class HttpMetrics:
+class HttpMetrics(RefusalCounts):
     """The metrics of one process; a service with more of its own extends it."""
 
     def __init__(self, registry: Registry) -> None:
+        super().__init__(registry)
         self.registry = registry
         self.requests = registry.counter("rapport_api_requests_total")
         self.seconds = registry.histogram("rapport_api_request_seconds")
         self.busy = registry.counter("rapport_api_busy_total")
         self.keys = registry.gauge("rapport_query_keys")
-        refused = registry.counter("rapport_key_records_refused_total")
-        self._keys_refused = {reason: refused.labels(reason.value) for reason in KeyRefusal}
-        refused = registry.counter("rapport_definition_records_refused_total")
-        self._definitions_refused = {reason: refused.labels(reason.value) for reason in DefinitionRefusal}
-
-    def key_refused(self, reason: KeyRefusal) -> None:
-        """Count a record of the key topic that counts for nothing."""
-        self._keys_refused[reason].inc()
-
-    def definition_refused(self, reason: DefinitionRefusal) -> None:
-        """Count a record of the definitions' topic that counts for nothing."""
-        self._definitions_refused[reason].inc()

@@ -1,27 +1,16 @@
 """uvicorn, as a process of the API wants it."""
 
-import signal
+from typing import Final
 
-import uvicorn
 from fastapi import FastAPI
 
+from shared.adapters import http_serving
 from shared.http.settings import HttpSettings
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than the proxy keeps a connection: none is closed under a request."""
 
 
 def serve(app: FastAPI, settings: HttpSettings) -> None:
     """Serve until SIGTERM or SIGINT; then stop listening and answer what is under way."""
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
-    uvicorn.run(
-        app,
-        host=settings.host,
-        port=settings.port,
-        loop="uvloop",
-        http="httptools",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=75,  # longer than the proxy keeps a connection: none is closed under a request
-        timeout_graceful_shutdown=int(settings.drain_seconds),
-    )
+    http_serving.serve(app, settings.host, settings.port, settings.drain_seconds, timeout_keep_alive=KEEP_ALIVE_SECONDS)

@@ -1,13 +1,11 @@
 """The HTTP server: uvicorn with uvloop and httptools, one process or several on one port."""
 
 import os
-import signal
 import tempfile
-
-import uvicorn
 
 from services.ingest.adapters.connections import BoundedProtocol
 from services.ingest.settings import Settings
+from shared.adapters import http_serving
 
 
 def serve(factory: str, settings: Settings) -> None:
@@ -17,23 +15,16 @@ def serve(factory: str, settings: Settings) -> None:
     """
     if settings.ingest_processes > 1:  # each process counts for itself, in files that any of them can sum up
         os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="rapport-ingest-metrics-"))
-    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again when it has drained: then it is no death
-    uvicorn.run(
+    http_serving.serve(
         factory,
+        settings.host,
+        settings.port,
+        settings.drain_seconds,
         factory=True,
-        host=settings.host,
-        port=settings.port,
         workers=settings.ingest_processes,
-        loop="uvloop",
         http=BoundedProtocol,
-        ws="none",
         lifespan="on",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,  # a header costs two regular expressions and a few bytes of every answer
-        date_header=False,
+        date_header=False,  # a header costs two regular expressions and a few bytes of every answer
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(settings.drain_seconds),
         backlog=4096,
     )

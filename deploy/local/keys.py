@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import msgspec
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_range import records_between
 from shared.contracts.control import KEY_CHANGED_DECODER, KeyChanged, KeyKind, key_hash
 from shared.contracts.headers import header
 from shared.contracts.key_signature import SIGNATURE, KeyRefusal, KeySecrets, KeyStates, signed
@@ -124,7 +125,7 @@ def read_all(kafka: KafkaConnection, secrets: KeySecrets) -> list[KeyChanged]:
 def find(kafka: KafkaConnection, secrets: KeySecrets) -> Found:
     """All keys that the topic holds now. Raises KeysUnavailableError."""
     deadline = time.monotonic() + SECONDS
-    consumer = kafka.reader({"log_level": 0})
+    consumer = kafka.reader({"enable.partition.eof": True, "log_level": 0})
     try:
         while True:
             try:
@@ -168,20 +169,5 @@ def _fold(records: Sequence[Message], secrets: KeySecrets) -> Found:
 
 def _read_to_end(consumer: Consumer, deadline: float) -> list[Message]:
     """Every record up to the end that the topic has now. Raises KafkaException."""
-    found: list[Message] = []
-    whole = TopicPartition(KEY_CHANGED, 0, OFFSET_BEGINNING)
-    position, end = consumer.get_watermark_offsets(whole, timeout=SECONDS)
-    consumer.assign([whole])
-    while position < end:
-        message = consumer.poll(PAUSE_SECONDS)
-        if message is None:
-            if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-            # marks of transactions can stand before the end, which no poll gives: the consumer's own position tells
-            position = max(position, consumer.position([whole])[0].offset)
-            continue
-        if error := message.error():
-            raise KafkaException(error)
-        position = (message.offset() or 0) + 1
-        found.append(message)
-    return found
+    start, end = consumer.get_watermark_offsets(TopicPartition(KEY_CHANGED, 0), timeout=SECONDS)
+    return list(records_between(consumer, KEY_CHANGED, 0, start, end, max(PAUSE_SECONDS, deadline - time.monotonic())))

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaException, Message, TopicPartition
 
 from services.messaging.domain.ledger import Ledger, resume
 from shared.adapters.kafka_clients import KafkaConnection
+from shared.adapters.kafka_range import records_between
 from shared.contracts.headers import header
 from shared.contracts.ledger import CHECKPOINT_DECODER, LEDGER_DECODER, STANDING, Checkpoint, LedgerEntry
 from shared.contracts.topics import DISPATCH_CHECKPOINTED, DISPATCH_RECORDED
@@ -117,24 +118,8 @@ class LedgerReader:
 
     def _records(self, topic: str, start: int, end: int) -> Iterator[Message]:
         """Every committed record from `start` on that lies below `end`."""
-        position = start
         try:
-            if position < end:
-                self._consumer.assign([TopicPartition(topic, self._partition, start)])
-            while position < end:
-                first = self._consumer.poll(CALL_S)  # consume() alone would wait for a whole page
-                if first is None:
-                    raise LogAway(f"cannot read the ledger of slot {self._partition}: no answer in {CALL_S:g} s")
-                for message in (first, *self._consumer.consume(PAGE, timeout=0)):
-                    error = message.error()
-                    if error is None:
-                        position = message.offset() + 1
-                        if position <= end:
-                            yield message
-                    elif error.code() == KafkaError._PARTITION_EOF:
-                        position = message.offset()
-                    else:
-                        raise KafkaException(error)
+            yield from records_between(self._consumer, topic, self._partition, start, end, CALL_S)
         except KafkaException as error:
             raise self._away(error) from error
 

@@ -26,7 +26,7 @@ def apply_folder(bootstrap: str, folder: Path = SHIPPED, **settings: Any) -> str
 def first_set(texts: Mapping[str, str], heads: Heads = HEADS) -> Applied:
     """`texts` (path -> text) as the first set of an installation. Raises DefinitionError."""
     read = read_texts(texts, heads=heads)
-    made = proposal(None, texts, order(read, "UTC", "en"), 1, heads, ())
+    made = proposal(None, texts, order("UTC", "en"), 1, heads, ())
     return Applied(made.wanted, read, {})
 
 

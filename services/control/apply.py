@@ -11,12 +11,11 @@ from typing import Final
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import kinds_of, proposal
-from services.control.domain.folder import is_known, order
+from services.control.domain.folder import filling, is_known, order
 from shared.adapters.definition_activations import DefinitionActivations
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved, DefinitionWriter, HistoryFull, Overtaken
 from shared.adapters.environment import cannot_start, read_environment
-from shared.definitions.folder import read_texts
 from shared.definitions.texts import texts_below
 from shared.definitions.yaml_text import DefinitionError
 from shared.runtime.ports import LogAway
@@ -37,12 +36,11 @@ def applied(settings: ApplySettings, topic: DefinitionTopic, writer: DefinitionW
     zone, locale = settings.timezone, settings.default_locale
     told = "the folder of definitions is known"
     if not is_known(topic.sets, texts, zone, locale):
-        read = read_texts(texts, locale, heads=HEADS)
         kinds = kinds_of(topic.texts(topic.head)) if topic.head is not None else ()
-        wanted = proposal(topic.head, texts, order(read, zone, locale), time.time_ns() // 1_000_000, HEADS, kinds)
+        wanted = proposal(topic.head, texts, order(zone, locale), time.time_ns() // 1_000_000, HEADS, kinds)
         if wanted.differs:
             writer.write(wanted.wanted, texts)
-            told = f"the folder of definitions was applied as set {wanted.wanted.number}"
+            told = f"the folder of definitions was applied as set {wanted.wanted.number}{filling(wanted.wanted)}"
     head = topic.head
     if head is not None:
         activations.complete(head)

@@ -14,7 +14,6 @@ from services.control.domain.applying import MOST_PROBLEMS, Proposal, kinds_of, 
 from services.control.domain.folder import BY, is_known, order
 from services.control.domain.versions import changed_by, diffs, messages, stood
 from shared.contracts.definitions import DefinitionSet, SegmentState
-from shared.definitions.folder import read_texts
 from shared.definitions.sets import Order, file_changes
 from shared.definitions.texts import texts_below
 from shared.definitions.yaml_text import DefinitionError
@@ -207,17 +206,30 @@ def test_what_was_applied_by_the_api_outlives_a_start_until_the_folder_itself_ch
     start(log, folder)
     assert log.topic.head == by_api.wanted
     written(folder, segment("vip", DAYS))
-    assert start(log, folder) == "the folder of definitions was applied as set 3"
+    assert start(log, folder).startswith("the folder of definitions was applied as set 3;")
 
 
-def test_a_segment_that_is_new_in_the_folder_starts_from_now(log: MemoryDefinitionLog, tmp_path: Path) -> None:
+def test_a_segment_that_is_new_in_the_folder_is_filling_until_somebody_accepts_that_it_starts_from_now(
+    log: MemoryDefinitionLog, tmp_path: Path
+) -> None:
     folder = written(tmp_path / "f", segment("vip", BOUGHT))
     start(log, folder)
-    written(folder, segment("seen", VIEWED))
+    written(folder, segment("lapsed", "{did_not: Viewed, within: 90d}"))
+    told = start(log, folder)
+    head = log.topic.head
+    assert head is not None
+    assert (sorted(head.from_now), sorted(head.filling)) == ([], ["lapsed"])
+    assert told.startswith("the folder of definitions was applied as set 2; filling")
+    assert "--from-now lapsed" in told
+    texts, _ = texts_below(folder)
+    accepted = proposed(head, texts, order=Order("k", "ops", "yes", from_now=frozenset({"lapsed"})))
+    log.write(accepted.wanted, accepted.texts)
+    assert start(log, folder) == "the folder of definitions is known", "what somebody has accepted stays"
+    written(folder, segment("other", BOUGHT, "Another"))
     start(log, folder)
     head = log.topic.head
     assert head is not None
-    assert (sorted(head.from_now), sorted(head.filling)) == (["seen"], [])
+    assert (sorted(head.from_now), sorted(head.filling)) == (["lapsed"], [])
 
 
 def test_a_new_time_zone_is_applied_at_the_start(log: MemoryDefinitionLog, tmp_path: Path) -> None:
@@ -238,4 +250,4 @@ def test_a_folder_that_says_what_the_newest_set_says_is_known() -> None:
     by_api = proposed(None, segment("vip", BOUGHT)).wanted
     assert is_known([by_api], segment("vip", BOUGHT), "UTC", "en")
     assert not is_known([by_api], segment("vip", BOUGHT), "UTC", "de")
-    assert order(read_texts(segment("vip", BOUGHT)), "UTC", "en").from_now == {"vip"}
+    assert not order("UTC", "en").from_now, "nobody has accepted anything"

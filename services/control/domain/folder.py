@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from shared.contracts.definitions import DefinitionSet, FileRef, text_hash
-from shared.definitions.folder import Definitions
-from shared.definitions.segment import Segment
 from shared.definitions.sets import Order
 
 BY: Final = "start"
@@ -23,6 +21,18 @@ def is_known(sets: Sequence[DefinitionSet], texts: Mapping[str, str], zone: str,
     return any(one is not None and (one.files, one.zone, one.default_locale) == (files, zone, default_locale) for one in (last, *sets[-1:]))
 
 
-def order(read: Definitions, zone: str, default_locale: str) -> Order:
-    """Nobody is there to be asked: what has no history starts from now."""
-    return Order(BY, BY, WHY, zone, default_locale, frozenset(one.definition.name for one in read.of(Segment)))
+def order(zone: str, default_locale: str) -> Order:
+    """Nobody is there to accept that a segment starts without history, so nothing is accepted: what has none is filling."""
+    return Order(BY, BY, WHY, zone, default_locale)
+
+
+def filling(wanted: DefinitionSet) -> str:
+    """What whoever starts the installation is told of segments that have no members yet; "" if there are none."""
+    if not wanted.filling:
+        return ""
+    names = ", ".join(sorted(wanted.filling))
+    accepting = " ".join(f"--from-now {name}" for name in sorted(wanted.filling))
+    return (
+        f"; filling, since they ask what was not counted before, so nobody is in them: {names}. "
+        f"To start them with what comes from now on, accept that: `rapport apply FOLDER {accepting}`"
+    )

@@ -7,9 +7,9 @@ from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.dispatch.decide import Rulebook
 from services.messaging.dispatcher import Dispatcher
 from services.messaging.domain.admission import Rules
-from services.messaging.journeys import Journeys
 from services.messaging.metrics import METRICS
 from services.messaging.settings import Settings
+from services.messaging.stage import Journeys
 from shared.adapters.applied_sets import AppliedSets, OfNow
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.environment import cannot_start, read_environment

@@ -23,7 +23,7 @@ from deploy.local.process import Process
 from deploy.local.settings import PROJECT
 from services.messaging.channels.registry import CHANNELS, HEADS, contacts
 from services.messaging.domain.planning import plans
-from services.messaging.journeys import Journeys
+from services.messaging.stage import Journeys
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage

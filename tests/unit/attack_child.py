@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from services.messaging.journeys import Journeys
+from services.messaging.stage import Journeys
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage

@@ -13,7 +13,7 @@ from services.messaging.channels.socket import ONE, Channel, Composed, Draft, Ex
 from services.messaging.dispatch.ports import Known, Observer
 from services.messaging.domain.outcome import Outcome, Outgoing, Sent
 from services.messaging.domain.planning import plans
-from services.messaging.journeys import Journeys
+from services.messaging.stage import Journeys
 from shared.definitions.consent import ConsentPolicy
 from shared.definitions.folder import read_folder
 from shared.definitions.journey import Journey

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.messaging.domain.facts import EventView, contact_of
 from services.messaging.domain.passages import Asked, Plan, dispatch_id, enter, entry_id
-from services.messaging.journeys import Item, Journeys, request
+from services.messaging.stage import Item, Journeys, request
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, ChangeReason, MessageRequested, SegmentChanged, Transition
 from shared.contracts.clock import ClockRecord, encode_clock
 from shared.contracts.events import EventType

@@ -6,8 +6,8 @@ import pytest
 from confluent_kafka.admin import AclBinding
 
 from deploy.cli.acls import AclsError, _binding, commands, users
-from services.messaging.journeys import Journeys
 from services.messaging.settings import Settings as MessagingSettings
+from services.messaging.stage import Journeys
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
 from services.profile.settings import Settings as ProfileSettings

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from services.messaging.journeys import Journeys
+from services.messaging.stage import Journeys
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage

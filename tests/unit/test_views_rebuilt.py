@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import deploy
 from services.messaging.domain.passages import Plan
-from services.messaging.journeys import Journeys
+from services.messaging.stage import Journeys
 from services.profile.folder_stage import FolderStage
 from services.profile.resolver_stage import ResolverStage
 from services.segmentation.stage import SegmentationStage

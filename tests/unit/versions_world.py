@@ -8,7 +8,7 @@ import msgspec
 from services.messaging.channels.registry import HEADS
 from services.messaging.domain.passages import MOST_A_MONTH, dispatch_id, entry_id
 from services.messaging.domain.planning import laid_out
-from services.messaging.journeys import Item, Journeys
+from services.messaging.stage import Item, Journeys
 from shared.adapters.applied_sets import AppliedSets
 from shared.contracts.changes import CHANGE_ENCODER, MESSAGE_REQUESTED_DECODER, MessageRequested, SegmentChanged, Transition
 from shared.contracts.definitions import DefinitionSet, set_record, text_record

@@ -228,7 +228,8 @@ class _Reading:
                 if isinstance(step, Exit) or step.id is None or first.setdefault(step.id, number) == number:
                     continue
                 message = f"{step.id!r} is the id of steps[{first[step.id]}] already: give each step one of its own"
-                self.wrong([one.document.problem(("steps", number, "id"), message)], frozenset({Journey.kind}))
+                path = ("steps", number, "send", "id") if isinstance(step, Send) else ("steps", number, "id")
+                self.wrong([one.document.problem(path, message)], frozenset({Journey.kind}))
 
     def channels(self, found: Sequence[Defined[Definition]], templates: Templates, heads: Heads) -> None:
         """Steps that send in a channel that there is not, or by a template of another one."""

@@ -40,23 +40,27 @@ class Enter(Part):
 class SendWhat(Part):
     """One message by a template. `expires`: how long after its step fell due it is still worth sending, 31d at most.
 
-    Later the message is recorded as expired.
+    Later the message is recorded as expired. `id`: a name of the step, unique in the journey; without one it is named by its place.
     """
 
+    id: Name | None = None
     channel: Name
     template: Name
     expires: Expiry = DEFAULT_EXPIRY
 
 
 class Send(Part):
-    """Ask for a message. `id`: a name of the step, unique in the journey; without one the step is named by its place."""
+    """Ask for a message."""
 
-    id: Name | None = None
     send: SendWhat
+
+    @property
+    def id(self) -> str | None:
+        return self.send.id
 
 
 class Wait(Part):
-    """Let time pass before the next step, 366d at most. `id`: as of a step that sends."""
+    """Let time pass before the next step, 366d at most. `id`, beside `wait`: as of a step that sends."""
 
     id: Name | None = None
     wait: WaitTime

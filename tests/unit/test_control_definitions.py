@@ -113,6 +113,20 @@ def test_who_takes_a_segment_away_is_told_that_it_comes_back_without_history() -
     assert proposed(second.wanted, segment("vip", BOUGHT), segment("seen", VIEWED)).wanted.filling == {"seen"}
 
 
+def test_who_takes_a_journey_or_a_template_away_is_told_what_becomes_of_those_inside() -> None:
+    hello = {"hello.en.liquid": "---\ntemplate: hello\nchannel: email\nclass: marketing\nlocale: en\nsubject: Hi\n---\nHello\n"}
+    greet = {
+        "greet.yaml": "journey: greet\ntitle: {zh: x, en: x}\nenter: {on: segment.entered, segment: vip}\n"
+        "steps:\n  - send: {channel: email, template: hello}\n"
+    }
+    first = proposed(None, segment("vip", BOUGHT), greet, hello).wanted
+    without = proposed(first, segment("vip", BOUGHT))
+    told = messages(without.changes, first, without.wanted)
+    assert [line.split(" is taken away: ")[0] for line in told] == ["Journey greet", "Template hello"]
+    assert "Those inside go on to its end" in told[0]
+    assert "does not get it" in told[1]
+
+
 def test_a_segment_over_one_that_starts_from_now_knows_no_more_than_that() -> None:
     first = proposed(None, segment("vip", BOUGHT)).wanted
     over = segment("others", "{none: [{in_segment: seen}]}") | segment("vip", BOUGHT)

@@ -73,9 +73,10 @@ def test_a_journey_file_becomes_a_plan(folder: Path) -> None:
 
 
 def test_a_step_is_called_by_its_id_and_without_one_by_its_place(folder: Path) -> None:
-    (folder / "greet.yaml").write_text(JOURNEY.replace("- wait: 3d", "- {id: pause, wait: 3d}"))
+    named = JOURNEY.replace("- wait: 3d", "- {id: pause, wait: 3d}").replace("template: hello}", "template: hello, id: again}")
+    (folder / "greet.yaml").write_text(named)
     [plan] = planned(folder)["important"]
-    assert [step.id for step in plan.steps] == ["steps[0]", "pause", "steps[2]"]
+    assert [step.id for step in plan.steps] == ["steps[0]", "pause", "again"]
 
 
 def test_caps_of_marketing_do_not_hold_back_transactional_mail(folder: Path) -> None:
@@ -129,8 +130,8 @@ def test_a_version_says_what_a_journey_does_and_not_what_it_is_called(folder: Pa
             "greet.yaml:4: once_per: expected at most 3660d: that is ten years; entries are remembered so long (found 3661d)",
         ),
         (
-            ("wait: 3d\n  - send", "wait: 3d\n    id: hi\n  - id: hi\n    send"),
-            "greet.yaml:10: steps[2].id: 'hi' is the id of steps[1] already: give each step one of its own",
+            ("wait: 3d\n  - send: {", "wait: 3d\n    id: hi\n  - send: {id: hi, "),
+            "greet.yaml:10: steps[2].send.id: 'hi' is the id of steps[1] already: give each step one of its own",
         ),
         (("wait: 3d", "wait: 3d\n    id: steps[0]"), "greet.yaml:9: steps[1].id: string should match pattern"),
         (("- exit", "- {exit: true, id: end}"), "greet.yaml:10: steps[3].id: unknown key 'id'"),

@@ -44,7 +44,7 @@ def journey(*steps: str) -> str:
     for step in steps:
         name, _, what = step.rpartition("=")
         said = f"id: {name}, " if name else ""
-        lines.append(f"  - wait: {what[5:]}" if what.startswith("wait ") else f"  - {{{said}send: {{channel: email, template: {what}}}}}")
+        lines.append(f"  - wait: {what[5:]}" if what.startswith("wait ") else f"  - send: {{{said}channel: email, template: {what}}}")
     return "journey: greet\ntitle: {zh: x, en: x}\nenter: {on: segment.entered, segment: important}\nsteps:\n" + "\n".join(lines) + "\n"
 
 

@@ -47,6 +47,13 @@ def messages(changed: Sequence[Changed], before: DefinitionSet | None, after: De
     if before is not None and before.zone != after.zone:
         found.append(f"The time zone changes from {before.zone} to {after.zone}: days, quiet hours and schedules go by it from now on.")
     for one in changed:
+        if one.kind == "journey" and one.after is None:
+            found.append(
+                f"Journey {one.name} is taken away: nobody enters it any more. Those inside go on to its end, "
+                f"as long as its templates are there."
+            )
+        if one.kind == "template" and one.after is None:
+            found.append(f"Template {one.name} is taken away: whoever is inside a journey and still waits for its message does not get it.")
         if one.kind == "segment" and one.after is None:
             found.append(
                 f"Segment {one.name} is taken away: its members leave it, and what only its rule asks is counted no more. "

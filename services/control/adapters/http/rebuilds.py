@@ -83,7 +83,7 @@ class PlanShape(BaseModel):
     view: View
     records: int = Field(description="to be read")
     gone_records: int = Field(description="that have left the log")
-    log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has, to the second; null if it has all")
+    log_begins_at: Instant | None = Field(description="when the log took the oldest event that it has; null if it has all")
     kept_rows: int | None = Field(description="events of before that in ClickHouse; null where that does not matter or is not known")
     loses: bool = Field(description="neither the log nor ClickHouse has all that the view would forget: an order needs accept_loss")
     message: str

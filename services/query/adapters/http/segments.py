@@ -31,11 +31,7 @@ class Titles(BaseModel):
 
 
 class SegmentState(StrEnum):
-    """`live`: decided on each event. `rebuilding`: its stage is going through the log again; sizes grow or change.
-
-    `filling`: its rule asks what was not counted before, so nobody is in it, and nobody enters. `from_now`: somebody has accepted that what
-    people did before the rule was applied counts for nothing.
-    """
+    """`live`: decided on each event. `rebuilding`: its stage is going through the log again; sizes grow or change."""
 
     LIVE = "live"
     REBUILDING = "rebuilding"
@@ -49,7 +45,10 @@ class SegmentSummary(BaseModel):
     description: str | None
     version: int = Field(description="of the rule: it changes when the rule does")
     size: int = Field(description="people in it now")
-    state: SegmentState
+    state: SegmentState = Field(
+        description="also `filling`: the rule asks what was not counted before, so nobody is in it and nobody enters; "
+        "`from_now`: it was accepted that what people did before the rule was applied counts for nothing"
+    )
 
 
 class SegmentShape(SegmentSummary):

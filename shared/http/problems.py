@@ -123,6 +123,10 @@ _AWAY: Final[dict[type[Exception], tuple[Code, str]]] = {
 async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: dict[str, Any] = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return respond(
+            Refused(400, Code.INVALID_REQUEST, f"the body is no valid JSON at character {first['loc'][-1]}: {first['ctx']['error']}")
+        )
     where = [str(part) for part in first["loc"][1:]]
     message = f"{'.'.join(where)}: {first['msg']}" if where else str(first["msg"])
     return respond(Refused(400, Code.INVALID_REQUEST, message, ".".join(where) or None))

@@ -48,6 +48,14 @@ async def test_a_key_with_the_scope_definitions_plans_and_applies_and_makes_no_k
     assert (await world.get("definitions", CI)).status_code == 403, "reading needs a read key"
 
 
+async def test_a_body_that_is_no_json_is_told_by_its_place_and_no_field(world: World) -> None:
+    async with world.client(CI) as client:
+        answer = await client.post("/api/v1/definitions:plan", content=b'{"files": {', headers={"content-type": "application/json"})
+    assert answer.status_code == 400
+    assert "field" not in answer.json()
+    assert answer.json()["detail"].startswith("the body is no valid JSON at character 11: ")
+
+
 async def test_who_may_only_read_applies_nothing_and_an_admin_may(world: World) -> None:
     body = {"files": segment("vip", BOUGHT), "base": 0, "why": "because"}
     assert (await world.post("definitions:apply", body, "qk_read")).json()["code"] == "missing_scope"

@@ -253,6 +253,19 @@ async def test_a_body_is_bounded_in_size_and_time_before_a_service_hears_of_it()
             assert (status, document["code"]) == (413, "body_too_large")
             await done
 
+        sent = 0
+
+        async def much() -> dict[str, Any]:
+            nonlocal sent
+            sent += 2**16
+            return {"type": "http.request", "body": bytes(2**16), "more_body": sent < 2 * MAX_BODY}
+
+        heard = Heard()
+        scope = {"type": "http", "method": "POST", "path": "/api/v1/keys", "raw_path": b"/api/v1/keys", "query_string": b"", "headers": []}
+        await proxy(scope, much, heard.send)
+        assert (await problem(heard))[0] == 413
+        assert sent >= 2 * MAX_BODY, "who still sends would not see the answer if it were hung up on"
+
         async def slowly() -> dict[str, Any]:
             await asyncio.sleep(0.05)
             return {"type": "http.request", "body": b"x", "more_body": True}

@@ -19,6 +19,7 @@ from deploy.local.proxy.metrics import Failure, Metrics
 from deploy.local.proxy.problems import Reply, problem, reply_json
 from deploy.local.proxy.routes import DOCUMENT, Backend, backend_of
 from deploy.local.proxy.services import Answer, Asked, CutError, Headers, NoAnswerError, Service
+from shared.adapters.request_bodies import swallow
 from shared.contracts.bodies import most_bytes
 
 Scope = MutableMapping[str, Any]
@@ -118,6 +119,7 @@ class Proxy:
         try:
             body = await read_body(headers, receive, self._body_seconds, most)
         except TooLargeError:
+            await swallow(dict(headers), receive, most, self._body_seconds)
             return problem(413, "body_too_large", f"a body has at most {most} bytes", [(b"connection", b"close")])
         except TimeoutError:
             message = f"the body did not arrive within {self._body_seconds:g} s"

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 from services.ingest.domain.reasons import Refusal, Refused
 
@@ -10,10 +10,6 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-
-
-SWALLOWED_BODIES: Final = 4
-"""Of a body that is too large at most so many times the limit is read on before the connection is closed."""
 
 
 class Gone(Exception):
@@ -53,24 +49,6 @@ async def _rest(start: bytes, receive: Receive, limit: int) -> bytes:
             raise _too_large(limit)
         more = message.get("more_body", False)
     return b"".join(parts)
-
-
-async def swallow(headers: dict[bytes, bytes], receive: Receive, most: int, seconds: float) -> None:
-    """Read on what a client still sends of a body that is refused, `most` bytes for `seconds` at most: hung up on while it sends, it would
-    see a broken connection and never the answer. A client that asks first (`Expect`) is not told to go on.
-    """
-    if b"expect" in headers:
-        return
-    left = most
-    try:
-        async with asyncio.timeout(seconds):
-            while left > 0:
-                message = await receive()
-                left -= len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return
 
 
 def _too_large(limit: int) -> Refused:

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from services.ingest.adapters import answers
-from services.ingest.adapters.bodies import SWALLOWED_BODIES, Gone, Receive, Scope, Send, read_body, swallow
+from services.ingest.adapters.bodies import Gone, Receive, Scope, Send, read_body
 from services.ingest.adapters.keyring import Keyring, Source
 from services.ingest.adapters.log_writer import LogWriter
 from services.ingest.domain import pixels, writekeys
@@ -25,6 +25,7 @@ from services.ingest.domain.reasons import Refusal, Refused
 from services.ingest.metrics import Metrics
 from services.ingest.settings import Settings
 from shared.adapters.kafka_producer import Record
+from shared.adapters.request_bodies import swallow
 from shared.contracts.events import EventType, RejectedEvent
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED
@@ -72,8 +73,7 @@ class Tracking:
             if refused.code is Refusal.BODY_TOO_LARGE or refused.code is Refusal.BODY_TIMEOUT:
                 answer[1].append((b"connection", b"close"))
             if refused.code is Refusal.BODY_TOO_LARGE:
-                most = SWALLOWED_BODIES * self._limits.body_bytes
-                await swallow(headers, receive, most, self._settings.body_timeout_seconds)
+                await swallow(headers, receive, self._limits.body_bytes, self._settings.body_timeout_seconds)
             self._metrics.refused.labels(refused.code.value).inc()
         except Gone:
             return

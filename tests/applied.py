@@ -8,7 +8,7 @@ from services.control import apply
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import proposal
-from services.control.domain.folder import order
+from services.control.domain.folder import AtStart, order
 from shared.definitions.applied import Applied
 from shared.definitions.folder import read_texts
 from shared.definitions.template import Heads
@@ -26,7 +26,7 @@ def apply_folder(bootstrap: str, folder: Path = SHIPPED, **settings: Any) -> str
 def first_set(texts: Mapping[str, str], heads: Heads = HEADS) -> Applied:
     """`texts` (path -> text) as the first set of an installation. Raises DefinitionError."""
     read = read_texts(texts, heads=heads)
-    made = proposal(None, texts, order("UTC", "en"), 1, heads, ())
+    made = proposal(None, texts, order(AtStart.FOLDER, "UTC", "en"), 1, heads, ())
     return Applied(made.wanted, read, {})
 
 

@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 something is wrong, or somebody is unknown; 2 wrong use; 4
 import asyncio
 import getpass
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -110,6 +111,8 @@ def _word(event: str, tag: str, reason: str, until: str | None, by: str | None) 
         raise _ended(f"a reason, and who gives it, have {MAX_REASON} characters at most", USAGE)
     if until is not None and not until_ms(until):
         raise _ended("--until is a time with its offset, such as 2026-06-01T09:00:00+08:00", USAGE)
+    if until is not None and event == TAG_ADDED and until_ms(until) <= time.time_ns() // 1_000_000:
+        raise _ended(f"--until {until} has passed: the tag would hold for nobody", USAGE)
     return tags.Word(event, tag, who, reason, until)
 
 

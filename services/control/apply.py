@@ -11,7 +11,7 @@ from typing import Final
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import kinds_of, proposal
-from services.control.domain.folder import filling, is_known, order
+from services.control.domain.folder import AtStart, at_start, filling, order
 from shared.adapters.definition_activations import DefinitionActivations
 from shared.adapters.definition_topic import DefinitionTopic
 from shared.adapters.definition_writer import BaseMoved, DefinitionWriter, HistoryFull, Overtaken
@@ -23,6 +23,10 @@ from shared.runtime.ports import LogAway
 SECONDS: Final = 60.0
 TRIES: Final = 5
 """Somebody else may apply at the same moment."""
+APPLIED: Final = {
+    AtStart.FOLDER: "the folder of definitions was applied",
+    AtStart.WHAT_HOLDS: "the folder of definitions is known; what holds was applied under the time zone and the locale of the settings",
+}
 
 
 def applied(settings: ApplySettings, topic: DefinitionTopic, writer: DefinitionWriter, activations: DefinitionActivations) -> str:
@@ -35,12 +39,16 @@ def applied(settings: ApplySettings, topic: DefinitionTopic, writer: DefinitionW
         raise DefinitionError(problems)
     zone, locale = settings.timezone, settings.default_locale
     told = "the folder of definitions is known"
-    if not is_known(topic.sets, texts, zone, locale):
-        kinds = kinds_of(topic.texts(topic.head)) if topic.head is not None else ()
-        wanted = proposal(topic.head, texts, order(zone, locale), time.time_ns() // 1_000_000, HEADS, kinds)
+    head = topic.head
+    what = at_start(topic.sets, texts, zone, locale)
+    if what is not AtStart.NOTHING:
+        holding = topic.texts(head) if head is not None else {}
+        if what is AtStart.WHAT_HOLDS:
+            texts = dict(holding)
+        wanted = proposal(head, texts, order(what, zone, locale), time.time_ns() // 1_000_000, HEADS, kinds_of(holding) if holding else ())
         if wanted.differs:
             writer.write(wanted.wanted, texts)
-            told = f"the folder of definitions was applied as set {wanted.wanted.number}{filling(wanted.wanted)}"
+            told = f"{APPLIED[what]} as set {wanted.wanted.number}{filling(wanted.wanted)}"
     head = topic.head
     if head is not None:
         activations.complete(head)

@@ -18,6 +18,9 @@ HARMLESS: Final = (
     re.compile(r"^Group Coordinator Request failed: \[Error 15\] GroupCoordinatorNotAvailableError"),
 )
 """What libraries log at level error though nothing is wrong. It is left out unless the level is DEBUG."""
+REPEATING: Final = ("aiokafka", "faust", "mode")
+"""Libraries that say of each try that it has failed."""
+SELDOM_S: Final = 30.0
 _EMAIL = re.compile(r"([^@\s\"']{1,2})[^@\s\"']*@([^@\s\"']+)")
 
 
@@ -32,6 +35,30 @@ def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str
 def means_something(record: logging.LogRecord) -> bool:
     """Whether a line is none of those that libraries log for nothing."""
     return record.levelno < logging.ERROR or not any(noise.search(record.getMessage()) for noise in HARMLESS)
+
+
+class Seldom(logging.Filter):
+    """Of what a library logs again and again (one message, whatever stands in it) a line in SELDOM_S; it says how many were left out.
+
+    While a broker is away aiokafka logs some thousand lines in ten seconds, and what we wait for is said by lines of our own.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[tuple[str, int], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith(REPEATING):
+            return True
+        place = (record.pathname, record.lineno)
+        at, left_out = self._said.get(place, (-SELDOM_S, 0))
+        if record.created - at < SELDOM_S:
+            self._said[place] = at, left_out + 1
+            return False
+        self._said[place] = record.created, 0
+        if left_out:
+            record.msg, record.args = f"{record.getMessage()} (and {left_out} times more in the last {record.created - at:.0f} s)", ()
+        return True
 
 
 def configure_logs(level: str, service: str) -> None:
@@ -61,6 +88,7 @@ def configure_logs(level: str, service: str) -> None:
     )
     if number > logging.DEBUG:
         handler.addFilter(means_something)
+        handler.addFilter(Seldom())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(number)

@@ -11,7 +11,7 @@ from services.control.apply import applied
 from services.control.channels import HEADS
 from services.control.definition_settings import ApplySettings
 from services.control.domain.applying import MOST_PROBLEMS, Proposal, kinds_of, proposal
-from services.control.domain.folder import BY, is_known, order
+from services.control.domain.folder import BY, AtStart, at_start, order
 from services.control.domain.versions import changed_by, diffs, messages, stood
 from shared.contracts.definitions import DefinitionSet, SegmentState
 from shared.definitions.sets import Order, file_changes
@@ -190,9 +190,9 @@ def log() -> MemoryDefinitionLog:
     return MemoryDefinitionLog()
 
 
-def start(log: MemoryDefinitionLog, folder: Path, timezone: str = "UTC") -> str:
+def start(log: MemoryDefinitionLog, folder: Path, **settings: Any) -> str:
     """As the job does at a start."""
-    wanted = ApplySettings(kafka_bootstrap="unused", definitions_dir=folder, timezone=timezone)
+    wanted = ApplySettings(kafka_bootstrap="unused", definitions_dir=folder, **settings)
     used: Any = log
     return applied(wanted, log.topic, used, used)
 
@@ -253,6 +253,23 @@ def test_a_new_time_zone_is_applied_at_the_start(log: MemoryDefinitionLog, tmp_p
     assert [one.zone for one in log.topic.sets] == ["UTC", "Asia/Shanghai"]
 
 
+@pytest.mark.parametrize("settings", [{"timezone": "Asia/Shanghai"}, {"default_locale": "zh"}])
+def test_a_time_zone_or_locale_of_its_own_takes_away_nothing_that_was_applied_by_the_api(
+    log: MemoryDefinitionLog, tmp_path: Path, settings: dict[str, str]
+) -> None:
+    folder = written(tmp_path / "f", segment("vip", BOUGHT))
+    start(log, folder)
+    by_api = proposed(log.topic.head, segment("vip", BOUGHT), segment("seen", VIEWED))
+    log.write(by_api.wanted, by_api.texts)
+    assert "what holds was applied under the time zone and the locale of the settings as set 3" in start(log, folder, **settings)
+    head = log.topic.head
+    assert head is not None
+    assert {one.name for one in head.definitions} == {"vip", "seen"}
+    assert start(log, folder, **settings) == "the folder of definitions is known", "this set is none of the folder's"
+    written(folder, segment("vip", DAYS))
+    assert start(log, folder, **settings).startswith("the folder of definitions was applied as set 4")
+
+
 def test_a_folder_with_mistakes_is_never_applied(log: MemoryDefinitionLog, tmp_path: Path) -> None:
     folder = written(tmp_path / "f", {"a.yaml": "{"})
     with pytest.raises(DefinitionError, match=r"a\.yaml:1"):
@@ -262,6 +279,6 @@ def test_a_folder_with_mistakes_is_never_applied(log: MemoryDefinitionLog, tmp_p
 
 def test_a_folder_that_says_what_the_newest_set_says_is_known() -> None:
     by_api = proposed(None, segment("vip", BOUGHT)).wanted
-    assert is_known([by_api], segment("vip", BOUGHT), "UTC", "en")
-    assert not is_known([by_api], segment("vip", BOUGHT), "UTC", "de")
-    assert not order("UTC", "en").from_now, "nobody has accepted anything"
+    assert at_start([by_api], segment("vip", BOUGHT), "UTC", "en") is AtStart.NOTHING
+    assert at_start([by_api], segment("vip", BOUGHT), "UTC", "de") is AtStart.WHAT_HOLDS
+    assert not order(AtStart.FOLDER, "UTC", "en").from_now, "nobody has accepted anything"

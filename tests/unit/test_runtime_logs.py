@@ -6,7 +6,7 @@ import pytest
 from aiokafka.errors import GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError, NotCoordinatorForGroupError
 from mode.threads import ServiceThread
 
-from shared.runtime.logs import configure_logs
+from shared.runtime.logs import Seldom, configure_logs
 
 COORDINATOR = "Group Coordinator Request failed: %s"  # aiokafka/consumer/group_coordinator.py
 
@@ -50,3 +50,19 @@ def test_a_broker_that_has_no_coordinator_yet_is_no_error(capsys: pytest.Capture
 @pytest.mark.parametrize("message", ["Thread crashed", "Thread keepalive is not responding: it ended", "keepalive", "Heartbeat failed"])
 def test_other_errors_are_said(message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert said(capsys, "ERROR", "mode.threads", message)
+
+
+def test_what_a_library_says_of_each_try_is_said_once_in_a_while_with_how_often_it_was_left_out() -> None:
+    seldom, said = Seldom(), []
+    for second in (*range(100), 200):
+        record = logging.LogRecord("aiokafka.client", logging.ERROR, "client.py", 7, "Unable connect to node %d", (second,), None)
+        record.created = float(second)
+        if seldom.filter(record):
+            said.append(record.getMessage())
+    assert said == [
+        "Unable connect to node 0",
+        *(f"Unable connect to node {second} (and 29 times more in the last 30 s)" for second in (30, 60, 90)),
+        "Unable connect to node 200 (and 9 times more in the last 110 s)",
+    ]
+    ours = logging.LogRecord("runtime", logging.ERROR, "slot.py", 7, "ours", (), None)
+    assert all(seldom.filter(ours) for _ in range(3))

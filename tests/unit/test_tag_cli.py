@@ -217,6 +217,14 @@ def test_a_key_that_sees_people_masked_writes_of_nobody(there: Installation) -> 
     assert "personal" in output
 
 
-@pytest.mark.parametrize("wrong", [["--tag", "x" * 101], ["--tag", "x", "--reason", "y" * 251], ["--tag", "x", "--until", "2026-06-01"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--tag", "x" * 101],
+        ["--tag", "x", "--reason", "y" * 251],
+        ["--tag", "x", "--until", "2026-06-01"],
+        ["--tag", "x", "--until", "2020-06-01T09:00:00Z"],
+    ],
+)
 def test_what_a_reader_would_pass_over_is_refused_before_it_is_sent(there: Installation, wrong: list[str]) -> None:
     assert (tag("add", "ada", *wrong)[0], there.tried) == (2, 0)

@@ -37,7 +37,7 @@ FromNow = Annotated[
 Why = Annotated[str | None, typer.Option(help="The reason, kept in the history. Asked for on a terminal.")]
 Base = Annotated[int | None, typer.Option(help="Number of the set that this was made on; by default the one that the plan finds.", min=0)]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Stay until all slots go by it, and print how far they are.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Stay until all slots have decided everybody by it, and print how far they are.")]
 
 
 def plan(folder: Folder, from_now: FromNow = None) -> None:
@@ -201,7 +201,8 @@ def _follow(number: int) -> None:
         if (now := words.active_words(one)) != told:
             typer.echo(now)
             told = now
-        if one["active_in"] is not None and one["active_in"]["active"] == one["active_in"]["slots"]:
+        found = one["active_in"]
+        if found is not None and found["active"] == found["slots"] and not found["sweeping"]:
             return
         time.sleep(POLL_SECONDS)
 

@@ -49,4 +49,7 @@ def changed_words(changed: Iterable[Found] | None) -> str:
 def active_words(one: Found) -> str:
     """How far slots have switched."""
     found = one["active_in"]
-    return "not known now" if found is None else f"active in {found['active']} of {found['slots']} slots"
+    if found is None:
+        return "not known now"
+    told = f"active in {found['active']} of {found['slots']} slots"
+    return f"{told}; people are decided anew in {found['sweeping']}" if found["sweeping"] else told

@@ -68,6 +68,7 @@ class Dispatcher:
         self._with = channels, endpoints
         self._group = f"{settings.group_prefix}-dispatcher"
         self._running: asyncio.Task[None] | None = None
+        self._looked_at: Rulebook | None = None
 
     async def start(self, registry: Registry, on_fatal: Callable[[BaseException], None]) -> None:
         settings = self._settings
@@ -89,8 +90,6 @@ class Dispatcher:
         )
         channels, endpoints = self._with
         self._channels = OpenChannels(channels, settings, endpoints)
-        for problem in without_endpoint(self._rulebook().templates, channels, endpoints):
-            _log.warning("messages by this template cannot be sent", template=problem.file, detail=problem.message)
         self._outlets = self._channels.outlets(patience, SystemClock(), self._observer)
         self._requests = KafkaRequestLog(settings.kafka, self._group)
         self._people = RedisPeople(self._redis)
@@ -115,10 +114,21 @@ class Dispatcher:
             await self._learn_standing()
             while True:
                 with contextlib.suppress(StoreAway):
+                    self._look_at_templates()
+                with contextlib.suppress(StoreAway):
                     await self._gate.closed()
                 await asyncio.sleep(WATCH_S)
         except Exception as error:
             on_fatal(error)
+
+    def _look_at_templates(self) -> None:
+        """Say which of a new set name an endpoint that there is not. Raises StoreAway while none can be read."""
+        rulebook = self._rulebook()
+        if rulebook is self._looked_at:
+            return
+        self._looked_at = rulebook
+        for problem in without_endpoint(rulebook.templates, *self._with):
+            _log.warning("messages by this template cannot be sent", template=problem.file, detail=problem.message)
 
     async def _learn_standing(self) -> None:
         """Nothing is sent before it is known how far the stages upstream had come when any slot last sent."""

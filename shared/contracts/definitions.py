@@ -34,8 +34,9 @@ _SET: Final = b"set:"
 class SegmentState(StrEnum):
     """What a segment of a set can answer.
 
-    live: all that it asks has been counted since the beginning. filling: something that it asks has no history yet, so it says nothing and
-    has no members. from_now: somebody has accepted that what came before counts for nothing.
+    live: all that it asks has been counted since the beginning. filling: something that it asks has no history, so it says nothing and has
+    no members, until somebody accepts that (nothing reads history in yet). from_now: that was accepted, so what came before counts for
+    nothing.
     """
 
     LIVE = "live"

@@ -1,4 +1,5 @@
-"""Every metric: name, kind, labels, meaning. Prefix `rapport_`; base units; no id of a person, segment or message is ever a label.
+"""The metrics of workers: name, kind, labels, meaning; other processes have a metrics.py of their own. Prefix `rapport_`; base units; no id
+of a person, segment or message is ever a label.
 
 A process registers what it uses by `shared.adapters.prometheus`; a test holds that nothing else is exposed under the prefix.
 """

@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 TIMER_PAGE: Final = 500
 SWEEP_PAGE: Final = 500
-"""Keys of a sweep a clock record. While events flow there are about ten a second from each resolver slot."""
+"""Keys of a sweep a clock record. Each resolver slot says one a second."""
 
 
 class Waking(Committing[S, R]):

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from services.ingest.metrics import METRICS, Metrics
 from services.ingest.settings import Settings
 from shared.adapters.prometheus import Registry
 from shared.contracts.events import EVENT_DECODER, REJECTED_DECODER, ReceivedEvent, RejectedEvent
+from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED
 from shared.testing.producers import FakeKeyTopic, FakeProducer
 
@@ -28,13 +30,14 @@ class Rig:
 
     def __init__(self, **changes: Any) -> None:
         self.producer, self.keys = FakeProducer(), FakeKeyTopic()
+        self.kinds: Callable[[], tuple[str, ...]] = lambda: DEFAULT_EXTERNAL_KINDS
         self.keys.add(KEY, "shop")
         self.settings = Settings(kafka_bootstrap="none:0", internal_token="inside", **changes)
         self.metrics = Metrics(Registry("ingest", METRICS))
         self.circuit = Circuit(self.settings.stall_seconds)
         self.writer = LogWriter(self.producer, self.circuit, self.metrics)
         self.keyring = Keyring(self.keys, self.settings.rate_per_key)
-        self.tracking = Tracking(self.settings, self.keyring, self.writer, self.metrics)
+        self.tracking = Tracking(self.settings, self.keyring, self.writer, self.metrics, lambda: self.kinds())
         self.app = build(self.settings, self.tracking, self.keyring, lambda: {"kafka": None})
         transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
         self.client = httpx.AsyncClient(transport=transport, base_url="http://ingest.test:8080")

@@ -74,14 +74,16 @@ def hash_of(name: str) -> int:
 class Installation:
     """One broker and one Redis, given; a mailbox and processes of messaging, made here. Close it at the end."""
 
-    def __init__(self, bootstrap: str, redis_url: str, folder: Path) -> None:
+    def __init__(self, bootstrap: str, redis_url: str, folder: Path, *, is_applied: bool = True) -> None:
+        """`is_applied`: the shipped definitions hold."""
         self.bootstrap, self.redis_url, self.folder = bootstrap, redis_url, folder
         self.redis = redis.Redis.from_url(redis_url)
         self.smtp_port = free_port()
         self.mail = MailCatcher(folder / "mail", self.smtp_port, folder / "mail.log")
         self.processes: list[Process] = []
         ensure(AdminClient({"bootstrap.servers": bootstrap, "log_level": 2}), TOPICS, TopicSettings(kafka_bootstrap=bootstrap))
-        apply_folder(bootstrap, group_prefix=PREFIX)
+        if is_applied:
+            apply_folder(bootstrap, group_prefix=PREFIX)
         self._producer = Producer({"bootstrap.servers": bootstrap, "partitioner": "murmur2", "log_level": 2})
 
     def close(self) -> None:

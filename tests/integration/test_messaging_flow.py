@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deploy.local.kafka import Kafka
+from deploy.local.ports import free_port
 from deploy.local.process import Process
 from services.messaging.domain.passages import dispatch_id, entry_id
 from shared.contracts.changes import CHANGE_ENCODER, SegmentChanged, Transition
@@ -16,7 +17,8 @@ from shared.contracts.ledger import LEDGER_DECODER
 from shared.contracts.slots import partition_count
 from shared.contracts.topics import DISPATCH_RECORDED, EVENT_RESOLVED, SEGMENT_CHANGED
 from shared.definitions.durations import DAY_MS
-from tests.integration.messaging_installation import Installation
+from tests.applied import apply_folder
+from tests.integration.messaging_installation import PREFIX, Installation, request
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
@@ -109,3 +111,20 @@ def test_who_becomes_important_gets_one_mail_also_after_redis_was_emptied(flow: 
     assert ends == expected | {again: "sent None"}
     assert too_soon not in ends
     assert dict(house.mails()) == dict.fromkeys({*sent, again}, 1)
+
+
+def test_before_any_set_messages_wait_and_are_sent_once_definitions_are_applied(fresh_redis: Process, tmp_path: Path) -> None:
+    assert fresh_redis.check is not None
+    with Kafka(tmp_path / "kafka", free_port(), tmp_path / "kafka.log") as kafka:
+        house = Installation(kafka.bootstrap, fresh_redis.check, tmp_path, is_applied=False)
+        house.upstream_is_caught_up(("resolver", "segmentation"))
+        with house.mail, house.process(messaging_parts="journeys,dispatcher") as messaging:
+            house.upstream_is_caught_up(("resolver", "segmentation"))
+            wanted = [request("early", number) for number in range(3)]
+            house.ask(wanted)
+            wait_until("it says what it waits for", lambda: "no definitions were ever applied" in messaging.log_tail())
+            assert not house.settled(wanted)
+            apply_folder(house.bootstrap, group_prefix=PREFIX)
+            wait_until("they are sent", lambda: house.settled(wanted))
+            assert messaging.alive
+        house.close()

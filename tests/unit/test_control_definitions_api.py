@@ -143,7 +143,7 @@ async def test_a_definition_is_shown_with_its_text_its_users_and_its_versions(wo
 async def test_before_anything_was_applied_there_is_an_empty_set(world: World) -> None:
     found = (await world.get("definitions")).json()
     assert (found["number"], found["activated_at"], found["definitions"]) == (0, None, [])
-    assert found["active_in"] == {"slots": 3 * partition_count(), "active": 0}
+    assert found["active_in"] == {"slots": 3 * partition_count(), "active": 0, "sweeping": 0}
 
 
 async def test_how_many_slots_go_by_the_newest_set_is_read_from_them(world: World) -> None:

@@ -45,7 +45,7 @@ def messages(changed: Sequence[Changed], before: DefinitionSet | None, after: De
     """What whoever applies should know, in plain sentences."""
     found = []
     if before is not None and before.zone != after.zone:
-        found.append(f"The time zone changes from {before.zone} to {after.zone}: days, quiet hours and schedules go by it from now on.")
+        found.append(f"The time zone changes from {before.zone} to {after.zone}: windows in days go by it from now on.")
     for one in changed:
         if one.kind == "journey" and one.after is None:
             found.append(
@@ -64,8 +64,8 @@ def messages(changed: Sequence[Changed], before: DefinitionSet | None, after: De
         was = None if one.before is None else one.before.state
         if one.after.state is SegmentState.FILLING and (was is not SegmentState.FILLING or one.change is Change.CHANGED):
             found.append(
-                f"Segment {one.name} asks what was not counted before, so it is filling: it has no members, and nobody enters by it, until "
-                f"its history is read in. To start it with what comes from now on instead, accept that: from_now {one.name}."
+                f"Segment {one.name} asks what was not counted before, so it is filling: it has no members, and nobody enters by it. "
+                f"Nothing reads its history in yet: to start it with what comes from now on, accept that: from_now {one.name}."
             )
         if one.after.state is SegmentState.FROM_NOW and was is not SegmentState.FROM_NOW:
             found.append(f"Segment {one.name} starts from now: what people did before counts for nothing in it.")

@@ -1,4 +1,4 @@
-"""The quiet endpoints, as ordinary FastAPI routes: what browser SDKs fetch before they send, health, metrics, replay."""
+"""The quiet endpoints, as ordinary FastAPI routes: what browser SDKs fetch before they send, health, replay."""
 
 import hmac
 import time

@@ -14,7 +14,7 @@ import structlog
 
 from services.ingest.adapters import answers
 from services.ingest.adapters.bodies import Gone, Receive, Scope, Send, read_body
-from services.ingest.adapters.keyring import Keyring, Source
+from services.ingest.adapters.keyring import RETRY_SECONDS, Keyring, Source
 from services.ingest.adapters.log_writer import LogWriter
 from services.ingest.domain import pixels, writekeys
 from services.ingest.domain.accept import Frame
@@ -29,6 +29,7 @@ from shared.adapters.request_bodies import swallow
 from shared.contracts.events import EventType, RejectedEvent
 from shared.contracts.ids import DEFAULT_EXTERNAL_KINDS
 from shared.contracts.topics import EVENT_RECEIVED, EVENT_REJECTED
+from shared.definitions.yaml_text import DefinitionError
 
 _log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
@@ -140,14 +141,19 @@ class Tracking:
         return self.frame(source.source_id, time.time_ns() // 1_000_000, random_message_id, sent_at_counts=not retried)
 
     def frame(self, source_id: str, received_at: int, new_id: Callable[[], str], *, sent_at_counts: bool = True) -> Frame:
-        """What holds for all calls of one request."""
+        """What holds for all calls of one request. Raises Refused (503) if this release cannot read which ids identify."""
+        try:
+            external_kinds = self._external_kinds()
+        except DefinitionError as error:
+            message = f"this release cannot read the definitions that hold: {error}"
+            raise Refused(503, Refusal.DEFINITIONS_NOT_READ, message, retry_after=RETRY_SECONDS) from error
         return Frame(
             source_id=source_id,
             received_at=received_at,
             new_id=new_id,
             limits=self._limits,
             sent_at_counts=sent_at_counts,
-            external_kinds=self._external_kinds(),
+            external_kinds=external_kinds,
             phone_region=self._settings.phone_region,
         )
 

@@ -32,6 +32,7 @@ class Refusal(StrEnum):
     MISSING_WRITE_KEY = "missing_write_key"
     UNKNOWN_WRITE_KEY = "unknown_write_key"
     KEYS_NOT_READ = "keys_not_read"
+    DEFINITIONS_NOT_READ = "definitions_not_read"
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     KAFKA_UNAVAILABLE = "kafka_unavailable"

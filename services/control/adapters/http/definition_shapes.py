@@ -94,10 +94,11 @@ class SetShape(BaseModel):
 
 
 class ActiveShape(BaseModel):
-    """How many slots of the stages that go by definitions go by this set."""
+    """How many slots of the stages that go by definitions go by this set, and in how many of them people are still being decided anew."""
 
     slots: int
     active: int
+    sweeping: int
 
 
 class DefinitionsShape(SetShape):

@@ -80,8 +80,9 @@ class _Definitions:
         except LiveAway:
             return None
         activated_at = 0 if head is None else head.activated_at
-        active = sum(Meta.decode(fields).definitions >= activated_at for fields in hashes) if activated_at else 0
-        return shapes.ActiveShape(slots=len(keys), active=active)
+        metas = [Meta.decode(fields) for fields in hashes] if activated_at else []
+        active = sum(meta.definitions >= activated_at for meta in metas)
+        return shapes.ActiveShape(slots=len(keys), active=active, sweeping=sum(meta.sweep is not None for meta in metas))
 
 
 def router(parts: Parts) -> APIRouter:

@@ -11,7 +11,7 @@ from services.query.adapters.members import Member
 from services.query.adapters.people import SEGMENTATION
 from services.query.domain.segments import KnownSegment
 from services.query.parts import Parts
-from shared.contracts.definitions import SegmentState as Answers
+from shared.contracts.definitions import SegmentState as StateInSet
 from shared.http.bearer import Reader
 from shared.http.cursors import MemberCursor, NameCursor
 from shared.http.instants import instant
@@ -125,5 +125,5 @@ def _summary(known: KnownSegment, size: int, rebuilding: bool) -> SegmentSummary
         description=known.description,
         version=known.version,
         size=size,
-        state=SegmentState.REBUILDING if rebuilding and known.state is not Answers.FILLING else SegmentState(known.state),
+        state=SegmentState.REBUILDING if rebuilding and known.state is not StateInSet.FILLING else SegmentState(known.state),
     )

@@ -201,6 +201,15 @@ STAGES: Final = Row(
             (per_second("rapport_timers_fired_total", "stage"),),
         ),
         Chart(
+            "Decided anew under a set",
+            "cps",
+            "People looked at because a set of definitions took effect, and slots in which that goes on.",
+            (
+                Query(f"sum by (stage) (rate(rapport_swept_total[{RANGE}]))", "{{stage}} people"),
+                Query("sum by (stage) (rapport_slots_sweeping)", "{{stage}} slots"),
+            ),
+        ),
+        Chart(
             "Timers late by",
             "s",
             "Wall clock minus the stage's own time when timers last fired.",
